@@ -1,0 +1,63 @@
+"""What a learner offers the driver, whatever engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rl.algorithms.base import Algorithm
+from rl.data.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimPlan:
+    """AdamW and its schedule for one stage. `schedule`: linear | cosine | constant, after `warmup_steps` of linear warm-up.
+
+    `min_lr_ratio` is the rate at the last step over the peak rate.
+    """
+
+    lr: float
+    total_steps: int
+    warmup_steps: int = 0
+    schedule: str = "cosine"
+    min_lr_ratio: float = 0.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    max_grad_norm: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitView:
+    """Which distribution log-probs are of: logits / temperature, banned ids masked out. (1.0, ()) for offline algorithms."""
+
+    temperature: float = 1.0
+    banned_ids: tuple[int, ...] = ()
+
+
+class Learner(Protocol):
+    """One optimizer, one policy. All ranks of a group get the same calls with their own trees."""
+
+    def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
+        """Loads weights from a checkpoint folder, resets the optimizer; keeps a frozen copy as reference if asked."""
+        ...
+
+    def step(self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView) -> Mapping[str, float]:
+        """One optimizer step over all trees. Returns metrics (loss, grad_norm, lr, tokens/..., time/..., the algorithm's)."""
+        ...
+
+    def logprobs(
+        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+    ) -> list[list[tuple[float, ...]]]:
+        """Per tree, per branch: the log-probs of its trained tokens, without gradient."""
+        ...
+
+    def publish(self, path: str) -> None:
+        """Writes the weights under the checkpoint file's names to one safetensors file (rank 0)."""
+        ...
+
+    def save(self, folder: str) -> None:
+        """Writes model files (safetensors, config, generation config) as `from_pretrained` opens them (rank 0)."""
+        ...
