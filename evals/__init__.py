@@ -1,0 +1,1 @@
+"""Evals judge a model."""

@@ -1,0 +1,1 @@
+"""The leaderboard and the HTML page, read from the run directory alone."""

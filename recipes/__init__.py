@@ -1,0 +1,1 @@
+"""Recipes decide what runs: pages, pipeline, command line."""

@@ -1,0 +1,1 @@
+"""Rewards judge one answer."""

@@ -1,0 +1,1 @@
+"""Plumbline learns: algorithms, data, models, learners, runs."""

@@ -1,0 +1,1 @@
+"""From files to trees: rows, records, images, rendered token ids, packed batches."""

@@ -1,0 +1,1 @@
+"""Optimizer steps over trees, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Models as the learner needs them: specifications, loading, layout per family."""

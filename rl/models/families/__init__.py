@@ -1,0 +1,1 @@
+"""Model families: one file each, the folder is the registry."""

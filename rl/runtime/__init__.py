@@ -1,0 +1,1 @@
+"""Where things run: placement, actors, published weights, the parity gate."""

@@ -1,0 +1,1 @@
+"""Rollouts speak: completions from inference engines."""
