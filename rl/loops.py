@@ -1,0 +1,134 @@
+"""The two training loops. They know only Protocols: who learns, who samples and who scores arrives as an argument."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from rl.algorithms.base import Algorithm
+from rl.core import Rollout, Sample, Score
+from rl.data.tree import Branch, Tree
+from rl.learners.base import Learner, LogitView
+
+Record = TypeVar("Record")
+OnStep = Callable[[int, dict[str, float]], None]
+Collected = tuple[list[tuple[Rollout, tuple[Score, ...]]], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopPlan:
+    """How long a loop runs: `num_steps` optimizer steps of `prompts_per_step` records, in a seeded order."""
+
+    num_steps: int
+    prompts_per_step: int
+    seed: int
+    start_step: int = 0
+
+
+def epoch_order(num_records: int, *, seed: int, epoch: int) -> list[int]:
+    """A seeded permutation: every record exactly once an epoch."""
+    order = list(range(num_records))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    return order
+
+
+def batches(records: Sequence[Record], plan: LoopPlan) -> Iterator[tuple[int, float, list[Record]]]:
+    """(step, epoch, records) from `start_step` on. A step may span two epochs; no record is left out."""
+    orders: dict[int, list[int]] = {}
+    size = len(records)
+    for step in range(plan.start_step, plan.num_steps):
+        first = step * plan.prompts_per_step
+        chosen = []
+        for position in range(first, first + plan.prompts_per_step):
+            epoch, offset = divmod(position, size)
+            if epoch not in orders:
+                orders = {epoch: epoch_order(size, seed=plan.seed, epoch=epoch)}
+            chosen.append(records[orders[epoch][offset]])
+        yield step + 1, (first + plan.prompts_per_step) / size, chosen
+
+
+def train_offline(
+    *,
+    learner: Learner,
+    algorithm: Algorithm,
+    trees: Sequence[Tree],
+    plan: LoopPlan,
+    on_step: OnStep,
+    arrange: Callable[[list[Tree]], list[Tree]] | None = None,
+) -> None:
+    """SFT, DPO, KTO and kin: rows are trees already, each step takes the next `prompts_per_step` of them.
+
+    `arrange` orders a step before any split (KTO's rotation). `on_step(step, metrics)` is called after each step.
+    """
+    view = LogitView()
+    for step, epoch, chosen in batches(trees, plan):
+        started = time.perf_counter()
+        step_trees = arrange(list(chosen)) if arrange else list(chosen)
+        metrics = dict(learner.step(step_trees, algorithm, view))
+        seconds = time.perf_counter() - started
+        on_step(step, {**metrics, "epoch": epoch, "samples/s": len(chosen) / seconds, "time/step_s": seconds})
+
+
+def train_online(
+    *,
+    learner: Learner,
+    algorithm: Algorithm,
+    samples: Sequence[Sample],
+    collect: Callable[[Sequence[Sample], int], Collected],
+    make_tree: Callable[[Rollout, Sequence[Score]], Tree],
+    publish: Callable[[int], Mapping[str, float]],
+    view: LogitView,
+    plan: LoopPlan,
+    on_step: OnStep,
+) -> None:
+    """GRPO and kin, synchronous: sample and score (`collect(samples, step)`), learn, publish, every step.
+
+    `publish(step)` hands the new weights to the sampler and returns its metrics (parity, seconds).
+    """
+    for step, epoch, chosen in batches(samples, plan):
+        started = time.perf_counter()
+        groups, collected = collect(chosen, step)
+        made = time.perf_counter()
+        trees = [make_tree(rollout, scores) for rollout, scores in groups]
+        data_s = time.perf_counter() - made
+        metrics = dict(learner.step(trees, algorithm, view))
+        metrics.update(collected)
+        metrics.update(publish(step))
+        seconds = time.perf_counter() - started
+        completions = sum(len(rollout.completions) for rollout, _ in groups)
+        on_step(
+            step,
+            {**metrics, "epoch": epoch, "samples/s": completions / seconds, "time/data_s": data_s, "time/step_s": seconds},
+        )
+
+
+def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256) -> list[Tree]:
+    """Caches reference log-probs for an offline stage: before the first update the policy *is* the reference.
+
+    One forward pass over the rows, no second copy of the weights, none at all in later epochs.
+    """
+    done: list[Tree] = []
+    for start in range(0, len(trees), chunk):
+        part = trees[start : start + chunk]
+        for tree, found in zip(part, learner.logprobs(part, LogitView()), strict=True):
+            done.append(replace(tree, branches=tuple(_with(b, logps) for b, logps in zip(tree.branches, found, strict=True))))
+    return done
+
+
+def implicit_rewards(learner: Learner, trees: Sequence[Tree], beta: float) -> list[tuple[float, float]]:
+    """(chosen, rejected) implicit rewards of preference trees that carry `reference_logps`: beta (s - s_ref)."""
+    rewards = []
+    for tree, found in zip(trees, learner.logprobs(trees, LogitView()), strict=True):
+        by_label = {
+            branch.label: beta * (sum(logps) - sum(branch.reference_logps or ()))
+            for branch, logps in zip(tree.branches, found, strict=True)
+        }
+        rewards.append((by_label[True], by_label[False]))
+    return rewards
+
+
+def _with(branch: Branch, logps: tuple[float, ...]) -> Branch:
+    return replace(branch, reference_logps=tuple(logps))

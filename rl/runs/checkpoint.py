@@ -1,0 +1,98 @@
+"""Checkpoint folders: written aside, hashed, renamed into place; plain Hugging Face files that any tool opens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rl.errors import RunError
+
+MANIFEST = "manifest.json"
+
+
+def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[str, Any]) -> Path:
+    """Makes `folder` appear whole or not at all.
+
+    `fill` writes the files into a temporary neighbour; every file is synced and hashed into `manifest.json` beside `facts`,
+    then the folder is renamed. Raises: RunError where it cannot be written.
+    """
+    aside = folder.with_name(f".{folder.name}.writing")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        fill(aside)
+        files = {str(path.relative_to(aside)): _hash_and_sync(path) for path in sorted(aside.rglob("*")) if path.is_file()}
+        _write_synced(aside / MANIFEST, json.dumps({"schema": 1, **facts, "files": files}, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise RunError(
+            f"checkpoint not written: {error}", where=str(folder), do="free disk space or choose another run.root"
+        ) from error
+    return folder
+
+
+def set_latest(folder: Path) -> None:
+    """Names `folder` as the newest of its siblings, atomically, in a file `latest` beside `checkpoints/`."""
+    pointer = folder.parent.parent / "latest"
+    aside = pointer.with_name(".latest.writing")
+    _write_synced(aside, folder.name)
+    os.replace(aside, pointer)
+
+
+def is_valid(folder: Path) -> bool:
+    """Whether every file that the manifest names is there with its hash."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return all(_hash(folder / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def newest_valid(checkpoints: Path) -> Path | None:
+    """The newest whole checkpoint of a stage, by step; None where there is none."""
+    if not checkpoints.is_dir():
+        return None
+    folders = sorted((path for path in checkpoints.iterdir() if path.name.startswith("step-")), reverse=True)
+    return next((folder for folder in folders if is_valid(folder)), None)
+
+
+def fingerprint(folder: Path) -> str:
+    """Sixteen hex digits that name a model folder's weights: the hash of its safetensors files' hashes."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise RunError("no safetensors file", where=str(folder), expected="a model folder")
+    return hashlib.sha256("".join(_hash(path) for path in files).encode()).hexdigest()[:16]
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_and_sync(path: Path) -> str:
+    with path.open("rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    return digest
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,136 @@
+"""Metric names, each declared once with one sentence, and the sinks that take them: JSONL always, TensorBoard, others by argument."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from rl.errors import RunError
+
+METRICS: dict[str, str] = {
+    "step": "Optimizer steps done in this stage, the one reported included.",
+    "epoch": "Passes over the stage's rows so far.",
+    "loss": "The step's loss: sums over the whole step divided by its global denominators.",
+    "lr": "Learning rate of the update.",
+    "grad_norm": "Global gradient norm before clipping.",
+    "kl": "Mean k3 estimate of the divergence from the reference, per token.",
+    "entropy": "Mean negative log-prob of the sampled tokens under the policy: an estimate of its entropy, per token.",
+    "clip_frac": "Share of trained tokens whose ratio left the clip range.",
+    "frac_zero_std": "Share of groups whose rewards are all equal: they teach nothing.",
+    "frac_truncated": "Share of completions ended by the length limit.",
+    "frac_unscored": "Share of completions that no reward applied to.",
+    "accuracy/token": "Share of trained tokens whose log-prob is above log 1/2.",
+    "rewards/chosen": "Mean implicit reward of chosen (desirable) answers: beta times log-ratio to the reference.",
+    "rewards/rejected": "Mean implicit reward of rejected (undesirable) answers.",
+    "rewards/margins": "Mean difference of the two implicit rewards of a pair.",
+    "rewards/accuracies": "Share of pairs whose chosen answer has the higher implicit reward.",
+    "logps/*": "Mean summed log-prob of an answer, by side.",
+    "kto/*": "KTO's z (the KL term) and the balance of its two sides.",
+    "mismatch/*": "Learner against engine on the sampled tokens: log mean and maximum of the ratio, effective sample size, masked share.",
+    "reward": "Mean total reward over scored completions.",
+    "reward/std": "Standard deviation of the total reward over scored completions.",
+    "reward/*/mean": "Mean of one reward over the completions that it scored.",
+    "reward/*/unscored": "Share of completions that this reward did not apply to.",
+    "completion/*": "Length of completions in tokens: mean, min, max.",
+    "parity/max": "Largest difference of log-probs between engine and learner over the probes at the last publish.",
+    "parity/mean": "Mean difference of log-probs between engine and learner over the probes at the last publish.",
+    "version": "Weight version that the rollout workers serve.",
+    "tokens/trained": "Tokens that carry loss in this step.",
+    "tokens/forward": "Tokens run forward with gradient, a tree's trunk counted once.",
+    "tokens/rows": "Tokens that one row per completion would have run forward.",
+    "tokens/generated": "New tokens sampled in this step.",
+    "microbatches": "Micro-batches of the step on this rank.",
+    "trees": "Trees of the step after dropping.",
+    "samples/s": "Completions (online) or rows (offline) per second of the step.",
+    "time/step_s": "Seconds of the whole step.",
+    "time/generate_s": "Seconds spent sampling.",
+    "time/reward_s": "Seconds spent in rewards.",
+    "time/reference_s": "Seconds spent on reference and old log-probs.",
+    "time/update_s": "Seconds spent in forward, backward and the optimizer.",
+    "time/publish_s": "Seconds spent giving the new weights to the rollout workers, parity gate included.",
+    "time/eval_s": "Seconds spent evaluating.",
+    "time/data_s": "Seconds spent making trees from samples.",
+}
+
+
+def describe(key: str) -> str | None:
+    """The sentence that explains a metric key, or None where the key is not declared."""
+    if key in METRICS:
+        return METRICS[key]
+    for pattern, text in METRICS.items():
+        if "*" in pattern and re.fullmatch(re.escape(pattern).replace(r"\*", ".+"), key):
+            return text
+    return None
+
+
+class Sink(Protocol):
+    """Takes one step's numbers."""
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonlSink:
+    """One JSON object a step, flushed as it is written. NaN and infinities become null."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        row = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorboardSink:
+    """Scalars for TensorBoard under `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        for key, value in metrics.items():
+            self._writer.add_scalar(key, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Metrics:
+    """Fans one step's numbers out to every sink; an undeclared key is an error, so that the table stays complete."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        unknown = [key for key in metrics if describe(key) is None]
+        if unknown:
+            raise RunError(f"metric keys {unknown} are not declared", do="declare them in rl/runs/metrics.py")
+        for sink in self._sinks:
+            sink.write(step, metrics)
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The steps of a metrics.jsonl; a torn last line (the writer was killed) is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)

@@ -1,0 +1,282 @@
+"""Ray behind one door: actors with names and deadlines, errors that cross processes whole, the metrics sink.
+
+Actor classes are plain Python; this file wraps them. Local Ray by default, a cluster by address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import BaseModel, ConfigDict, Field
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+
+from rl.errors import ConfigError, DeadlineError, PlumblineError, RunError
+from rl.runtime.actors import Pending
+
+CODE = ("rl", "rewards", "rollouts", "evals", "recipes")
+
+
+class RuntimeConfig(BaseModel):
+    """Where the actors run. `address` None starts Ray here; `auto` or host:port joins a cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str | None = None
+    num_cpus: float | None = Field(None, gt=0)
+    dashboard: bool = True
+    dashboard_port: int | None = None
+    metrics_port: int | None = None
+    object_store_mib: int = Field(512, ge=80)
+    start_deadline_s: float = Field(120.0, gt=0)
+
+
+class Cluster:
+    """A Ray session. Use as a context: what it started ends with it."""
+
+    def __init__(self, config: RuntimeConfig, *, namespace: str) -> None:
+        self.config = config
+        self._handles: list[RayHandle] = []
+        self._sink: RaySink | None = None
+        self._metrics_port = config.metrics_port or free_port()
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": "ERROR"}
+        if config.address is None:
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+            options |= {
+                "num_cpus": config.num_cpus,
+                "include_dashboard": config.dashboard,
+                "dashboard_host": "127.0.0.1",
+                "dashboard_port": config.dashboard_port,
+                "object_store_memory": config.object_store_mib * 2**20,
+                "_metrics_export_port": self._metrics_port,
+            }
+        else:
+            here = Path(__file__).resolve().parents[2]
+            options |= {"address": config.address, "runtime_env": {"py_modules": [str(here / package) for package in CODE]}}
+        try:
+            self._context = ray.init(**{key: value for key, value in options.items() if value is not None})
+        except (RayError, ConnectionError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"Ray did not start: {_first_line(error)}",
+                where=f"runtime.address: {config.address or 'local'}",
+                do="check the address, or leave it out to start Ray here",
+            ) from error
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the actors, and Ray itself where it was started here."""
+        for handle in self._handles:
+            handle.stop()
+        self._handles.clear()
+        ray.shutdown()
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """http address of the Ray dashboard, None where it is off."""
+        return f"http://{self._context.dashboard_url}" if self._context.dashboard_url else None
+
+    @property
+    def metrics_url(self) -> str:
+        """Prometheus endpoint of this node: Ray's metrics and ours (`ray_plumbline_*`)."""
+        if self.config.address is None:
+            return f"http://127.0.0.1:{self._metrics_port}/metrics"
+        port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
+        return f"http://127.0.0.1:{port}/metrics"
+
+    def resources(self) -> dict[str, float]:
+        """The cluster's totals, e.g. {"CPU": 2.0, "GPU": 0.0}."""
+        totals = ray.cluster_resources()
+        return {"CPU": float(totals.get("CPU", 0.0)), "GPU": float(totals.get("GPU", 0.0))}
+
+    def actor(
+        self, kind: type, *args: Any, name: str, cpus: float, gpus: float = 0.0, env: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> RayHandle:
+        """Starts `kind(*args, **kwargs)` as a named actor; its constructor runs at once, `RayHandle.ready` waits for it.
+
+        `env` is set before the class's module is imported.
+        """
+        wrapped = ray.remote(type(kind.__name__, (_Actor,), {}))
+        remote = wrapped.options(
+            name=name,
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": {str(key): str(value) for key, value in (env or {}).items()}},
+        ).remote(kind.__module__, kind.__qualname__, args, kwargs)
+        handle = RayHandle(name, remote)
+        self._handles.append(handle)
+        return handle
+
+    def metrics_sink(self, tags: Mapping[str, str]) -> RaySink:
+        """A sink that exports every metric as a gauge `plumbline_<key>` with these tags."""
+        if self._sink is None:
+            self._sink = RaySink()
+        self._sink.tags = dict(tags)
+        return self._sink
+
+
+class RayHandle:
+    """A named Ray actor. Implements rl.runtime.actors.Handle."""
+
+    def __init__(self, name: str, remote: Any) -> None:
+        self.name = name
+        self._remote = remote
+
+    def ready(self, deadline_s: float) -> None:
+        """Waits until the constructor is done. Raises: its own error, or DeadlineError."""
+        _take(self.name, "start", self._remote.started.remote(), deadline_s)
+
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> Pending:
+        return _RayPending(self.name, method, self._remote.run.remote(method, args, kwargs))
+
+    def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
+        return self.submit(method, *args, **kwargs).result(deadline_s)
+
+    def is_alive(self) -> bool:
+        """Whether the process lives; a busy actor lives."""
+        try:
+            ray.get(self._remote.started.remote(), timeout=1.0)
+        except GetTimeoutError:
+            return True
+        except RayError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Ends the process."""
+        with contextlib.suppress(RayError):
+            ray.kill(self._remote)
+
+
+class _RayPending:
+    def __init__(self, actor: str, phase: str, reference: Any) -> None:
+        self._actor, self._phase, self._reference = actor, phase, reference
+
+    def result(self, deadline_s: float) -> Any:
+        return _take(self._actor, self._phase, self._reference, deadline_s)
+
+
+class _Actor:
+    """Runs inside the actor's process: makes the target, and hands errors back as values that pickle."""
+
+    def __init__(self, module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self._target: Any = None
+        self._failure: PlumblineError | None = None
+        try:
+            self._target = _lookup(module, name)(*args, **kwargs)
+        except Exception as error:  # handed to whoever waits for the start
+            self._failure = flatten(error)
+
+    def started(self) -> tuple[bool, Any]:
+        return (False, self._failure) if self._failure is not None else (True, None)
+
+    def run(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:
+        if self._failure is not None:
+            return False, self._failure
+        try:
+            return True, getattr(self._target, method)(*args, **kwargs)
+        except Exception as error:  # the driver decides what follows
+            return False, flatten(error)
+
+
+class RaySink:
+    """Sends metrics to Ray's own exporter."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self._gauges: dict[str, Any] = {}
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        from ray.util.metrics import Gauge
+
+        from rl.runs.metrics import describe
+
+        for key, value in {"step": float(step), **metrics}.items():
+            name = "plumbline_" + re.sub(r"[^a-zA-Z0-9]+", "_", key).strip("_")
+            if name not in self._gauges:
+                self._gauges[name] = Gauge(name, description=describe(key) or key, tag_keys=tuple(self.tags))
+            self._gauges[name].set(value, tags=self.tags)
+
+    def close(self) -> None:
+        """Gauges live as long as the session."""
+
+
+def flatten(error: Exception) -> PlumblineError:
+    """An error that any process can unpickle: our own as they are, others as RunError with cause and place."""
+    if isinstance(error, PlumblineError):
+        error.__cause__ = error.__context__ = None
+        flat: PlumblineError = error
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+        place = f"{Path(frame.filename).name}:{frame.lineno}" if frame else ""
+        flat = RunError(f"{type(error).__name__}: {_first_line(error)}", where=place)
+    flat.__dict__["remote_traceback"] = "".join(traceback.format_exception(error))
+    return flat
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def preflight(cluster: Cluster, *, cpus: float, gpus: float) -> None:
+    """Fails at once where the cluster is too small. Raises: ConfigError with demand and supply."""
+    supply = cluster.resources()
+    for kind, demand in (("CPU", cpus), ("GPU", gpus)):
+        if demand > supply[kind] + 1e-9:
+            raise ConfigError(
+                f"the actors ask for {demand:g} {kind}s and the cluster has {supply[kind]:g}",
+                where="runtime",
+                do="lower the cpus/gpus of learner, rollout or reward, or join a larger cluster",
+            )
+
+
+def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
+    try:
+        is_fine, value = ray.get(reference, timeout=deadline_s)
+    except GetTimeoutError:
+        raise DeadlineError(
+            f"no answer within {deadline_s:g} s", where=f"{actor} in {phase}", do="raise the deadline, or look at the actor's log in the Ray dashboard"
+        ) from None
+    except RayActorError as error:
+        raise RunError(f"the actor died: {_first_line(error)}", where=f"{actor} in {phase}", do="look at its log in the Ray dashboard") from None
+    except RayError as error:
+        raise RunError(_first_line(error), where=f"{actor} in {phase}") from None
+    if is_fine:
+        return value
+    if isinstance(value, RunError) and value.where and not value.where.startswith(actor):
+        value.where = f"{actor} in {phase} ({value.where})"
+        value.args = (value.line(),)
+    raise value
+
+
+def _lookup(module: str, name: str) -> Any:
+    from importlib import import_module
+
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

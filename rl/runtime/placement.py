@@ -1,0 +1,66 @@
+"""Placement: how many CPUs and GPUs each actor asks for. Pure arithmetic, so that `plumbline plan` can show it without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Role:
+    """A kind of actor: `count` of them, each with `cpus` (None: chosen here) and `gpus`."""
+
+    name: str
+    count: int
+    cpus: float | None = None
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The roles with every figure decided, and the cluster that they were fitted to."""
+
+    roles: tuple[Role, ...]
+    cluster_cpus: float
+    cluster_gpus: float
+
+    def cpus(self, name: str) -> float:
+        """CPUs that one actor of the role asks Ray for."""
+        return next(role.cpus or 0.0 for role in self.roles if role.name == name)
+
+    def gpus(self, name: str) -> float:
+        """GPUs that one actor of the role asks Ray for."""
+        return next(role.gpus for role in self.roles if role.name == name)
+
+
+def place(roles: Sequence[Role], *, cluster_cpus: float, cluster_gpus: float) -> Placement:
+    """Gives every actor its share.
+
+    Actors without a figure get one CPU each, or an equal fraction of what is left where the machine is smaller than that:
+    learner and rollouts take turns, so fractions of a core are fine. Raises: ConfigError with demand and supply where the
+    figures asked for exceed the cluster.
+    """
+    asked = sum(role.count * role.cpus for role in roles if role.cpus is not None)
+    free = [role for role in roles if role.cpus is None]
+    left = cluster_cpus - asked
+    if asked > cluster_cpus + 1e-9 or (free and left <= 0):
+        raise ConfigError(
+            f"the actors ask for {asked:g} CPUs" + (f" and {sum(role.count for role in free)} more actors need a share" if free else ""),
+            where=", ".join(f"{role.name} {role.count} x {'auto' if role.cpus is None else format(role.cpus, 'g')}" for role in roles),
+            expected=f"at most the cluster's {cluster_cpus:g}",
+            do="lower learner.cpus, rollout.cpus or reward.cpus (fractions are fine), or join a larger cluster (runtime.address)",
+        )
+    wanted_gpus = sum(role.count * role.gpus for role in roles)
+    if wanted_gpus > cluster_gpus + 1e-9:
+        raise ConfigError(
+            f"the actors ask for {wanted_gpus:g} GPUs",
+            where=", ".join(f"{role.name} {role.count} x {role.gpus:g}" for role in roles),
+            expected=f"at most the cluster's {cluster_gpus:g}",
+            do="lower learner.gpus or rollout.gpus, or join a larger cluster (runtime.address)",
+        )
+    actors = sum(role.count for role in free)
+    share = min(1.0, int(left / actors * 100) / 100) if actors else 0.0
+    decided = tuple(replace(role, cpus=share if role.cpus is None else role.cpus) for role in roles)
+    return Placement(decided, cluster_cpus, cluster_gpus)
