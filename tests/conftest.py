@@ -1,0 +1,43 @@
+"""Shared fixtures: tiny checkpoints of every family and a small folder of scenes, made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("qwen3_vl", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen25vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("qwen2_5_vl", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("llava", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("qwen3", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def scene_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """sft.jsonl, rl.jsonl, images/, mme/ and textvqa/ of a few scenes."""
+    from recipes.scenes import write_scenes
+
+    out = tmp_path_factory.mktemp("scenes")
+    write_scenes(out, seed=0, sft=96, rl=64, select=24, report=48)
+    return out
+
+
+def _make_tiny(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from recipes.tiny import make_tiny
+
+    return make_tiny(family, tmp_path_factory.mktemp(family) / "model")
