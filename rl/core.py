@@ -1,4 +1,5 @@
-"""What flows through Plumbline: samples, answers, rollouts, scores, and the Protocols that keep the packages apart. No torch here."""
+"""What flows through Plumbline: samples, answers, rollouts, scores, and the Protocols that keep
+the packages apart. No torch here."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ FinishReason = Literal["stop", "length", "abort"]
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where one image's encoded bytes are: a local `path`, or `data` themselves. Decoding is `rl.data.images.open_image`."""
+    """Where one image's encoded bytes are: a local `path`, or `data` themselves. Decoding is
+    `rl.data.images.open_image`."""
 
     path: str | None = None
     data: bytes | None = None
@@ -54,7 +56,8 @@ Part = Text | Image
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `loss` overrides whether an assistant turn is trained (None: yes for assistant turns in SFT)."""
+    """One turn. `loss` overrides whether an assistant turn is trained (None: yes for assistant
+    turns in SFT)."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -70,7 +73,8 @@ class Message:
 class Sample:
     """One prompt with its images (for SFT the messages end with the assistant turn to learn).
 
-    `uid` names the sample everywhere; a group is keyed by it. `references` are the accepted answers; `meta` keeps every
+    `uid` names the sample everywhere; a group is keyed by it. `references` are the accepted
+    answers; `meta` keeps every
     other key of the row, for rewards.
     """
 
@@ -83,7 +87,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Answer:
-    """An assistant's answer. `token_ids` (end token included) where a model sampled it: they are then trained as they are."""
+    """An assistant's answer. `token_ids` (end token included) where a model sampled it: they
+    are then trained as they are."""
 
     text: str
     token_ids: tuple[int, ...] | None = None
@@ -109,7 +114,8 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn. `temperature` 0 is greedy. `seed`, `step`, uid and index give each completion its own seed."""
+    """How completions are drawn. `temperature` 0 is greedy. `seed`, `step`, uid and index give
+    each completion its own seed."""
 
     n: int = 1
     temperature: float = 1.0
@@ -122,9 +128,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the engine returned for one request. Log-probs are of the distribution sampled from (temperature and bans applied).
+    """What the engine returned for one request. Log-probs are of the distribution sampled from
+    (temperature and bans applied).
 
-    Shapes: `token_ids`, `behavior_logps` and `weight_versions` have one entry a new token, the stop token included.
+    Shapes: `token_ids`, `behavior_logps` and `weight_versions` have one entry a new token, the
+    stop token included.
     """
 
     token_ids: tuple[int, ...]
@@ -141,7 +149,8 @@ class Completion:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A sample with its completions; `prompt_token_ids` are the engine's own, image placeholders expanded: the truth."""
+    """A sample with its completions; `prompt_token_ids` are the engine's own, image
+    placeholders expanded: the truth."""
 
     sample: Sample
     prompt_token_ids: tuple[int, ...]
@@ -150,7 +159,8 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Score:
-    """One verdict. `value` is None exactly when `status` is `unscored` or `error`: our failure is never the model's score."""
+    """One verdict. `value` is None exactly when `status` is `unscored` or `error`: our failure
+    is never the model's score."""
 
     value: float | None
     status: Status = "ok"

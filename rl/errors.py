@@ -1,4 +1,5 @@
-"""One tree of errors. Each says what is wrong, where, what was expected and what to do; each crosses a process boundary."""
+"""One tree of errors. Each says what is wrong, where, what was expected and what to do; each
+crosses a process boundary."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from typing import Any
 class PlumblineError(Exception):
     """An error with one clear line.
 
-    `what` names the fault and its value, `where` the place (file:line, key, uid, actor), `expected` what would have been
-    right, `do` the next action. `exit_code` is the command line's: 2 a user's mistake, 3 a failed gate, 1 otherwise.
+    `what` names the fault and its value, `where` the place (file:line, key, uid, actor),
+    `expected` what would have been
+    right, `do` the next action. `exit_code` is the command line's: 2 a user's mistake, 3 a
+    failed gate, 1 otherwise.
     """
 
     exit_code = 1
@@ -29,8 +32,10 @@ class PlumblineError(Exception):
         return _rebuild, (type(self), fields, dict(self.__dict__))
 
 
-def _rebuild(kind: type[PlumblineError], fields: dict[str, str], state: dict[str, Any]) -> PlumblineError:
-    error = kind(fields["what"], where=fields["where"], expected=fields["expected"], do=fields["do"])
+def _rebuild(
+    kind: type[PlumblineError], fields: dict[str, str], state: dict[str, Any]
+) -> PlumblineError:
+    error = kind(**fields)
     error.__dict__.update(state)
     return error
 
@@ -58,7 +63,8 @@ class RolloutError(PlumblineError, RuntimeError):
 
 
 class ParityError(RolloutError):
-    """The engine's log-probs differ from the learner's: stale or wrong weights, caches, processor or template."""
+    """The engine's log-probs differ from the learner's: stale or wrong weights, caches,
+    processor or template."""
 
 
 class RewardError(PlumblineError, RuntimeError):
@@ -76,7 +82,8 @@ class GateError(EvalError):
 
 
 class RunError(PlumblineError, RuntimeError):
-    """A run that cannot go on: an actor lost, a folder that cannot be written, a checkpoint that is not whole."""
+    """A run that cannot go on: an actor lost, a folder that cannot be written, a checkpoint
+    that is not whole."""
 
 
 class DeadlineError(RunError, TimeoutError):

@@ -1,4 +1,5 @@
-"""The two training loops. They know only Protocols: who learns, who samples and who scores arrives as an argument."""
+"""The two training loops. They know only Protocols: who learns, who samples and who scores
+arrives as an argument."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Collected = tuple[list[tuple[Rollout, tuple[Score, ...]]], Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopPlan:
-    """How long a loop runs: `num_steps` optimizer steps of `prompts_per_step` records, in a seeded order."""
+    """How long a loop runs: `num_steps` optimizer steps of `prompts_per_step` records, in a
+    seeded order."""
 
     num_steps: int
     prompts_per_step: int
@@ -36,7 +38,8 @@ def epoch_order(num_records: int, *, seed: int, epoch: int) -> list[int]:
 
 
 def batches(records: Sequence[Record], plan: LoopPlan) -> Iterator[tuple[int, float, list[Record]]]:
-    """(step, epoch, records) from `start_step` on. A step may span two epochs; no record is left out."""
+    """(step, epoch, records) from `start_step` on. A step may span two epochs; no record is
+    left out."""
     orders: dict[int, list[int]] = {}
     size = len(records)
     for step in range(plan.start_step, plan.num_steps):
@@ -59,9 +62,11 @@ def train_offline(
     on_step: OnStep,
     arrange: Callable[[list[Tree]], list[Tree]] | None = None,
 ) -> None:
-    """SFT, DPO, KTO and kin: rows are trees already, each step takes the next `prompts_per_step` of them.
+    """SFT, DPO, KTO and kin: rows are trees already, each step takes the next
+    `prompts_per_step` of them.
 
-    `arrange` orders a step before any split (KTO's rotation). `on_step(step, metrics)` is called after each step.
+    `arrange` orders a step before any split (KTO's rotation). `on_step(step, metrics)` is
+    called after each step.
     """
     view = LogitView()
     for step, epoch, chosen in batches(trees, plan):
@@ -69,7 +74,10 @@ def train_offline(
         step_trees = arrange(list(chosen)) if arrange else list(chosen)
         metrics = dict(learner.step(step_trees, algorithm, view))
         seconds = time.perf_counter() - started
-        on_step(step, {**metrics, "epoch": epoch, "samples/s": len(chosen) / seconds, "time/step_s": seconds})
+        on_step(
+            step,
+            {**metrics, "epoch": epoch, "samples/s": len(chosen) / seconds, "time/step_s": seconds},
+        )
 
 
 def train_online(
@@ -84,7 +92,8 @@ def train_online(
     plan: LoopPlan,
     on_step: OnStep,
 ) -> None:
-    """GRPO and kin, synchronous: sample and score (`collect(samples, step)`), learn, publish, every step.
+    """GRPO and kin, synchronous: sample and score (`collect(samples, step)`), learn, publish,
+    every step.
 
     `publish(step)` hands the new weights to the sampler and returns its metrics (parity, seconds).
     """
@@ -101,12 +110,19 @@ def train_online(
         completions = sum(len(rollout.completions) for rollout, _ in groups)
         on_step(
             step,
-            {**metrics, "epoch": epoch, "samples/s": completions / seconds, "time/data_s": data_s, "time/step_s": seconds},
+            {
+                **metrics,
+                "epoch": epoch,
+                "samples/s": completions / seconds,
+                "time/data_s": data_s,
+                "time/step_s": seconds,
+            },
         )
 
 
 def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256) -> list[Tree]:
-    """Caches reference log-probs for an offline stage: before the first update the policy *is* the reference.
+    """Caches reference log-probs for an offline stage: before the first update the policy *is*
+    the reference.
 
     One forward pass over the rows, no second copy of the weights, none at all in later epochs.
     """
@@ -114,12 +130,22 @@ def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256
     for start in range(0, len(trees), chunk):
         part = trees[start : start + chunk]
         for tree, found in zip(part, learner.logprobs(part, LogitView()), strict=True):
-            done.append(replace(tree, branches=tuple(_with(b, logps) for b, logps in zip(tree.branches, found, strict=True))))
+            done.append(
+                replace(
+                    tree,
+                    branches=tuple(
+                        _with(b, logps) for b, logps in zip(tree.branches, found, strict=True)
+                    ),
+                )
+            )
     return done
 
 
-def implicit_rewards(learner: Learner, trees: Sequence[Tree], beta: float) -> list[tuple[float, float]]:
-    """(chosen, rejected) implicit rewards of preference trees that carry `reference_logps`: beta (s - s_ref)."""
+def implicit_rewards(
+    learner: Learner, trees: Sequence[Tree], beta: float
+) -> list[tuple[float, float]]:
+    """(chosen, rejected) implicit rewards of preference trees that carry `reference_logps`:
+    beta (s - s_ref)."""
     rewards = []
     for tree, found in zip(trees, learner.logprobs(trees, LogitView()), strict=True):
         by_label = {

@@ -16,7 +16,8 @@ Scored = tuple[Rollout, Sequence[Score]]
 
 @dataclass(frozen=True)
 class PairCounts:
-    """What was written: `prompts` sampled, `pairs` for training, `heldout` pairs, `labelled` single answers, `tied` prompts."""
+    """What was written: `prompts` sampled, `pairs` for training, `heldout` pairs, `labelled`
+    single answers, `tied` prompts."""
 
     prompts: int
     pairs: int
@@ -25,29 +26,42 @@ class PairCounts:
     tied: int
 
 
-def write_pairs(groups: Sequence[Scored], folder: Path, *, heldout: int, label_threshold: float) -> PairCounts:
-    """Best against worst of each group, and both as labelled answers, in the row formats that DPO and KTO read.
+def write_pairs(
+    groups: Sequence[Scored], folder: Path, *, heldout: int, label_threshold: float
+) -> PairCounts:
+    """Best against worst of each group, and both as labelled answers, in the row formats that
+    DPO and KTO read.
 
-    Writes preference.jsonl, heldout.jsonl (the `heldout` pairs whose uid hashes lowest: their prompts are in no other file) and
-    labelled.jsonl. A group whose scores all agree gives no pair; truncated answers are never chosen, and an answer's token ids
+    Writes preference.jsonl, heldout.jsonl (the `heldout` pairs whose uid hashes lowest: their
+    prompts are in no other file) and
+    labelled.jsonl. A group whose scores all agree gives no pair; truncated answers are never
+    chosen, and an answer's token ids
     and score are kept. `label` is score >= `label_threshold`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [pair for group in groups if (pair := best_and_worst(group, folder)) is not None]
-    order = sorted(range(len(pairs)), key=lambda i: hashlib.sha256(pairs[i]["id"].encode()).hexdigest())
+    order = sorted(
+        range(len(pairs)), key=lambda i: hashlib.sha256(pairs[i]["id"].encode()).hexdigest()
+    )
     unseen = set(order[:heldout])
     training = [pair for index, pair in enumerate(pairs) if index not in unseen]
     labelled = [row for pair in training for row in _labelled(pair, label_threshold)]
     _write(folder / "preference.jsonl", training)
     _write(folder / "heldout.jsonl", [pairs[index] for index in sorted(unseen)])
     _write(folder / "labelled.jsonl", labelled)
-    return PairCounts(len(groups), len(training), len(unseen), len(labelled), len(groups) - len(pairs))
+    return PairCounts(
+        len(groups), len(training), len(unseen), len(labelled), len(groups) - len(pairs)
+    )
 
 
 def best_and_worst(group: Scored, folder: Path) -> dict[str, Any] | None:
     """The preference row of a group, or None where no answer is better than another."""
     rollout, scores = group
-    scored = [(s.value, c) for c, s in zip(rollout.completions, scores, strict=True) if s.value is not None and c.text.strip()]
+    scored = [
+        (s.value, c)
+        for c, s in zip(rollout.completions, scores, strict=True)
+        if s.value is not None and c.text.strip()
+    ]
     finished = [(value, completion) for value, completion in scored if not completion.is_truncated]
     if not finished:
         return None
@@ -67,12 +81,17 @@ def best_and_worst(group: Scored, folder: Path) -> dict[str, Any] | None:
 
 
 def prompt_row(sample: Sample, folder: Path) -> dict[str, Any]:
-    """A sample as a row that any of our readers takes: id, messages with image marks, image paths, solution.
+    """A sample as a row that any of our readers takes: id, messages with image marks, image
+    paths, solution.
 
     Images that have no file of their own are written under `folder`/images.
     """
     marks = [
-        {"role": m.role, "content": "".join("<image>" if isinstance(p, Image) else p.text for p in m.parts)} for m in sample.messages
+        {
+            "role": m.role,
+            "content": "".join("<image>" if isinstance(p, Image) else p.text for p in m.parts),
+        }
+        for m in sample.messages
     ]
     images = [_image_path(image, folder) for image in sample.images]
     row: dict[str, Any] = {"id": sample.uid, "messages": marks, "images": images}

@@ -9,7 +9,8 @@ from rl.core import ImageSource
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """One answer's tokens and what is known of it. Log-prob tuples hold one value a *trained* token, in order."""
+    """One answer's tokens and what is known of it. Log-prob tuples hold one value a *trained*
+    token, in order."""
 
     uid: str
     token_ids: tuple[int, ...]
@@ -30,9 +31,11 @@ class Branch:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """A trunk and its branches. `trunk_ids` hold image placeholders expanded; `images` fill them in order.
+    """A trunk and its branches. `trunk_ids` hold image placeholders expanded; `images` fill
+    them in order.
 
-    Trained trunk tokens (earlier assistant turns) count as the first branch's. `mismatched` is KTO's y': another prompt's
+    Trained trunk tokens (earlier assistant turns) count as the first branch's. `mismatched` is
+    KTO's y': another prompt's
     answer, scored in `prepare` only.
     """
 

@@ -12,7 +12,8 @@ from rl.data.tree import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class OptimPlan:
-    """AdamW and its schedule for one stage. `schedule`: linear | cosine | constant, after `warmup_steps` of linear warm-up.
+    """AdamW and its schedule for one stage. `schedule`: linear | cosine | constant, after
+    `warmup_steps` of linear warm-up.
 
     `min_lr_ratio` is the rate at the last step over the peak rate.
     """
@@ -31,7 +32,8 @@ class OptimPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitView:
-    """Which distribution log-probs are of: logits / temperature, banned ids masked out. (1.0, ()) for offline algorithms."""
+    """Which distribution log-probs are of: logits / temperature, banned ids masked out. (1.0,
+    ()) for offline algorithms."""
 
     temperature: float = 1.0
     banned_ids: tuple[int, ...] = ()
@@ -41,11 +43,15 @@ class Learner(Protocol):
     """One optimizer, one policy. All ranks of a group get the same calls with their own trees."""
 
     def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
-        """Loads weights from a checkpoint folder, resets the optimizer; keeps a frozen copy as reference if asked."""
+        """Loads weights from a checkpoint folder, resets the optimizer; keeps a frozen copy as
+        reference if asked."""
         ...
 
-    def step(self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView) -> Mapping[str, float]:
-        """One optimizer step over all trees. Returns metrics (loss, grad_norm, lr, tokens/..., time/..., the algorithm's)."""
+    def step(
+        self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView
+    ) -> Mapping[str, float]:
+        """One optimizer step over all trees. Returns metrics (loss, grad_norm, lr, tokens/...,
+        time/..., the algorithm's)."""
         ...
 
     def logprobs(
@@ -59,5 +65,6 @@ class Learner(Protocol):
         ...
 
     def save(self, folder: str) -> None:
-        """Writes model files (safetensors, config, generation config) as `from_pretrained` opens them (rank 0)."""
+        """Writes model files (safetensors, config, generation config) as `from_pretrained`
+        opens them (rank 0)."""
         ...

@@ -1,4 +1,5 @@
-"""The learner's ranks as one: deals trees to them by cost, waits with deadlines, puts answers back in order."""
+"""The learner's ranks as one: deals trees to them by cost, waits with deadlines, puts answers
+back in order."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from rl.runtime.actors import Handle
 
 
 class LearnerGroup:
-    """Implements rl.learners.base.Learner over one handle a rank. `deadline_s` bounds every wait."""
+    """Implements rl.learners.base.Learner over one handle a rank. `deadline_s` bounds every
+    wait."""
 
     def __init__(self, ranks: Sequence[Handle], *, deadline_s: float) -> None:
         self.ranks, self.deadline_s = list(ranks), deadline_s
@@ -20,13 +22,16 @@ class LearnerGroup:
     def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
         self._all("begin_stage", checkpoint, plan, needs_reference=needs_reference)
 
-    def step(self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView) -> Mapping[str, float]:
+    def step(
+        self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView
+    ) -> Mapping[str, float]:
         hands = deal(trees, len(self.ranks))
         pending = [
             rank.submit("step", [trees[i] for i in hand], algorithm, view)
             for rank, hand in zip(self.ranks, hands, strict=True)
         ]
-        metrics: Mapping[str, float] = [call.result(self.deadline_s) for call in pending][0]
+        answers = [call.result(self.deadline_s) for call in pending]
+        metrics: Mapping[str, float] = answers[0]
         return metrics
 
     def logprobs(
@@ -55,7 +60,8 @@ class LearnerGroup:
 
 
 def deal(trees: Sequence[Tree], num_ranks: int) -> list[list[int]]:
-    """Indices of the trees for each rank: the costliest first to the rank with the least so far, then in the order given."""
+    """Indices of the trees for each rank: the costliest first to the rank with the least so
+    far, then in the order given."""
     if num_ranks == 1:
         return [list(range(len(trees)))]
     load, hands = [0] * num_ranks, [[] for _ in range(num_ranks)]  # type: list[int], list[list[int]]

@@ -1,4 +1,5 @@
-"""Checkpoint folders: written aside, hashed, renamed into place; plain Hugging Face files that any tool opens."""
+"""Checkpoint folders: written aside, hashed, renamed into place; plain Hugging Face files that
+any tool opens."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ MANIFEST = "manifest.json"
 def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[str, Any]) -> Path:
     """Makes `folder` appear whole or not at all.
 
-    `fill` writes the files into a temporary neighbour; every file is synced and hashed into `manifest.json` beside `facts`,
+    `fill` writes the files into a temporary neighbour; every file is synced and hashed into
+    `manifest.json` beside `facts`,
     then the folder is renamed. Raises: RunError where it cannot be written.
     """
     aside = folder.with_name(f".{folder.name}.writing")
@@ -26,20 +28,29 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         fill(aside)
-        files = {str(path.relative_to(aside)): _hash_and_sync(path) for path in sorted(aside.rglob("*")) if path.is_file()}
-        _write_synced(aside / MANIFEST, json.dumps({"schema": 1, **facts, "files": files}, indent=1))
+        files = {
+            str(path.relative_to(aside)): _hash_and_sync(path)
+            for path in sorted(aside.rglob("*"))
+            if path.is_file()
+        }
+        _write_synced(
+            aside / MANIFEST, json.dumps({"schema": 1, **facts, "files": files}, indent=1)
+        )
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
         _sync_folder(folder.parent)
     except OSError as error:
         raise RunError(
-            f"checkpoint not written: {error}", where=str(folder), do="free disk space or choose another run.root"
+            f"checkpoint not written: {error}",
+            where=str(folder),
+            do="free disk space or choose another run.root",
         ) from error
     return folder
 
 
 def set_latest(folder: Path) -> None:
-    """Names `folder` as the newest of its siblings, atomically, in a file `latest` beside `checkpoints/`."""
+    """Names `folder` as the newest of its siblings, atomically, in a file `latest` beside
+    `checkpoints/`."""
     pointer = folder.parent.parent / "latest"
     aside = pointer.with_name(".latest.writing")
     _write_synced(aside, folder.name)
@@ -59,12 +70,15 @@ def newest_valid(checkpoints: Path) -> Path | None:
     """The newest whole checkpoint of a stage, by step; None where there is none."""
     if not checkpoints.is_dir():
         return None
-    folders = sorted((path for path in checkpoints.iterdir() if path.name.startswith("step-")), reverse=True)
+    folders = sorted(
+        (path for path in checkpoints.iterdir() if path.name.startswith("step-")), reverse=True
+    )
     return next((folder for folder in folders if is_valid(folder)), None)
 
 
 def fingerprint(folder: Path) -> str:
-    """Sixteen hex digits that name a model folder's weights: the hash of its safetensors files' hashes."""
+    """Sixteen hex digits that name a model folder's weights: the hash of its safetensors files'
+    hashes."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise RunError("no safetensors file", where=str(folder), expected="a model folder")

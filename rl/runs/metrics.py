@@ -1,4 +1,5 @@
-"""Metric names, each declared once with one sentence, and the sinks that take them: JSONL always, TensorBoard, others by argument."""
+"""Metric names, each declared once with one sentence, and the sinks that take them: JSONL
+always, TensorBoard, others by argument."""
 
 from __future__ import annotations
 
@@ -18,26 +19,40 @@ METRICS: dict[str, str] = {
     "lr": "Learning rate of the update.",
     "grad_norm": "Global gradient norm before clipping.",
     "kl": "Mean k3 estimate of the divergence from the reference, per token.",
-    "entropy": "Mean negative log-prob of the sampled tokens under the policy: an estimate of its entropy, per token.",
+    "entropy": (
+        "Mean negative log-prob of the sampled tokens under the policy: an estimate of its "
+        "entropy, per token."
+    ),
     "clip_frac": "Share of trained tokens whose ratio left the clip range.",
     "frac_zero_std": "Share of groups whose rewards are all equal: they teach nothing.",
     "frac_truncated": "Share of completions ended by the length limit.",
     "frac_unscored": "Share of completions that no reward applied to.",
     "accuracy/token": "Share of trained tokens whose log-prob is above log 1/2.",
-    "rewards/chosen": "Mean implicit reward of chosen (desirable) answers: beta times log-ratio to the reference.",
+    "rewards/chosen": (
+        "Mean implicit reward of chosen (desirable) answers: beta times log-ratio to the reference."
+    ),
     "rewards/rejected": "Mean implicit reward of rejected (undesirable) answers.",
     "rewards/margins": "Mean difference of the two implicit rewards of a pair.",
     "rewards/accuracies": "Share of pairs whose chosen answer has the higher implicit reward.",
     "logps/*": "Mean summed log-prob of an answer, by side.",
     "kto/*": "KTO's z (the KL term) and the balance of its two sides.",
-    "mismatch/*": "Learner against engine on the sampled tokens: log mean and maximum of the ratio, effective sample size, masked share.",
+    "mismatch/*": (
+        "Learner against engine on the sampled tokens: log mean and maximum of the ratio, "
+        "effective sample size, masked share."
+    ),
     "reward": "Mean total reward over scored completions.",
     "reward/std": "Standard deviation of the total reward over scored completions.",
     "reward/*/mean": "Mean of one reward over the completions that it scored.",
     "reward/*/unscored": "Share of completions that this reward did not apply to.",
     "completion/*": "Length of completions in tokens: mean, min, max.",
-    "parity/max": "Largest difference of log-probs between engine and learner over the probes at the last publish.",
-    "parity/mean": "Mean difference of log-probs between engine and learner over the probes at the last publish.",
+    "parity/max": (
+        "Largest difference of log-probs between engine and learner over the probes at the "
+        "last publish."
+    ),
+    "parity/mean": (
+        "Mean difference of log-probs between engine and learner over the probes at the last "
+        "publish."
+    ),
     "version": "Weight version that the rollout workers serve.",
     "tokens/trained": "Tokens that carry loss in this step.",
     "tokens/forward": "Tokens run forward with gradient, a tree's trunk counted once.",
@@ -51,7 +66,9 @@ METRICS: dict[str, str] = {
     "time/reward_s": "Seconds spent in rewards.",
     "time/reference_s": "Seconds spent on reference and old log-probs.",
     "time/update_s": "Seconds spent in forward, backward and the optimizer.",
-    "time/publish_s": "Seconds spent giving the new weights to the rollout workers, parity gate included.",
+    "time/publish_s": (
+        "Seconds spent giving the new weights to the rollout workers, parity gate included."
+    ),
     "time/eval_s": "Seconds spent evaluating.",
     "time/data_s": "Seconds spent making trees from samples.",
 }
@@ -97,7 +114,7 @@ class TensorboardSink:
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         for key, value in metrics.items():
@@ -109,7 +126,8 @@ class TensorboardSink:
 
 
 class Metrics:
-    """Fans one step's numbers out to every sink; an undeclared key is an error, so that the table stays complete."""
+    """Fans one step's numbers out to every sink; an undeclared key is an error, so that the
+    table stays complete."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
@@ -117,7 +135,9 @@ class Metrics:
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         unknown = [key for key in metrics if describe(key) is None]
         if unknown:
-            raise RunError(f"metric keys {unknown} are not declared", do="declare them in rl/runs/metrics.py")
+            raise RunError(
+                f"metric keys {unknown} are not declared", do="declare them in rl/runs/metrics.py"
+            )
         for sink in self._sinks:
             sink.write(step, metrics)
 

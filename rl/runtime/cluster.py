@@ -1,4 +1,5 @@
-"""Ray behind one door: actors with names and deadlines, errors that cross processes whole, the metrics sink.
+"""Ray behind one door: actors with names and deadlines, errors that cross processes whole, the
+metrics sink.
 
 Actor classes are plain Python; this file wraps them. Local Ray by default, a cluster by address.
 """
@@ -48,7 +49,11 @@ class Cluster:
         self._sink: RaySink | None = None
         self._metrics_port = config.metrics_port or free_port()
         logging.getLogger("ray").setLevel(logging.ERROR)
-        options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": "ERROR"}
+        options: dict[str, Any] = {
+            "namespace": namespace,
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
         if config.address is None:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             options |= {
@@ -61,9 +66,14 @@ class Cluster:
             }
         else:
             here = Path(__file__).resolve().parents[2]
-            options |= {"address": config.address, "runtime_env": {"py_modules": [str(here / package) for package in CODE]}}
+            options |= {
+                "address": config.address,
+                "runtime_env": {"py_modules": [str(here / package) for package in CODE]},
+            }
         try:
-            self._context = ray.init(**{key: value for key, value in options.items() if value is not None})
+            self._context = ray.init(
+                **{key: value for key, value in options.items() if value is not None}
+            )
         except (RayError, ConnectionError, ValueError, RuntimeError) as error:
             raise RunError(
                 f"Ray did not start: {_first_line(error)}",
@@ -103,9 +113,17 @@ class Cluster:
         return {"CPU": float(totals.get("CPU", 0.0)), "GPU": float(totals.get("GPU", 0.0))}
 
     def actor(
-        self, kind: type, *args: Any, name: str, cpus: float, gpus: float = 0.0, env: Mapping[str, str] | None = None, **kwargs: Any
+        self,
+        kind: type,
+        *args: Any,
+        name: str,
+        cpus: float,
+        gpus: float = 0.0,
+        env: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> RayHandle:
-        """Starts `kind(*args, **kwargs)` as a named actor; its constructor runs at once, `RayHandle.ready` waits for it.
+        """Starts `kind(*args, **kwargs)` as a named actor; its constructor runs at once,
+        `RayHandle.ready` waits for it.
 
         `env` is set before the class's module is imported.
         """
@@ -172,9 +190,12 @@ class _RayPending:
 
 
 class _Actor:
-    """Runs inside the actor's process: makes the target, and hands errors back as values that pickle."""
+    """Runs inside the actor's process: makes the target, and hands errors back as values that
+    pickle."""
 
-    def __init__(self, module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
         self._target: Any = None
         self._failure: PlumblineError | None = None
         try:
@@ -209,7 +230,9 @@ class RaySink:
         for key, value in {"step": float(step), **metrics}.items():
             name = "plumbline_" + re.sub(r"[^a-zA-Z0-9]+", "_", key).strip("_")
             if name not in self._gauges:
-                self._gauges[name] = Gauge(name, description=describe(key) or key, tag_keys=tuple(self.tags))
+                self._gauges[name] = Gauge(
+                    name, description=describe(key) or key, tag_keys=tuple(self.tags)
+                )
             self._gauges[name].set(value, tags=self.tags)
 
     def close(self) -> None:
@@ -217,7 +240,8 @@ class RaySink:
 
 
 def flatten(error: Exception) -> PlumblineError:
-    """An error that any process can unpickle: our own as they are, others as RunError with cause and place."""
+    """An error that any process can unpickle: our own as they are, others as RunError with
+    cause and place."""
     if isinstance(error, PlumblineError):
         error.__cause__ = error.__context__ = None
         flat: PlumblineError = error
@@ -254,10 +278,16 @@ def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
         is_fine, value = ray.get(reference, timeout=deadline_s)
     except GetTimeoutError:
         raise DeadlineError(
-            f"no answer within {deadline_s:g} s", where=f"{actor} in {phase}", do="raise the deadline, or look at the actor's log in the Ray dashboard"
+            f"no answer within {deadline_s:g} s",
+            where=f"{actor} in {phase}",
+            do="raise the deadline, or look at the actor's log in the Ray dashboard",
         ) from None
     except RayActorError as error:
-        raise RunError(f"the actor died: {_first_line(error)}", where=f"{actor} in {phase}", do="look at its log in the Ray dashboard") from None
+        raise RunError(
+            f"the actor died: {_first_line(error)}",
+            where=f"{actor} in {phase}",
+            do="look at its log in the Ray dashboard",
+        ) from None
     except RayError as error:
         raise RunError(_first_line(error), where=f"{actor} in {phase}") from None
     if is_fine:

@@ -1,4 +1,5 @@
-"""Placement: how many CPUs and GPUs each actor asks for. Pure arithmetic, so that `plumbline plan` can show it without Ray."""
+"""Placement: how many CPUs and GPUs each actor asks for. Pure arithmetic, so that `plumbline
+plan` can show it without Ray."""
 
 from __future__ import annotations
 
@@ -38,19 +39,23 @@ class Placement:
 def place(roles: Sequence[Role], *, cluster_cpus: float, cluster_gpus: float) -> Placement:
     """Gives every actor its share.
 
-    Actors without a figure get one CPU each, or an equal fraction of what is left where the machine is smaller than that:
-    learner and rollouts take turns, so fractions of a core are fine. Raises: ConfigError with demand and supply where the
+    Actors without a figure get one CPU each, or an equal fraction of what is left where the
+    machine is smaller than that:
+    learner and rollouts take turns, so fractions of a core are fine. Raises: ConfigError with
+    demand and supply where the
     figures asked for exceed the cluster.
     """
     asked = sum(role.count * role.cpus for role in roles if role.cpus is not None)
     free = [role for role in roles if role.cpus is None]
     left = cluster_cpus - asked
     if asked > cluster_cpus + 1e-9 or (free and left <= 0):
+        waiting = f" and {sum(role.count for role in free)} more need a share" if free else ""
         raise ConfigError(
-            f"the actors ask for {asked:g} CPUs" + (f" and {sum(role.count for role in free)} more actors need a share" if free else ""),
-            where=", ".join(f"{role.name} {role.count} x {'auto' if role.cpus is None else format(role.cpus, 'g')}" for role in roles),
+            f"the actors ask for {asked:g} CPUs{waiting}",
+            where=", ".join(f"{r.name} {r.count} x {_figure(r.cpus)}" for r in roles),
             expected=f"at most the cluster's {cluster_cpus:g}",
-            do="lower learner.cpus, rollout.cpus or reward.cpus (fractions are fine), or join a larger cluster (runtime.address)",
+            do="lower learner.cpus, rollout.cpus or reward.cpus (fractions are fine), "
+            "or join a larger cluster (runtime.address)",
         )
     wanted_gpus = sum(role.count * role.gpus for role in roles)
     if wanted_gpus > cluster_gpus + 1e-9:
@@ -64,3 +69,7 @@ def place(roles: Sequence[Role], *, cluster_cpus: float, cluster_gpus: float) ->
     share = min(1.0, int(left / actors * 100) / 100) if actors else 0.0
     decided = tuple(replace(role, cpus=share if role.cpus is None else role.cpus) for role in roles)
     return Placement(decided, cluster_cpus, cluster_gpus)
+
+
+def _figure(cpus: float | None) -> str:
+    return "auto" if cpus is None else f"{cpus:g}"
