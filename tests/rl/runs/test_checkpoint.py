@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from rl.errors import RunError
+from rl.runs.checkpoint import fingerprint, is_valid, newest_valid, set_latest, write_checkpoint
+
+
+def fill(text: str):
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_text(text)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "config.json").write_text("{}")
+
+    return write
+
+
+def test_a_checkpoint_appears_whole_and_hashed(tmp_path: Path) -> None:
+    folder = write_checkpoint(
+        tmp_path / "checkpoints" / "step-000001", fill("a"), facts={"step": 1}
+    )
+    assert is_valid(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["step-000001"]
+    set_latest(folder)
+    assert (tmp_path / "latest").read_text() == "step-000001"
+
+
+def test_a_writer_that_dies_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    def die(folder: Path) -> None:
+        (folder / "model.safetensors").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(tmp_path / "checkpoints" / "step-000002", die, facts={})
+    assert newest_valid(tmp_path / "checkpoints") is None
+
+
+def test_resume_takes_the_newest_whole_one(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    first = write_checkpoint(checkpoints / "step-000001", fill("a"), facts={})
+    second = write_checkpoint(checkpoints / "step-000002", fill("b"), facts={})
+    assert newest_valid(checkpoints) == second
+    (second / "model.safetensors").write_text("torn")
+    assert newest_valid(checkpoints) == first
+
+
+def test_fingerprint_follows_the_weights(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c" / "step-000001", fill("a"), facts={})
+    before = fingerprint(folder)
+    (folder / "model.safetensors").write_text("b")
+    assert fingerprint(folder) != before
+    with pytest.raises(RunError, match="no safetensors"):
+        fingerprint(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file stands here")
+    with pytest.raises(RunError, match="checkpoint not written"):
+        write_checkpoint(tmp_path / "checkpoints" / "step-000001", fill("a"), facts={})

@@ -1,0 +1,39 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rl.loops import LoopPlan, batches
+
+
+@given(
+    size=st.integers(1, 40),
+    batch=st.integers(1, 50),
+    steps=st.integers(1, 30),
+    seed=st.integers(0, 5),
+)
+def test_an_epoch_is_each_record_exactly_once(size: int, batch: int, steps: int, seed: int) -> None:
+    plan = LoopPlan(num_steps=steps, prompts_per_step=batch, seed=seed)
+    drawn = [record for _, _, chosen in batches(list(range(size)), plan) for record in chosen]
+    assert len(drawn) == steps * batch
+    for start in range(0, len(drawn) - size + 1, size):
+        assert Counter(drawn[start : start + size]) == Counter(range(size))
+
+
+@given(start=st.integers(0, 9), seed=st.integers(0, 3))
+def test_a_loop_that_starts_later_sees_the_same_batches(start: int, seed: int) -> None:
+    records = list(range(17))
+    whole = list(batches(records, LoopPlan(num_steps=10, prompts_per_step=4, seed=seed)))
+    rest = list(
+        batches(records, LoopPlan(num_steps=10, prompts_per_step=4, seed=seed, start_step=start))
+    )
+    assert rest == whole[start:]
+
+
+def test_seeds_give_other_orders() -> None:
+    records = list(range(50))
+    orders = [
+        next(batches(records, LoopPlan(num_steps=1, prompts_per_step=50, seed=seed)))[2]
+        for seed in range(3)
+    ]
+    assert orders[0] != orders[1] != orders[2]
