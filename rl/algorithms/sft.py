@@ -15,7 +15,7 @@ class SFT(BaseModel):
 
     With `dft` each token is weighed by its own, detached probability.
 
-    Source: DFT, arXiv 2508.05629 eq. 9. Denominator: trained tokens of the whole step.
+    Source: DFT, arXiv 2508.05629. Denominator: trained tokens of the whole step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
