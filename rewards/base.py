@@ -1,0 +1,287 @@
+"""Rewards: plain functions with typed arguments, and the rubric that weighs them.
+
+    @reward(name="exact")
+    def exact(text: str, references: Sequence[str], ignore_case: bool = False) -> float: ...
+
+Arguments are picked by name from the completion and the sample (`SUPPLIED` lists them) and from the
+sample's own columns
+(`sample.meta`); the others are parameters that a recipe sets: `{name: exact, ignore_case: true,
+weight: 0.5}`.
+A reward returns a number, None (it does not apply to this sample: unscored) or a `Score`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from rl.config import Section
+from rl.core import Completion, Rollout, Sample, Score, Status
+from rl.errors import ConfigError, RewardError
+from rl.plugins import did_you_mean, find
+
+RewardFunction = Callable[..., float | Score | None]
+F = TypeVar("F", bound=RewardFunction)
+
+# What every reward may ask for by name, whatever the data.
+SUPPLIED: Mapping[str, Callable[[Sample, Completion], Any]] = {
+    "text": lambda sample, completion: completion.text,
+    "completion": lambda sample, completion: completion.text,
+    "token_ids": lambda sample, completion: completion.token_ids,
+    "finish_reason": lambda sample, completion: completion.finish_reason,
+    "is_truncated": lambda sample, completion: completion.is_truncated,
+    "sample": lambda sample, completion: sample,
+    "uid": lambda sample, completion: sample.uid,
+    "messages": lambda sample, completion: sample.messages,
+    "images": lambda sample, completion: sample.images,
+    "references": lambda sample, completion: sample.references,
+    "prompt": lambda sample, completion: "\n".join(m.text for m in sample.messages),
+    "meta": lambda sample, completion: sample.meta,
+}
+
+
+def reward(name: str) -> Callable[[F], F]:
+    """Marks a function as the reward that recipes call `name`."""
+
+    def mark(function: F) -> F:
+        function.name = name  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class RewardConfig(Section):
+    """One line of a recipe's `rewards`: `exact`, or `{name: numeric, tolerance: 0.05, weight: 1}`.
+
+    Keys beside `name` and `weight` are the function's own parameters and are kept in `params`.
+    """
+
+    name: str = Field(description="A reward's name, or your own function as ./mine.py:function.")
+    weight: float = Field(1.0, description="Its factor in the weighted sum.")
+    params: dict[str, Any] = Field({}, description="The function's own parameters.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_params(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, Mapping):
+            return value
+        own = {key: item for key, item in value.items() if key not in cls.model_fields}
+        kept = {key: item for key, item in value.items() if key in cls.model_fields}
+        if own and isinstance(kept.get("params", {}), Mapping):
+            kept["params"] = {**kept.get("params", {}), **own}
+        return kept
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward function bound to its parameters. `label` is its name in components and metrics."""
+
+    label: str
+    function: RewardFunction
+    weight: float
+    params: Mapping[str, Any]
+    arguments: tuple[inspect.Parameter, ...]
+
+    def missing(self, sample: Sample) -> list[str]:
+        """The arguments that `sample` cannot supply."""
+        return [
+            argument.name
+            for argument in self.arguments
+            if argument.default is argument.empty and not _has(argument.name, sample)
+        ]
+
+    def __call__(self, sample: Sample, completion: Completion) -> Score:
+        """One verdict. Raises: RewardError naming uid and reward where the function raises or
+        returns no reward.
+        """
+        where = f"reward {self.label}, sample {sample.uid}"
+        if missing := self.missing(sample):
+            raise RewardError(
+                f"the sample has no {missing[0]!r}", where=where, expected=_supply_line(sample)
+            )
+        try:
+            value = self.function(**self._supply(sample, completion), **self.params)
+        except Exception as error:
+            raise RewardError(
+                f"raised {type(error).__name__}: {_one_line(error)}", where=where
+            ) from error
+        return _as_score(value, where)
+
+    def _supply(self, sample: Sample, completion: Completion) -> dict[str, Any]:
+        return {
+            argument.name: _take(argument.name, sample, completion)
+            for argument in self.arguments
+            if _has(argument.name, sample)
+        }
+
+
+class Rubric:
+    """The weighted sum of several rewards, each component kept.
+
+    `base` is the folder that a reward `./mine.py:function` is relative to (default: the current
+    one). A component that says None stands outside the sum; where all do, the score is unscored.
+    Raises: ConfigError for an unknown reward, or a parameter that is unknown, missing or of the
+    wrong type.
+    """
+
+    def __init__(self, configs: Sequence[RewardConfig], base: Path | None = None) -> None:
+        if not configs:
+            raise ConfigError("no rewards given", where="rewards", expected="at least one")
+        self.configs, self.base = tuple(configs), base
+        bound: list[Reward] = []
+        for config in configs:
+            bound.append(_bind(config, base, {earlier.label for earlier in bound}))
+        self.rewards = tuple(bound)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The components' names, in the recipe's order."""
+        return tuple(reward.label for reward in self.rewards)
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Raises: ConfigError where a reward asks for an argument that these samples lack."""
+        for reward in self.rewards:
+            for sample in samples:
+                if missing := reward.missing(sample):
+                    raise ConfigError(
+                        f"argument {missing[0]!r} of reward {reward.label!r} is not in the data",
+                        where=f"sample {sample.uid}",
+                        expected=_supply_line(sample),
+                        do="rename the argument, give it a default, or add the column",
+                    )
+
+    def score(
+        self,
+        sample: Sample,
+        completion: Completion,
+        before: Callable[[str], None] = lambda label: None,
+    ) -> Score:
+        """The rubric's verdict on one completion; `before` hears each reward's name just before it
+        runs.
+
+        Raises: RewardError naming the uid and the reward.
+        """
+        components: dict[str, float | None] = {}
+        total, status, reason = 0.0, "ok", ""
+        for reward in self.rewards:
+            before(reward.label)
+            part = reward(sample, completion)
+            components[reward.label] = part.value
+            if part.value is None:
+                continue
+            total += reward.weight * part.value
+            if status == "ok" and part.status != "ok":
+                status, reason = part.status, part.reason
+        if all(value is None for value in components.values()):
+            return Score(None, "unscored", "no reward applies", components)
+        if status == "ok" and completion.is_truncated:
+            status = "truncated"
+        return Score(total, typing.cast(Status, status), reason, components)
+
+    def score_rollout(self, rollout: Rollout) -> tuple[Score, ...]:
+        """A verdict for every completion."""
+        return tuple(self.score(rollout.sample, completion) for completion in rollout.completions)
+
+
+def _bind(config: RewardConfig, base: Path | None, taken: set[str]) -> Reward:
+    function = find("rewards", config.name, base=base)
+    if not callable(function):
+        raise ConfigError(f"{config.name!r} is not a function", where="rewards")
+    signature = inspect.signature(function)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.POSITIONAL_ONLY in kinds:
+        raise ConfigError("a reward takes its arguments by name", where=f"reward {config.name!r}")
+    free = {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    params = _checked_params(config, function, free)
+    arguments = tuple(parameter for name, parameter in free.items() if name not in params)
+    own = str(getattr(function, "name", config.name.rsplit(":", 1)[-1]))
+    label, copy = own, 1
+    while label in taken:
+        copy += 1
+        label = f"{own}_{copy}"
+    return Reward(label, function, config.weight, params, arguments)
+
+
+def _checked_params(
+    config: RewardConfig, function: Callable[..., Any], free: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    settable = [name for name in free if name not in SUPPLIED and name != "solution"]
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:  # a name imported for type checkers only
+        hints = {}
+    params: dict[str, Any] = {}
+    for name, value in config.params.items():
+        where = f"reward {config.name!r}"
+        if name not in settable:
+            raise ConfigError(
+                f"unknown parameter {name!r}{did_you_mean(name, settable)}",
+                where=where,
+                expected=", ".join(["weight", *settable]),
+            )
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(hints.get(name, Any))
+            params[name] = adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ConfigError(
+                f"parameter {name} = {value!r}: {error.errors()[0]['msg']}", where=where
+            ) from None
+    return params
+
+
+def _has(name: str, sample: Sample) -> bool:
+    if name == "solution":
+        return bool(sample.references) or "solution" in sample.meta
+    return name in SUPPLIED or name in sample.meta
+
+
+def _take(name: str, sample: Sample, completion: Completion) -> Any:
+    if name == "solution":
+        return sample.references[0] if sample.references else sample.meta["solution"]
+    supply = SUPPLIED.get(name)
+    return supply(sample, completion) if supply else sample.meta[name]
+
+
+def _supply_line(sample: Sample) -> str:
+    names = [*SUPPLIED, *(["solution"] if _has("solution", sample) else []), *sample.meta]
+    return "one of " + ", ".join(dict.fromkeys(names))
+
+
+def _as_score(value: Any, where: str) -> Score:
+    expected = "a finite number, None (does not apply) or a Score"
+    if value is None:
+        return Score(None, "unscored", "does not apply")
+    if isinstance(value, Score):
+        if value.status == "error":
+            raise RewardError(value.reason or "returned an error", where=where)
+        number = value.value
+        if number is not None and not _is_finite(number):
+            raise RewardError(f"returned Score({number!r})", where=where, expected=expected)
+        return value
+    if not _is_finite(value):
+        raise RewardError(
+            f"returned {type(value).__name__} {value!r}"[:200], where=where, expected=expected
+        )
+    return Score(float(value))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

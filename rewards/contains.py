@@ -1,0 +1,18 @@
+"""1 where a reference stands in the answer as whole words."""
+
+import re
+from collections.abc import Sequence
+
+from rewards.base import reward
+
+
+@reward(name="contains")
+def contains(text: str, solution: str, references: Sequence[str] = ()) -> float:
+    """1.0 where one of the references stands in the answer, case ignored, not inside a longer word;
+    else 0.0.
+    """
+    words = [str(reference).strip().casefold() for reference in references or (solution,)]
+    answer = text.casefold()
+    return float(
+        any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", answer) for word in words if word)
+    )

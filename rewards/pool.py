@@ -1,0 +1,83 @@
+"""Many reward workers behind one Scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rl.core import Rollout, Score
+from rl.errors import RewardError, RunError
+from rl.runtime.actors import Handle, Pending
+
+
+class RewardPool:
+    """Spreads rollouts over reward workers and gives the scores back in the order asked (a
+    `rl.core.Scorer`).
+
+    A worker that is lost hands its share to the others. Errors stay scores of status `error` while
+    they are rare; once
+    more than `max_error_share` of all scores so far are errors, the first one's RewardError is
+    raised.
+    """
+
+    def __init__(
+        self, handles: Sequence[Handle], deadline_s: float = 600.0, max_error_share: float = 0.01
+    ) -> None:
+        if not handles:
+            raise RewardError("no reward workers", where="RewardPool", expected="at least one")
+        self._handles, self._deadline_s = list(handles), deadline_s
+        self._max_error_share = max_error_share
+        self.num_scores = self.num_errors = 0
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[tuple[Score, ...]]:
+        """A verdict for every completion. Raises: RewardError where too many failed, or no worker
+        is left.
+        """
+        scored: list[tuple[Score, ...] | None] = [None] * len(rollouts)
+        todo = list(range(len(rollouts)))
+        while todo:
+            self._score_some(rollouts, todo, scored)
+            todo = [index for index in todo if scored[index] is None]
+        answer = [scores for scores in scored if scores is not None]
+        self._count(answer)
+        return answer
+
+    def _score_some(
+        self,
+        rollouts: Sequence[Rollout],
+        todo: Sequence[int],
+        scored: list[tuple[Score, ...] | None],
+    ) -> None:
+        """One round: every worker gets its share; a lost worker leaves the pool and its share
+        unscored.
+        """
+        shares: list[tuple[Handle, Sequence[int], Pending]] = []
+        workers = len(self._handles)
+        for number, handle in enumerate(self._handles):
+            share = todo[number::workers]
+            if share:
+                pending = handle.submit("score", [rollouts[index] for index in share])
+                shares.append((handle, share, pending))
+        for handle, share, pending in shares:
+            try:
+                verdicts = pending.result(self._deadline_s)
+            except RunError as error:
+                if not handle.is_alive():
+                    self._handles.remove(handle)
+                if not self._handles or handle in self._handles:
+                    raise RewardError(
+                        error.what, where=f"{handle.name}, scoring {len(share)} rollouts"
+                    ) from error
+                continue
+            for index, scores in zip(share, verdicts, strict=True):
+                scored[index] = tuple(scores)
+
+    def _count(self, answer: Sequence[Sequence[Score]]) -> None:
+        errors = [score for scores in answer for score in scores if score.status == "error"]
+        self.num_scores += sum(map(len, answer))
+        self.num_errors += len(errors)
+        if errors and self.num_errors > self._max_error_share * self.num_scores:
+            raise RewardError(
+                f"{self.num_errors} of {self.num_scores} scores are errors; "
+                f"the first: {errors[0].reason}",
+                expected=f"at most {self._max_error_share:.0%}",
+            )
