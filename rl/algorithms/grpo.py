@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -11,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from rl.algorithms.advantages import group_advantages, is_equal, rewards_of, std_over_step
 from rl.algorithms.base import (
     Denominators,
     Loss,
@@ -23,44 +23,11 @@ from rl.algorithms.base import (
     mean_metric,
     per,
 )
+from rl.algorithms.mismatch import Mismatch, log_mismatch_N
 from rl.data.tree import Tree
 
-STD_FLOOR = 1e-4  # added to the standard deviation, as TRL does
-EQUAL_REWARDS = 1e-8  # rewards closer than this are rounding
 EXP_LIMIT = 20.0  # log-ratios are clamped to +-20 before exp in the KL term
 Normalise = Literal["dapo", "grpo", "dr_grpo"]
-
-
-class Mismatch(BaseModel):
-    """How the engine's log-probs are corrected for: w = pi_old / mu, detached.
-
-    A branch whose geometric mean of w leaves `sequence_mask` gives no policy gradient; its tokens
-    stay in the denominator. w of a token is cut at `token_limit`. NaN counts as w = 1.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sequence_mask: tuple[float, float] | None = (0.99, 1.01)
-    token_limit: float | None = Field(2.0, gt=0)
-
-    def weight_N(self, batch: TreeBatch, old_logp_N: Tensor) -> Tensor:
-        """What each token's policy term is multiplied by."""
-        log_w_N = log_mismatch_N(batch, old_logp_N)
-        w_N = log_w_N.exp()
-        if self.token_limit is not None:
-            w_N = w_N.clamp(max=self.token_limit)
-        if self.sequence_mask is not None:
-            low, high = self.sequence_mask
-            mean_B = batch.sum_by_branch(log_w_N) / batch.tokens_by_branch().clamp(min=1)
-            is_kept_B = (mean_B >= math.log(low)) & (mean_B <= math.log(high))
-            w_N = w_N * batch.per_token(is_kept_B.to(w_N.dtype))
-        return w_N
-
-
-def log_mismatch_N(batch: TreeBatch, old_logp_N: Tensor) -> Tensor:
-    """log w, learner over engine, on the sampled tokens."""
-    behavior_N = given(batch.behavior_logp_N, "behavior_logp_N")
-    return torch.nan_to_num(old_logp_N - behavior_N, nan=0.0)
 
 
 @dataclass(frozen=True)
@@ -125,7 +92,7 @@ class GRPO(BaseModel):
     def prepare(self, step: Step) -> Denominators:
         branches = [branch for tree in step.trees for branch in tree.branches]
         metrics = {
-            "frac_zero_std": _share([is_equal(_rewards(tree)) for tree in step.trees]),
+            "frac_zero_std": _share([is_equal(rewards_of(tree)) for tree in step.trees]),
             "frac_truncated": _share([branch.is_truncated for branch in branches]),
             "frac_unscored": _share([branch.reward is None for branch in branches]),
         }
@@ -161,7 +128,7 @@ class GRPO(BaseModel):
 
     def with_advantages(self, tree: Tree, batch_std: float | None) -> Tree | None:
         """The group with its advantages, or None where nothing of it is left to train."""
-        rewards = _rewards(tree)
+        rewards = rewards_of(tree)
         if self.drop_equal_groups and is_equal(rewards):
             return None
         advantages = group_advantages(rewards, self.scale, batch_std)
@@ -222,41 +189,6 @@ NORMALISE: dict[Normalise, Callable[[Tensor, TreeBatch, Denominators, int], Tens
     "grpo": branch_mean,
     "dr_grpo": fixed_length,
 }
-
-
-def group_advantages(
-    rewards: Sequence[float | None], scale: str, batch_std: float | None = None
-) -> list[float]:
-    """A of each answer of a group: r - mean, over std + 1e-4 where scaled; unscored answers get 0.
-
-    >>> group_advantages([1.0, 0.0, None], "none")
-    [0.5, -0.5, 0.0]
-    """
-    if is_equal(rewards):
-        return [0.0] * len(rewards)
-    scored = [reward for reward in rewards if reward is not None]
-    mean = math.fsum(scored) / len(scored)
-    std = math.sqrt(math.fsum((r - mean) ** 2 for r in scored) / (len(scored) - 1))
-    divisor = {"group": std + STD_FLOOR, "batch": (batch_std or 0.0) + STD_FLOOR, "none": 1.0}
-    return [0.0 if r is None else (r - mean) / divisor[scale] for r in rewards]
-
-
-def is_equal(rewards: Sequence[float | None]) -> bool:
-    """Whether a group teaches nothing: fewer than two scored answers, or all scored alike."""
-    scored = [reward for reward in rewards if reward is not None]
-    return not scored or max(scored) - min(scored) <= EQUAL_REWARDS
-
-
-def std_over_step(step: Step) -> float:
-    """The unbiased standard deviation of every scored reward of the step, over all ranks."""
-    scored = [r for tree in step.trees for r in _rewards(tree) if r is not None]
-    num, total = step.total([len(scored), math.fsum(scored)])
-    (squares,) = step.total([math.fsum((r - total / max(num, 1)) ** 2 for r in scored)])
-    return math.sqrt(squares / (num - 1)) if num > 1 else 0.0
-
-
-def _rewards(tree: Tree) -> list[float | None]:
-    return [branch.reward for branch in tree.branches]
 
 
 def _share(claims: Sequence[bool]) -> tuple[float, float]:
