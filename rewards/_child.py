@@ -17,7 +17,7 @@ from rl.errors import PlumblineError, RewardError
 
 
 def main(descriptor: int, parent: int) -> None:
-    """Serves until the pipe closes: (configs, base) once, then answers to score; sends (kind, value)."""
+    """Serves until the pipe closes: takes (configs, base), then answers; sends (kind, value)."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     pipe = Connection(descriptor)
     try:

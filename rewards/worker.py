@@ -45,9 +45,8 @@ class RewardWorker:
     ) -> None:
         self._configs, self._deadline_s = tuple(configs), deadline_s
         self._base = None if base is None else str(base)
-        self._labels = Rubric(
-            self._configs, base and Path(base)
-        ).labels  # refused here, in one line
+        # Refused here, in one line, rather than in the child.
+        self._labels = Rubric(self._configs, None if base is None else Path(base)).labels
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self.num_restarts = 0
