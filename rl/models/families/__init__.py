@@ -1,1 +1,3 @@
-"""Model families: one file each, the folder is the registry."""
+"""Model families, one file each: the folder is the registry. A family is a subclass of
+rl.models.spec.ModelSpec.
+"""

@@ -1,0 +1,219 @@
+"""A checkpoint folder's parts: processor with image limits, family, weights, and weights under the
+file's own names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rl.errors import ModelError
+from rl.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Dtype = Literal["float32", "bfloat16"]
+Part = Literal["vision", "projector"]
+
+
+class ModelConfig(BaseModel):
+    """Which model, how large its images may be, and which of its parts stay as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="A checkpoint folder, as from_pretrained opens it.")
+    max_pixels: int | None = Field(None, gt=0, description="Image limit; saved with checkpoints.")
+    freeze: tuple[Part, ...] = Field((), description="Parts that are not trained.")
+
+
+@cache
+def families() -> dict[str, type[ModelSpec]]:
+    """config.json's model_type -> family, from the modules of rl/models/families."""
+    from rl.models import families as package
+
+    found: dict[str, type[ModelSpec]] = {}
+    for module_info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{module_info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                found |= dict.fromkeys(getattr(value, "model_types", ()), value)
+    return found
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The folder's config.json. Raises: ModelError where there is none, or it is no JSON object."""
+    file = Path(path) / "config.json"
+    if not Path(path).is_dir():
+        raise ModelError("no such model folder", where=str(path), do="give a checkpoint folder")
+    if not file.is_file():
+        raise ModelError("no config.json", where=str(path), expected="a Hugging Face checkpoint")
+    try:
+        config = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ModelError(f"broken JSON ({error})", where=str(file)) from error
+    if not isinstance(config, dict):
+        raise ModelError("not a JSON object", where=str(file))
+    return config
+
+
+def family_of(path: str | Path) -> type[ModelSpec]:
+    """The family that answers for the folder's model_type. Raises: ModelError for an unknown one."""
+    model_type = read_config(path).get("model_type")
+    known = families()
+    if model_type not in known:
+        raise ModelError(
+            f"model_type {model_type!r} belongs to no known family",
+            where=f"{path}/config.json",
+            expected=f"one of {', '.join(sorted(known))}",
+            do="add a file to rl/models/families",
+        )
+    return known[model_type]
+
+
+def check_folder(path: str | Path) -> None:
+    """Raises: ModelError naming every missing part of the checkpoint and what to do. Imports no
+    model library.
+    """
+    folder, family = Path(path), family_of(path)
+    missing = []
+    if not any(folder.glob("*.safetensors")):
+        missing.append("weights (*.safetensors)")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        missing.append("tokenizer (tokenizer.json)")
+    processors = ("preprocessor_config.json", "processor_config.json")
+    if family.has_vision and not any((folder / name).is_file() for name in processors):
+        missing.append("processor (preprocessor_config.json)")
+    if not _has_chat_template(folder):
+        missing.append("chat template (chat_template.jinja)")
+    if missing:
+        raise ModelError(
+            f"the checkpoint lacks its {' and its '.join(missing)}",
+            where=str(path),
+            do="copy the missing files from the model this one was trained from",
+        )
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    for name in ("tokenizer_config.json", "processor_config.json"):
+        file = folder / name
+        if file.is_file() and "chat_template" in json.loads(file.read_text()):
+            return True
+    return False
+
+
+def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
+    """The folder's processor (its tokenizer for a text-only model), with the image limit as it is
+    saved.
+
+    Raises: ModelError where the folder is incomplete or the limit cannot be kept.
+    """
+    check_folder(path)
+    from transformers import AutoProcessor, AutoTokenizer
+
+    family = family_of(path)
+    loader = AutoProcessor if family.has_vision else AutoTokenizer
+    try:
+        processor = loader.from_pretrained(str(path))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"the processor does not load: {error}", where=str(path)) from error
+    if max_pixels is not None:
+        family.limit_pixels(processor, max_pixels)
+    return processor
+
+
+def processor_kwargs(family: str, max_pixels: int | None = None) -> dict[str, Any]:
+    """The image limit as vLLM's `mm_processor_kwargs`; `family` is a family's name or a model_type."""
+    for model_type, kind in families().items():
+        if family in (kind.name, model_type):
+            return {} if max_pixels is None else kind.engine_kwargs(max_pixels)
+    raise ModelError(f"unknown family {family!r}", expected=f"one of {', '.join(families())}")
+
+
+def find_spec(path: str | Path, processor: Any) -> ModelSpec:
+    """The folder's ModelSpec, through its family."""
+    return family_of(path)(read_config(path), processor)
+
+
+def load_model(path: str | Path, dtype: Dtype = "float32", *, attention: str = "sdpa") -> Any:
+    """The folder's model with its language-model head, dropout off. Raises: ModelError where
+    weights are missing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    family = family_of(path)
+    loader = AutoModelForImageTextToText if family.has_vision else AutoModelForCausalLM
+    try:
+        model, info = loader.from_pretrained(
+            str(path),
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"the weights do not load: {error}", where=str(path)) from error
+    if info["missing_keys"]:
+        names = sorted(info["missing_keys"])
+        raise ModelError(
+            f"{len(names)} weights are not in the checkpoint, first {names[0]}", where=str(path)
+        )
+    turn_dropout_off(model)
+    return model
+
+
+def turn_dropout_off(model: torch.nn.Module) -> None:
+    """Log-probs are compared across passes and engines: every dropout rate becomes 0."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout", "activation_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def freeze(model: torch.nn.Module, spec: ModelSpec, parts: Sequence[Part]) -> list[str]:
+    """Takes parts out of training; returns the frozen parameters' names.
+
+    "vision" is the tower without the projector, also where the family keeps the projector inside
+    it.
+    """
+    unknown = [part for part in parts if part not in spec.parts]
+    if unknown:
+        raise ModelError(f"{spec.name} has no {unknown[0]!r} part to freeze")
+    frozen = []
+    projector = spec.parts.get("projector", ())
+    for name, parameter in model.named_parameters():
+        part = "projector" if name.startswith(projector) else "vision"
+        if part in parts and name.startswith(spec.parts[part]):
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    return frozen
+
+
+def file_weights(model: Any, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The weights under the names that the checkpoint file has, tied ones once: what publish
+    writes.
+
+    `state` replaces the model's own tensors (gathered ones). Goes the way of `save_pretrained`, so
+    that file, publish and export share one namespace.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+    from transformers.modeling_utils import remove_tied_weights_from_state_dict
+
+    state = dict(model.state_dict()) if state is None else state
+    state = remove_tied_weights_from_state_dict(state, model)
+    weights: dict[str, Tensor] = revert_weight_conversion(model, state)
+    return {name: weight.detach().contiguous() for name, weight in weights.items()}
