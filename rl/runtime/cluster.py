@@ -17,27 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from pydantic import BaseModel, ConfigDict, Field
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from rl.errors import ConfigError, DeadlineError, PlumblineError, RunError
 from rl.runtime.actors import Pending
+from rl.runtime.placement import RuntimeConfig
 
 CODE = ("rl", "rewards", "rollouts", "evals", "recipes")
-
-
-class RuntimeConfig(BaseModel):
-    """Where the actors run. `address` None starts Ray here; `auto` or host:port joins a cluster."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    address: str | None = None
-    num_cpus: float | None = Field(None, gt=0)
-    dashboard: bool = True
-    dashboard_port: int | None = None
-    metrics_port: int | None = None
-    object_store_mib: int = Field(512, ge=80)
-    start_deadline_s: float = Field(120.0, gt=0)
 
 
 class Cluster:

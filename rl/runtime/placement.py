@@ -6,7 +6,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import Field
+
+from rl.config import Section
 from rl.errors import ConfigError
+
+
+class RuntimeConfig(Section):
+    """Where the actors run. `address` None starts Ray here; `auto` or host:port joins a cluster."""
+
+    address: str | None = None
+    num_cpus: float | None = Field(None, gt=0)
+    dashboard: bool = True
+    dashboard_port: int | None = None
+    metrics_port: int | None = None
+    object_store_mib: int = Field(512, ge=80)
+    start_deadline_s: float = Field(120.0, gt=0)
 
 
 @dataclass(frozen=True)

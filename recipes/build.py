@@ -1,0 +1,259 @@
+"""Config to objects: the only file that names concrete classes. A `Line` is the engines of a
+run, live."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipes.config import Recipe
+from rl.core import Sample, Sampling
+from rl.errors import ConfigError, ModelError
+from rl.learners.base import LogitView, OptimPlan
+from rl.learners.group import LearnerGroup
+from rl.runtime.placement import Placement, Role, place
+
+if TYPE_CHECKING:
+    from rewards.base import RewardConfig
+    from rewards.pool import RewardPool
+    from rl.data.render import Renderer
+    from rl.models.spec import ModelSpec
+    from rl.runtime.cluster import Cluster
+    from rl.runtime.parity import ParityGate
+    from rollouts.pool import Pool
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What reads prompts and images of a model: its processor, family spec and renderer. No
+    weights."""
+
+    processor: object
+    spec: ModelSpec
+    renderer: Renderer
+
+
+def open_eyes(recipe: Recipe) -> Eyes:
+    """Opens the processor of the recipe's model. Raises: ModelError naming what the folder
+    lacks."""
+    from rl.data.render import Renderer
+    from rl.models.load import find_spec, load_processor
+
+    processor = load_processor(recipe.model.path, recipe.model.max_pixels)
+    spec = find_spec(recipe.model.path, processor)
+    return Eyes(processor, spec, Renderer(processor, spec, recipe.rollout.max_model_len))
+
+
+def roles(recipe: Recipe) -> list[Role]:
+    """The actors that a recipe asks for."""
+    wanted = [
+        Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
+        Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus),
+    ]
+    if any(stage.all_rewards for stage in recipe.stages):
+        wanted.append(Role("reward", recipe.reward_workers.workers, recipe.reward_workers.cpus))
+    return wanted
+
+
+def local_placement(recipe: Recipe) -> Placement:
+    """The placement on this machine. Raises: ConfigError with demand and supply before anything
+    starts."""
+    cpus = recipe.runtime.num_cpus or float(os.cpu_count() or 1)
+    return place(roles(recipe), cluster_cpus=cpus, cluster_gpus=float(_count_gpus()))
+
+
+class Line:
+    """Learner, rollout workers and reward workers on Ray, with one weight version at a time.
+
+    `serve(checkpoint)` and `publish()` are the only ways in which weights reach the rollout
+    workers, and both end in the
+    parity gate. Use as a context.
+    """
+
+    def __init__(self, recipe: Recipe, eyes: Eyes, *, name: str) -> None:
+        from rl.runtime.cluster import Cluster, preflight
+
+        self.recipe, self.eyes = recipe, eyes
+        self.version = 0
+        self.cluster: Cluster = Cluster(recipe.runtime, namespace=f"plumbline-{name}-{os.getpid()}")
+        self._exchange = Path(tempfile.mkdtemp(prefix="plumbline-", dir=_exchange_root(recipe)))
+        try:
+            supply = self.cluster.resources()
+            self.placement = place(roles(recipe), cluster_cpus=supply["CPU"],
+            cluster_gpus=supply["GPU"])
+            demand = sum(role.count * (role.cpus or 0.0) for role in self.placement.roles)
+            preflight(self.cluster, cpus=demand, gpus=sum(role.count * role.gpus for role in self.placement.roles))
+            self._start_actors()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends every actor and what Ray started for them."""
+        self.cluster.stop()
+        shutil.rmtree(self._exchange, ignore_errors=True)
+
+    def _start_actors(self) -> None:
+        from rl.learners.zero import ZeroLearner
+        from rl.runtime.cluster import free_port
+        from rollouts.pool import Pool
+        from rollouts.worker import RolloutWorker
+
+        recipe, place_ = self.recipe, self.placement
+        port = free_port()
+        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads)}
+        ranks = [
+            self.cluster.actor(
+                ZeroLearner,
+                recipe.learner,
+                recipe.model,
+                rank=rank,
+                world_size=recipe.learner.ranks,
+                master_addr="127.0.0.1",
+                master_port=port,
+                name=f"learner-{rank}",
+                cpus=place_.cpus("learner"),
+                gpus=place_.gpus("learner"),
+                env={"DS_ACCELERATOR": "cpu", **threads} if not place_.gpus("learner") else threads,
+            )
+            for rank in range(recipe.learner.ranks)
+        ]
+        workers = [
+            self.cluster.actor(
+                RolloutWorker,
+                recipe.rollout,
+                recipe.model.path,
+                recipe.model.max_pixels,
+                index=index,
+                name=f"rollout-{index}",
+                cpus=place_.cpus("rollout"),
+                gpus=place_.gpus("rollout"),
+                env={"OMP_NUM_THREADS": str(recipe.rollout.threads)},
+            )
+            for index in range(recipe.rollout.workers)
+        ]
+        for handle in [*ranks, *workers]:
+            handle.ready(recipe.runtime.start_deadline_s)
+        self.learner = LearnerGroup(ranks, deadline_s=recipe.learner.deadline_s)
+        self.pool: Pool = Pool(workers, self.eyes.renderer, deadline_s=recipe.rollout.deadline_s)
+        self._reward_pools: dict[tuple[RewardConfig, ...], RewardPool] = {}
+
+    def rewards(self, configs: Sequence[RewardConfig]) -> RewardPool:
+        """Reward workers for these rewards; the same list gets the same workers."""
+        from rewards.pool import RewardPool
+        from rewards.worker import RewardWorker
+
+        key = tuple(configs)
+        if key not in self._reward_pools:
+            for pool in self._reward_pools.values():
+                pool.stop()
+            self._reward_pools.clear()
+            section = self.recipe.reward_workers
+            handles = [
+                self.cluster.actor(
+                    RewardWorker, key, name=f"reward-{index}", cpus=self.placement.cpus("reward")
+                )
+                for index in range(section.workers)
+            ]
+            for handle in handles:
+                handle.ready(self.recipe.runtime.start_deadline_s)
+            self._reward_pools[key] = RewardPool(handles, deadline_s=section.deadline_s)
+        return self._reward_pools[key]
+
+    def view(self, temperature: float) -> LogitView:
+        """The distribution that the engine samples from: temperature and banned ids."""
+        return LogitView(temperature=temperature, banned_ids=tuple(self.eyes.spec.banned_ids))
+
+    def serve(self, checkpoint: Path, gate: ParityGate) -> Mapping[str, float]:
+        """Learner and rollout workers take a checkpoint's weights."""
+        self.learner.begin_stage(str(checkpoint), OptimPlan(lr=0.0, total_steps=1), needs_reference=False)
+        return self.publish(gate)
+
+    def publish(self, gate: ParityGate) -> Mapping[str, float]:
+        """One transaction: the learner's weights become version + 1 everywhere, then the parity
+        gate decides.
+
+        Returns parity/max, parity/mean, version and time/publish_s. Raises: ParityError, which
+        stops the run.
+        """
+        from rl.runtime.publish import publish
+
+        started = time.perf_counter()
+        publish(self.learner, self.pool, self._exchange, self.version + 1)
+        self.version += 1
+        report = gate.check(self.pool, self.learner, version=self.version)
+        return {**report, "version": float(self.version), "time/publish_s": time.perf_counter()
+        - started}
+
+    def sampling(self, *, n: int, temperature: float, max_new_tokens: int, step: int =
+    0)
+    ->
+    Sampling:
+        """A Sampling
+        with
+        the
+        run's
+        seed."""
+        return Sampling(
+            n=n, temperature=temperature, max_new_tokens=max_new_tokens,
+            seed=self.recipe.run.seed, step=step
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes the policy as a folder that `from_pretrained` and `vllm serve` open as it is."""
+        from rl.models.load import save_processor
+
+        self.learner.save(str(folder))
+        save_processor(self.eyes.processor, folder)
+
+
+def probes(samples: Sequence[Sample], *, count: int = 8) -> list[Sample]:
+    """The parity gate's fixed probes: the first `count` samples with different images, and two
+    of them without image."""
+    seen: set[str] = set()
+    with_image = []
+    for sample in samples:
+        key = "".join(image.sha256 for image in sample.images)
+        if key not in seen:
+            seen.add(key)
+            with_image.append(sample)
+        if len(with_image) == count:
+            break
+    if not with_image:
+        raise ConfigError("no sample to probe parity with", do="give a stage some data or a benchmark")
+    return with_image
+
+
+def _exchange_root(recipe: Recipe) -> str | None:
+    if recipe.runtime.address is not None:
+        root = Path(recipe.run.root).resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        return str(root)
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None
+
+
+def _count_gpus() -> int:
+    import subprocess
+
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10,
+        check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+__all__ = ["Eyes", "Line", "ModelError", "local_placement", "open_eyes", "probes", "roles"]

@@ -1,0 +1,241 @@
+"""A recipe as typed sections. The sections of components (algorithms, rewards, rollouts, learner, benchmarks) are theirs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from evals.base import BenchmarkConfig
+from evals.gates import GateConfig
+from rewards.base import RewardConfig
+from rl.config import Component, Page, Section, build, dump, load_page
+from rl.data.sources import DataSource
+from rl.errors import ConfigError
+from rl.learners.base import LearnerConfig
+from rl.models.spec import ModelConfig
+from rl.plugins import did_you_mean
+from rl.runtime.placement import RuntimeConfig
+from rollouts.base import RolloutConfig
+
+BASE = "base"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_BEST = re.compile(r"best\(([^()]*)\)")
+_DEFAULT_LR = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "grpo": 1e-6}
+
+
+class RunSection(Section):
+    """Where the run goes and what makes it repeatable."""
+
+    name: str = Field("run", pattern=_NAME.pattern, description="Folder under `root`.")
+    root: str = Field("runs", description="Folder of all runs.")
+    seed: int = Field(0, ge=0, description="Seed of data order, sampling and evaluation.")
+    tensorboard: bool = Field(True, description="Whether TensorBoard files are written too.")
+
+
+class DataSection(Section):
+    """How rows are judged, for every stage."""
+
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    max_bad_rows: float = Field(0.01, ge=0, le=1, description="Share of rows that `skip` allows.")
+
+
+class RewardWorkersSection(Section):
+    """The actors that run reward functions."""
+
+    workers: int = Field(1, ge=1)
+    cpus: float | None = Field(None, ge=0)
+    deadline_s: float = Field(60.0, gt=0, description="Longest wait for one batch of answers.")
+
+
+class EvalsSection(Section):
+    """What is scored after every stage that yields weights, and what may go on."""
+
+    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    gate: GateConfig = GateConfig()
+    evaluate_base: bool = Field(True, description="Whether the untrained model is scored first.")
+
+
+class SampleSection(Section):
+    """A stage that draws the model's own answers and writes preference pairs and labelled answers."""
+
+    n: int = Field(8, ge=2, description="Answers a prompt.")
+    rewards: tuple[RewardConfig, ...] = Field(description="What makes one answer better.")
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int | None = Field(None, ge=1)
+    heldout: int = Field(0, ge=0, description="Pairs kept out of training, to measure on.")
+    label_threshold: float = Field(0.5, description="A score from here on is a desirable answer.")
+
+
+class StageSource(Section):
+    """Rows that an earlier `sample` stage wrote."""
+
+    stage: str
+
+
+class StageSection(Section):
+    """One step of the line: a training stage (`algorithm`) or a `sample` stage.
+
+    `prompts_per_step` rows (prompts for GRPO) make one optimizer step; give `steps` or `epochs`.
+    """
+
+    name: str = Field(pattern=_NAME.pattern)
+    from_: str = Field(BASE, alias="from", description="A stage, `base`, or best(a, b).")
+    algorithm: Annotated[Any, Component("rl.algorithms")] | None = None
+    sample: SampleSection | None = None
+    data: tuple[StageSource | DataSource, ...] = Field(min_length=1)
+    rewards: tuple[RewardConfig, ...] = ()
+    heldout: StageSource | None = Field(None, description="Unseen pairs to measure implicit rewards on.")
+    prompts_per_step: int = Field(32, ge=1)
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    lr: float | None = Field(None, gt=0, description="Peak rate; the algorithm's default if absent.")
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_ratio: float = Field(0.05, ge=0, le=1)
+    min_lr_ratio: float = Field(0.0, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    temperature: float | None = Field(None, gt=0, description="Overrides rollout.temperature.")
+    max_new_tokens: int | None = Field(None, ge=1, description="Overrides rollout.max_new_tokens.")
+    evaluate: bool = True
+    keep_rollouts_every: int = Field(10, ge=1, description="Steps between stored rollouts.")
+    log_every: int = Field(1, ge=1, description="Steps between lines on the screen.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> StageSection:
+        if (self.algorithm is None) == (self.sample is None):
+            raise ValueError("give `algorithm` (a training stage) or `sample`, one of the two")
+        if self.algorithm is not None and self.steps is not None and self.epochs is not None:
+            raise ValueError("give `steps` or `epochs`, not both")
+        if self.is_online and not self.rewards:
+            raise ValueError("an online stage needs `rewards`")
+        return self
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the stage samples while it trains."""
+        return self.algorithm is not None and self.algorithm.needs.online
+
+    @property
+    def reading(self) -> str:
+        """How rows are read: sft | preference | labelled | group."""
+        return "group" if self.algorithm is None else str(self.algorithm.needs.tree)
+
+    @property
+    def all_rewards(self) -> tuple[RewardConfig, ...]:
+        """The rewards of either kind of stage."""
+        return self.rewards if self.sample is None else self.sample.rewards
+
+    @property
+    def peak_lr(self) -> float:
+        """The stage's rate, or its algorithm's default."""
+        return self.lr if self.lr is not None else _DEFAULT_LR.get(self.algorithm.name, 1e-6)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The stages named in `from`: one, or the candidates of best(...)."""
+        match = _BEST.fullmatch(self.from_.strip())
+        if match is None:
+            return (self.from_.strip(),)
+        return tuple(part.strip() for part in match.group(1).split(",") if part.strip())
+
+    @property
+    def chooses_best(self) -> bool:
+        """Whether evaluation picks the parent."""
+        return _BEST.fullmatch(self.from_.strip()) is not None
+
+
+class Recipe(Section):
+    """A whole page."""
+
+    run: RunSection = RunSection()
+    model: ModelConfig
+    data: DataSection = DataSection()
+    rollout: RolloutConfig = RolloutConfig()
+    learner: LearnerConfig = LearnerConfig()
+    reward_workers: RewardWorkersSection = RewardWorkersSection()
+    evals: EvalsSection = EvalsSection()
+    runtime: RuntimeConfig = RuntimeConfig()
+    stages: tuple[StageSection, ...] = ()
+
+    @field_validator("stages")
+    @classmethod
+    def _distinct(cls, stages: tuple[StageSection, ...]) -> tuple[StageSection, ...]:
+        names = [stage.name for stage in stages]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'two stages are called "{name}"')
+            if name == BASE:
+                raise ValueError('"base" is the untrained model; call the stage otherwise')
+        return stages
+
+    def stage(self, name: str) -> StageSection:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a page, builds every section and orders the stages. Raises: ConfigError listing every fault."""
+    page = load_page(path, overrides)
+    recipe = build(Recipe, page)
+    return recipe.model_copy(update={"stages": order_stages(recipe, page)})
+
+
+def resolved(recipe: Recipe) -> str:
+    """The page with every default written out, as it is kept in the run."""
+    return dump(recipe).replace("  from_:", "  from:")
+
+
+def order_stages(recipe: Recipe, page: Page | None = None) -> tuple[StageSection, ...]:
+    """The stages with every parent and data source before its child, else in the page's order.
+
+    Raises: ConfigError for a stage that is not there, for `best` over a stage without weights and for a cycle, with file:line.
+    """
+    known = {stage.name: stage for stage in recipe.stages}
+    for stage in recipe.stages:
+        for parent in needed(stage):
+            if parent not in known and parent != BASE:
+                hint = did_you_mean(parent, [BASE, *known])
+                raise ConfigError(
+                    f'unknown stage "{parent}"{hint} ({", ".join([BASE, *known])})',
+                    where=_where(page, stage, "from"),
+                )
+        for parent in stage.parents:
+            if parent != BASE and known[parent].algorithm is None:
+                raise ConfigError(
+                    f'"{parent}" is a sample stage and has no weights to start from',
+                    where=_where(page, stage, "from"),
+                    do="name a training stage",
+                )
+    done: list[StageSection] = []
+    left = list(recipe.stages)
+    while left:
+        have = {BASE, *(stage.name for stage in done)}
+        ready = next((stage for stage in left if all(need in have for need in needed(stage))), None)
+        if ready is None:
+            names = " -> ".join(stage.name for stage in left)
+            raise ConfigError(
+                f"a cycle in `from:` ({names})",
+                where=_where(page, left[0], "from"),
+                do="let one of them start from base",
+            )
+        done.append(ready)
+        left.remove(ready)
+    return tuple(done)
+
+
+def needed(stage: StageSection) -> tuple[str, ...]:
+    """Every stage that must be finished before this one: parents and sources of rows."""
+    sources = [source.stage for source in stage.data if isinstance(source, StageSource)]
+    if stage.heldout is not None:
+        sources.append(stage.heldout.stage)
+    return (*stage.parents, *sources)
+
+
+def _where(page: Page | None, stage: StageSection, key: str) -> str:
+    if page is None:
+        return f"stages.{stage.name}.{key}"
+    return f"{page.section(f'stages.{stage.name}.{key}').where} stages.{stage.name}.{key}"

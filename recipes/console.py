@@ -1,0 +1,87 @@
+"""What a person sees while a run goes on: progress with rate and time left, and a line a step
+that says where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PHASES = ("generate", "reward", "reference", "update", "publish", "eval")
+SHOWN = (
+    ("loss", "loss", ".4f"),
+    ("reward", "reward", ".3f"),
+    ("rewards/accuracies", "accuracy", ".2f"),
+    ("frac_zero_std", "zero-std", ".2f"),
+    ("grad_norm", "grad", ".2f"),
+    ("parity/max", "parity", ".0e"),
+)
+
+
+class StageProgress:
+    """A bar for one stage's steps or one evaluation's questions."""
+
+    def __init__(self, progress: Progress, task: TaskID, name: str, log_every: int) -> None:
+        self._progress, self._task, self._name, self._log_every = progress, task, name, log_every
+
+    def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Advances to `step` and, every `log_every` steps and at the last, prints its line."""
+        self._progress.update(self._task, completed=step, total=total)
+        if step % self._log_every == 0 or step == total:
+            line = step_line(self._name, step, total, metrics)
+            self._progress.console.print(line, markup=False, highlight=False)
+
+    def advance(self, done: int, total: int) -> None:
+        """Sets how many of `total` items are done."""
+        self._progress.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def stage_progress(
+    console: Console, name: str, *, log_every: int = 1, total: int | None = None
+) -> Iterator[StageProgress]:
+    """Shows a bar while the block runs; where the output is no terminal only the lines appear."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with _Rated(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(name, total=total, rate="")
+        yield StageProgress(progress, task, name, log_every)
+
+
+def step_line(name: str, step: int, total: int, metrics: Mapping[str, float]) -> str:
+    """One step in one line, e.g. `grpo 12/100  loss 0.01 ...  1.9 s = generate 0.6 + update
+    1.1`."""
+    shown = [f"{label} {metrics[key]:{form}}" for key, label, form in SHOWN if key in metrics]
+    parts = [
+        f"{phase} {metrics[f'time/{phase}_s']:.2f}"
+        for phase in PHASES
+        if metrics.get(f"time/{phase}_s", 0.0) >= 0.005
+    ]
+    seconds = f"{metrics['time/step_s']:.2f} s" if "time/step_s" in metrics else ""
+    rate = f"{metrics['samples/s']:.0f} samples/s" if "samples/s" in metrics else ""
+    spent = f"{seconds} = {' + '.join(parts)}" if parts and seconds else seconds
+    return "  ".join(part for part in (f"{name} {step}/{total}", *shown, rate, spent) if part)
+
+
+class _Rated(Progress):
+    def get_renderables(self) -> Iterator[object]:  # type: ignore[override]
+        for task in self.tasks:
+            task.fields["rate"] = f"{task.speed:.1f}/s" if task.speed else ""
+        yield from super().get_renderables()
