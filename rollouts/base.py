@@ -1,0 +1,117 @@
+"""The recipe's `rollout:` section, and what crosses to a rollout worker and back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rl.core import Completion, ImageSource, Sampling
+from rl.errors import ConfigError
+
+_WHOLE_DISTRIBUTION = (
+    "training needs the log-probs of the whole distribution: a sampler that cuts its tail"
+    " renormalises what is left, and the ratio to the learner is wrong from the first step"
+)
+
+
+class RolloutConfig(BaseModel):
+    """Workers that sample, one vLLM engine each. `temperature` is that of training; evals are greedy.
+
+    `block_size` is the prefix cache's unit in tokens: vLLM's default on CPU is 128, longer than
+    many a prompt, which then is never shared by its group. CPU attention takes multiples of 32.
+    `max_images` bounds the images of one prompt; `cpus` and `gpus` are what Ray sets aside.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(1, ge=1)
+    max_new_tokens: int = Field(128, ge=1)
+    temperature: float = Field(1.0, ge=0.0, le=4.0)
+    top_p: float = 1.0
+    top_k: int = 0
+    max_model_len: int = Field(1024, ge=16)
+    max_num_seqs: int = Field(256, ge=1)
+    max_images: int = Field(4, ge=0)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    block_size: int = Field(32, ge=16, multiple_of=16)
+    kv_cache_gib: float = Field(1.0, gt=0)
+    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
+    tensor_parallel: int = Field(1, ge=1)
+    enforce_eager: bool = True
+    threads: int = Field(2, ge=1)
+    cpus: float = Field(0.5, ge=0)
+    gpus: float = Field(0.0, ge=0)
+    start_deadline_s: float = Field(300.0, gt=0)
+    deadline_s: float = Field(600.0, gt=0)
+    publish_deadline_s: float = Field(120.0, gt=0)
+
+    @field_validator("top_p")
+    @classmethod
+    def _whole(cls, top_p: float) -> float:
+        if top_p != 1.0:
+            raise ValueError(f"must be 1: {_WHOLE_DISTRIBUTION}")
+        return top_p
+
+    @field_validator("top_k")
+    @classmethod
+    def _unlimited(cls, top_k: int) -> int:
+        if top_k != 0:
+            raise ValueError(f"must be 0 (off): {_WHOLE_DISTRIBUTION}")
+        return top_k
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One prompt for an engine. `ticket` is the caller's number for it; a seed for each completion.
+
+    `prompt` is text with one placeholder an image, special tokens included as the template
+    writes them. Expanded token ids would be expanded again.
+    """
+
+    ticket: int
+    uid: str
+    prompt: str
+    images: tuple[ImageSource, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """One group as the engine returned it, or the `error` of this request alone."""
+
+    ticket: int
+    uid: str
+    prompt_token_ids: tuple[int, ...] = ()
+    completions: tuple[Completion, ...] = ()
+    error: str | None = None
+
+
+def completion_seed(seed: int, step: int, uid: str, index: int) -> int:
+    """A completion's own seed, from the run's seed, the step, the sample and its place in the group.
+
+    It does not depend on how many engines there are, which one serves, or what else it serves.
+    """
+    key = f"{seed}/{step}/{index}/{uid}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 2
+
+
+def require_whole_distribution(sampling: Sampling) -> None:
+    """Refuses sampling that cannot be trained on. Raises: ConfigError that says why."""
+    for name, value, off in (("top_p", sampling.top_p, 1.0), ("top_k", sampling.top_k, 0)):
+        if value != off:
+            raise ConfigError(
+                f"{name} = {value} in training",
+                where="sampling",
+                expected=f"{name} = {off:g}",
+                do=_WHOLE_DISTRIBUTION,
+            )
+    if sampling.temperature <= 0:
+        raise ConfigError(
+            f"temperature = {sampling.temperature} in training",
+            where="sampling",
+            expected="a temperature above 0",
+            do="greedy answers of a group are all the same and teach nothing",
+        )

@@ -1,0 +1,285 @@
+"""vLLM behind one door: an engine in this very process that samples, and takes new weights while it lives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rl.core import Completion, FinishReason, Sampling
+from rl.data.images import open_image
+from rl.errors import RolloutError
+from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
+
+# vLLM adds a bias to the logit before it divides by the temperature (at most 4, see
+# RolloutConfig): e^-25 of a token's share is below float32's resolution.
+_BAN = -100.0
+
+
+class VllmEngine:
+    """One engine. Requests are added at any time, `step` runs all of them one token further.
+
+    `banned_ids` are never sampled, and the log-probs returned are of the distribution without
+    them, at the sampling temperature.
+    """
+
+    def __init__(
+        self,
+        config: RolloutConfig,
+        model_path: str,
+        *,
+        processor_kwargs: Mapping[str, Any],
+        banned_ids: Sequence[int],
+        is_multimodal: bool = True,
+    ) -> None:
+        self._banned = {int(token): _BAN for token in banned_ids}
+        self._groups: dict[int, _Group] = {}
+        self._unfinished = 0
+        self._serial = 0
+        self._version = 0
+        self._llm = _start(config, model_path, processor_kwargs, is_multimodal)
+        self._engine = self._llm.llm_engine
+        self._names = _checkpoint_names(model_path)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Completions under way."""
+        return self._unfinished
+
+    def add(self, request: GenerateRequest, sampling: Sampling) -> None:
+        """Queues every completion of a request. Raises: what vLLM says of this prompt."""
+        prompt: dict[str, Any] = {"prompt": request.prompt}
+        if request.images:
+            prompt["multi_modal_data"] = {"image": [open_image(im) for im in request.images]}
+            prompt["multi_modal_uuids"] = {"image": [im.sha256 for im in request.images]}
+        # The template wrote the special tokens already: adding them would double the BOS.
+        (rendered,) = self._llm._preprocess_cmpl([prompt], {"add_special_tokens": False})
+        self._serial += 1
+        added: list[str] = []
+        try:
+            for index, seed in enumerate(request.seeds):
+                name = f"{self._serial}-{index}"
+                added.append(
+                    self._engine.add_request(name, rendered, self._params(sampling, seed))
+                )
+        except Exception:
+            self._engine.abort_request(added, internal=True)
+            raise
+        self._groups[self._serial] = _Group(request)
+        self._unfinished += len(request.seeds)
+
+    def step(self) -> list[GenerateResult]:
+        """Runs the engine once; returns the groups that it completed."""
+        done: list[GenerateResult] = []
+        for output in self._engine.step():
+            if not output.finished:
+                continue
+            serial, index = (int(part) for part in output.request_id.split("-")[:2])
+            group = self._groups[serial]
+            group.take(index, output, self._version)
+            self._unfinished -= 1
+            if group.is_complete:
+                done.append(self._groups.pop(serial).result())
+        return done
+
+    def abort(self) -> None:
+        """Gives up whatever is under way."""
+        if self._unfinished:
+            names = [
+                f"{serial}-{index}"
+                for serial, group in self._groups.items()
+                for index in range(len(group.request.seeds))
+            ]
+            self._engine.abort_request(names)
+            while self._engine.has_unfinished_requests():
+                self._engine.step()
+        self._groups.clear()
+        self._unfinished = 0
+
+    def load_weights(self, path: str) -> None:
+        """Start, update, finish: the file's weights are in the model. No cache is reset.
+
+        Raises: RolloutError where the file lacks weights that the checkpoint has.
+        """
+        from rollouts.transfer import weight_names
+
+        missing = sorted(self._names - weight_names(Path(path)) - {"lm_head.weight"})
+        if missing:
+            raise RolloutError(
+                f"{len(missing)} weights are missing, {missing[0]} first",
+                where=path,
+                expected="every name of the checkpoint that the engine started from",
+                do="publish under the checkpoint file's own names",
+            )
+        self._llm.collective_rpc("start_weight_update")
+        self._llm.collective_rpc("update_weights", kwargs={"update_info": {"path": path}})
+        self._llm.collective_rpc("finish_weight_update")
+
+    def repack_tied_head(self) -> None:
+        """Packs embeddings and output head again after a load."""
+        self._llm.collective_rpc("repack_tied_head")
+
+    def reset_prefix_cache(self) -> None:
+        """Forgets the keys and values of prompts. Raises: RolloutError where the engine refuses."""
+        if not self._engine.reset_prefix_cache():
+            raise RolloutError("the prefix cache was not reset: requests are still under way")
+
+    def reset_mm_cache(self) -> None:
+        """Forgets processed images (pixels)."""
+        self._engine.reset_mm_cache()
+
+    def reset_encoder_cache(self) -> None:
+        """Forgets the vision tower's outputs."""
+        self._engine.reset_encoder_cache()
+
+    def set_version(self, version: int) -> None:
+        """Labels the tokens sampled from now on."""
+        self._version = version
+        self._engine.set_weight_version(str(version))
+
+    def _params(self, sampling: Sampling, seed: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            n=1,
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_new_tokens,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            seed=seed if sampling.temperature > 0 else None,
+            logprobs=0,
+            logit_bias=self._banned or None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+
+class _Group:
+    """The completions of one request, put together as they finish."""
+
+    def __init__(self, request: GenerateRequest) -> None:
+        self.request = request
+        self._prompt_ids: tuple[int, ...] = ()
+        self._completions: dict[int, Completion] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self._completions) == len(self.request.seeds)
+
+    def take(self, index: int, output: Any, version: int) -> None:
+        (found,) = output.outputs
+        ids = tuple(int(token) for token in found.token_ids)
+        self._prompt_ids = tuple(int(token) for token in output.prompt_token_ids)
+        self._completions[index] = Completion(
+            token_ids=ids,
+            behavior_logps=tuple(
+                float(entry[token].logprob)
+                for token, entry in zip(ids, found.logprobs, strict=True)
+            ),
+            text=found.text,
+            finish_reason=_finish_reason(found.finish_reason),
+            weight_versions=_versions(found.weight_versions, len(ids), version),
+        )
+
+    def result(self) -> GenerateResult:
+        completions = tuple(self._completions[i] for i in range(len(self.request.seeds)))
+        return GenerateResult(
+            self.request.ticket, self.request.uid, self._prompt_ids, completions
+        )
+
+
+def is_engine_dead(error: BaseException) -> bool:
+    """Whether the engine cannot serve any more, so that its process has to end."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def _finish_reason(reason: str | None) -> FinishReason:
+    if reason == "stop":
+        return "stop"
+    return "length" if reason == "length" else "abort"
+
+
+def _versions(spans: Sequence[Any] | None, num_tokens: int, version: int) -> tuple[int, ...]:
+    if not spans:
+        return (version,) * num_tokens
+    versions = [version] * num_tokens
+    for span in spans:
+        label = int(span.version) if str(span.version).isdigit() else 0
+        versions[span.start : span.end] = [label] * (span.end - span.start)
+    return tuple(versions)
+
+
+def _checkpoint_names(model_path: str) -> frozenset[str]:
+    from rollouts.transfer import weight_names
+
+    return weight_names(Path(model_path))
+
+
+def _start(
+    config: RolloutConfig,
+    model_path: str,
+    processor_kwargs: Mapping[str, Any],
+    is_multimodal: bool,
+) -> Any:
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    _set_environment(config, on_cpu)
+    torch.set_num_threads(config.threads)
+
+    from vllm import LLM
+    from vllm.config import WeightTransferConfig
+
+    from rollouts.transfer import BACKEND, register
+
+    register()
+    options: dict[str, Any] = {
+        "dtype": config.dtype,
+        "seed": 0,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "tensor_parallel_size": config.tensor_parallel,
+        "enforce_eager": config.enforce_eager,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        # The default, raw_logprobs, ignores temperature and bans.
+        "logprobs_mode": "processed_logprobs",
+        "weight_transfer_config": WeightTransferConfig(backend=BACKEND),
+        "worker_extension_cls": "rollouts.transfer.WorkerExtension",
+    }
+    if is_multimodal:
+        options["limit_mm_per_prompt"] = {"image": config.max_images, "video": 0}
+        options["mm_processor_kwargs"] = dict(processor_kwargs) or None
+    if on_cpu:
+        options["block_size"] = config.block_size
+        options["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
+        # A prompt computed in parts takes back the draw of a seeded request's generator, which
+        # vLLM's CPU runner cannot do ("CPU Generator does not use offset"): prompts stay whole.
+        options["enable_chunked_prefill"] = False
+        options["max_num_batched_tokens"] = max(8192, config.max_model_len)
+    else:
+        options["gpu_memory_utilization"] = config.gpu_memory_utilization
+    try:
+        return LLM(model_path, **options)
+    except Exception as error:
+        raise RolloutError(
+            f"vLLM did not start: {type(error).__name__}: {error}",
+            where=model_path,
+            do="try the model with `vllm serve`, or look at the actor's log",
+        ) from error
+
+
+def _set_environment(config: RolloutConfig, on_cpu: bool) -> None:
+    """vLLM reads these when it is imported. None of them changes a result."""
+    fixed = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
+    if on_cpu:
+        fixed["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        fixed["OMP_NUM_THREADS"] = str(config.threads)
+    os.environ.update(fixed)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
