@@ -66,7 +66,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def family_of(path: str | Path) -> type[ModelSpec]:
-    """The family that answers for the folder's model_type. Raises: ModelError for an unknown one."""
+    """The family that answers for the folder's model_type. Raises: ModelError for an unknown
+    one.
+    """
     model_type = read_config(path).get("model_type")
     known = families()
     if model_type not in known:
@@ -133,7 +135,9 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
 
 
 def processor_kwargs(family: str, max_pixels: int | None = None) -> dict[str, Any]:
-    """The image limit as vLLM's `mm_processor_kwargs`; `family` is a family's name or a model_type."""
+    """The image limit as vLLM's `mm_processor_kwargs`; `family` is a family's name or a
+    model_type.
+    """
     for model_type, kind in families().items():
         if family in (kind.name, model_type):
             return {} if max_pixels is None else kind.engine_kwargs(max_pixels)

@@ -72,7 +72,9 @@ class ModelSpec(ABC):
         return self.eos_ids[0]
 
     def num_image_tokens(self, width: int, height: int) -> int:
-        """Placeholders of an image of that size (pixels, as its header says), without decoding it."""
+        """Placeholders of an image of that size (pixels, as its header says), without decoding
+        it.
+        """
         raise ModelError(f"a {self.name} model takes no images")
 
     # -- tensors
