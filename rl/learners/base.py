@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+from pydantic import Field
 
 from rl.algorithms.base import Algorithm
+from rl.config import Section
 from rl.data.tree import Tree
+
+
+class LearnerConfig(Section):
+    """The learner's ranks, how its optimizer is partitioned, and how rows are packed."""
+
+    ranks: int = Field(1, ge=1, description="Processes, one engine each.")
+    zero: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed's ZeRO stage.")
+    tokens_per_microbatch: int = Field(
+        4096, ge=1, description="Padded tokens of one forward and backward pass."
+    )
+    row_tokens: int = Field(
+        512,
+        ge=1,
+        description="Length up to which trees share a row.",
+    )
+    layout: Literal["auto", "tree", "rows"] = Field(
+        "auto", description="auto: tree where the family allows it. rows: one answer a row."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the weights.")
+    threads: int = Field(2, ge=1, description="CPU threads of each rank.")
+    cpus: float | None = Field(None, ge=0, description="Cores of a rank; by default shared out.")
+    gpus: float = Field(0.0, ge=0, description="GPUs of a rank.")
+    deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one call.")
 
 
 @dataclass(frozen=True, kw_only=True)

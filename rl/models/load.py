@@ -10,29 +10,14 @@ import pkgutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any
 
 from rl.errors import ModelError
-from rl.models.spec import ModelSpec
+from rl.models.spec import Dtype, ModelSpec, Part
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-Dtype = Literal["float32", "bfloat16"]
-Part = Literal["vision", "projector"]
-
-
-class ModelConfig(BaseModel):
-    """Which model, how large its images may be, and which of its parts stay as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str = Field(description="A checkpoint folder, as from_pretrained opens it.")
-    max_pixels: int | None = Field(None, gt=0, description="Image limit; saved with checkpoints.")
-    freeze: tuple[Part, ...] = Field((), description="Parts that are not trained.")
 
 
 @cache

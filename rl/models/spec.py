@@ -8,6 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
+from rl.config import Section
 from rl.errors import ModelError
 
 if TYPE_CHECKING:
@@ -16,7 +19,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Layout = Literal["tree", "rows"]
+Dtype = Literal["float32", "bfloat16"]
+Part = Literal["vision", "projector"]
 FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+class ModelConfig(Section):
+    """Which model, how large its images may be, and which of its parts stay as they are."""
+
+    path: str = Field(description="A checkpoint folder, as from_pretrained opens it.")
+    max_pixels: int | None = Field(None, gt=0, description="Image limit; saved with checkpoints.")
+    freeze: tuple[Part, ...] = Field((), description="Parts that are not trained.")
 
 
 class ModelSpec(ABC):
