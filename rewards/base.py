@@ -81,6 +81,9 @@ class RewardConfig(Section):
             kept["params"] = {**kept.get("params", {}), **own}
         return kept
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.weight, repr(sorted(self.params.items()))))
+
 
 @dataclass(frozen=True)
 class Reward:

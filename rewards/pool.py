@@ -41,6 +41,11 @@ class RewardPool:
         self._count(answer)
         return answer
 
+    def stop(self) -> None:
+        """Ends the workers."""
+        for handle in self._handles:
+            handle.stop()
+
     def _score_some(
         self,
         rollouts: Sequence[Rollout],

@@ -1,0 +1,328 @@
+"""What a benchmark is: one file in `evals/benchmarks/` with its source, licence, prompt, scorer and
+aggregate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from evals.sources import Table, read_table
+from evals.stats import Floats
+from rl.config import Section
+from rl.core import ImageSource, Sample, Status
+from rl.errors import ConfigError, DataError
+from rl.plugins import did_you_mean
+
+PartName = Literal["select", "report"]
+PARTS: tuple[PartName, PartName] = ("select", "report")
+PROFILES = ("official", "lmms_eval", "vlmevalkit")
+_SELECT_SHARE = 1 / 3
+
+Row = Mapping[str, Any]
+
+
+class BenchmarkConfig(Section):
+    """One line of a recipe's `evals.benchmarks`."""
+
+    name: str = Field(description="A benchmark's id, e.g. mme or textvqa.")
+    path: str = Field(description="A parquet or JSONL file, a folder of them, or a hub id.")
+    limit: int | None = Field(
+        None, ge=1, description="At most so many questions a part: a fixed, stratified subset."
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="The answers' length limit; by default the benchmark's own."
+    )
+    profile: str = Field("official", description="Whose scoring rule: official is the reported.")
+    prompt: str | None = Field(
+        None, description="Overrides the prompt; {question} stands for the question."
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. `sample` is what the model gets; `columns` are kept in the response row.
+
+    `cluster_id` is the image's hash: questions about one image depend on one another.
+    """
+
+    sample: Sample
+    question: str
+    cluster_id: str
+    category: str
+    part: PartName
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
+    `parsed` is what it read.
+    """
+
+    score: float | None
+    status: Status
+    parsed: str | float | None = None
+
+
+class Benchmark(ABC):
+    """A benchmark: pure functions of rows. A subclass states the class variables and the abstract
+    methods.
+    """
+
+    id: ClassVar[str]
+    version: ClassVar[str]
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    hub_ids: ClassVar[Mapping[str, str]]  # hub id -> split
+    expected_rows: ClassVar[int]  # of the hub's split
+    columns: ClassVar[tuple[str, ...]]  # that the data must have
+    max_new_tokens: ClassVar[int]
+    primary_name: ClassVar[str]
+    profiles: ClassVar[tuple[str, ...]] = PROFILES
+
+    @abstractmethod
+    def prompt(self, row: Row, profile: str) -> str:
+        """The text that the model gets beside the image."""
+
+    @abstractmethod
+    def item(self, row: Row, number: int, image: ImageSource, prompt: str) -> Item:
+        """The item of one data row (its part is set by `load`). Raises: DataError."""
+
+    @abstractmethod
+    def score(self, row: Row, profile: str = "official") -> ItemScore:
+        """The verdict on one response row, which is not changed. Raises: DataError where the row
+        lacks what the rule needs.
+        """
+
+    @abstractmethod
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """The benchmark's metrics over these rows; errors stand outside. Raises: DataError."""
+
+    @abstractmethod
+    def sums(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
+    ) -> tuple[list[str], Floats]:
+        """Each cluster's sufficient statistics for `statistic`: (cluster ids, [C, K])."""
+
+    @abstractmethod
+    def statistic(self, totals: Floats) -> Floats:
+        """The primary statistic of totals of sufficient statistics: [..., K] -> [...]."""
+
+    @abstractmethod
+    def max_score(self, rows: Sequence[Row]) -> float:
+        """The primary statistic's maximum on these rows."""
+
+    def layout(self, rows: Sequence[Row]) -> list[str]:
+        """The categories in a fixed order: what the K columns of `sums` mean."""
+        return sorted({str(row.get("category", "")) for row in rows})
+
+    def primary(self, metrics: Mapping[str, Any]) -> float:
+        """The primary statistic's value in `metrics`."""
+        return float(metrics[self.primary_name])
+
+    def is_parsed(self, score: ItemScore) -> bool:
+        """Whether the rule could read an answer."""
+        return score.parsed not in (None, "", "other")
+
+    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
+        """The share of yes among the answers; None for a benchmark without yes and no."""
+        return None
+
+    def require_profile(self, profile: str) -> None:
+        """Raises: ConfigError for a profile that this benchmark does not have."""
+        if profile not in self.profiles:
+            raise ConfigError(
+                f"unknown profile {profile!r}{did_you_mean(profile, self.profiles)}",
+                where=f"benchmark {self.id}",
+                expected=", ".join(self.profiles),
+            )
+
+    def load(
+        self,
+        path: str | Path,
+        part: PartName | None = None,
+        *,
+        profile: str = "official",
+        prompt: str | None = None,
+        limit: int | None = None,
+    ) -> list[Item]:
+        """The items of a file, a folder or a hub id, in the data's order, parts disjoint by image.
+
+        `select*` and `report*` files of a folder are the parts; otherwise a third of the images, by
+        hash, is `select`.
+        `prompt` overrides the benchmark's (`{question}`); `limit` takes a fixed stratified subset
+        of each part.
+        Raises: DataError naming file and row.
+        """
+        self.require_profile(profile)
+        items: list[Item] = []
+        for table in read_table(path, self.id, self.columns, self.hub_ids):
+            if table.is_hub and len(table) != self.expected_rows:
+                raise DataError(
+                    f"{len(table)} rows", where=table.origin, expected=f"{self.expected_rows} rows"
+                )
+            items += self._items_of(table, len(items), profile, prompt)
+        if not items:
+            raise DataError("no questions", where=f"benchmark {self.id}, {path}")
+        _require_disjoint(items, str(path))
+        kept = [item for item in items if part is None or item.part == part]
+        return kept if limit is None else take(kept, limit)
+
+    def _items_of(
+        self, table: Table, start: int, profile: str, prompt: str | None
+    ) -> Iterable[Item]:
+        for number, row in enumerate(table.rows()):
+            where = f"{table.origin} row {number}"
+            text = self.prompt(row, profile)
+            if prompt is not None:
+                text = prompt.replace("{question}", str(row["question"]))
+            try:
+                item = self.item(row, start + number, table.image(row), text)
+            except DataError as error:
+                raise DataError(
+                    error.what, where=error.where or where, expected=error.expected, do=error.do
+                ) from error
+            part = table.part or part_of(item.cluster_id)
+            yield replace(item, part=part, origin=table.origin)
+
+    def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
+        """The primary statistic of the references themselves and of empty answers: the maximum and
+        the floor.
+        """
+        values = []
+        for answers in ([gold_answer(row) for row in rows], [""] * len(rows)):
+            given = [{**row, "response": answer} for row, answer in zip(rows, answers, strict=True)]
+            scores = [self.score(row, profile) for row in given]
+            values.append(self.primary(self.aggregate(given, scores, profile)))
+        return values[0], values[1]
+
+
+def get_benchmark(name: str) -> Benchmark:
+    """The benchmark of that id. Raises: ConfigError with the nearest name."""
+    from rl.plugins import find
+
+    found = find("evals.benchmarks", name)
+    benchmark = found() if isinstance(found, type) else found
+    if not isinstance(benchmark, Benchmark):
+        raise ConfigError(f"{name!r} is no benchmark", expected="a subclass of Benchmark")
+    return benchmark
+
+
+def gold_answer(row: Row) -> str:
+    """The most frequent reference (the first of equals)."""
+    references = [str(reference) for reference in row["references"]]
+    return Counter(references).most_common(1)[0][0]
+
+
+def part_of(cluster_id: str) -> PartName:
+    """The part of an image, by a hash of its id: about a third are `select`."""
+    return "select" if hash_share("part", cluster_id) < _SELECT_SHARE else "report"
+
+
+def hash_share(*names: str) -> float:
+    """A fixed number in [0, 1) for these names, spread evenly."""
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def take(items: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` items of each part, whole images, stratified by category, in the order given.
+
+    Images of a category are ranked by hash and taken at the same pace in every category, so a
+    smaller limit is a subset of a
+    larger one.
+    """
+    kept: set[str] = set()
+    for part in PARTS:
+        groups: dict[tuple[str, str], list[Item]] = {}
+        for item in items:
+            if item.part == part:
+                groups.setdefault((item.category, item.cluster_id), []).append(item)
+        by_category: dict[str, list[tuple[float, tuple[str, str]]]] = {}
+        for key in groups:
+            by_category.setdefault(key[0], []).append((hash_share("limit", *key), key))
+        paced = sorted(
+            ((rank + 0.5) / len(ranked), share, key)
+            for ranked in map(sorted, by_category.values())
+            for rank, (share, key) in enumerate(ranked)
+        )
+        left = limit
+        for _, _, key in paced:
+            left -= len(groups[key])
+            if left < 0:
+                break
+            kept.update(item.sample.uid for item in groups[key])
+    return [item for item in items if item.sample.uid in kept]
+
+
+def response_text(row: Row, benchmark: str) -> str:
+    """The row's response. Raises: DataError where it is absent or no text."""
+    response = row.get("response")
+    if not isinstance(response, str):
+        raise DataError(
+            f"response is {response!r}",
+            where=f"{benchmark} {row.get('sample_id', '?')}",
+            expected="text",
+        )
+    return response
+
+
+def reference_texts(row: Row, benchmark: str) -> list[str]:
+    """The row's references. Raises: DataError where they are no list of texts."""
+    references = row.get("references")
+    if (
+        isinstance(references, str)
+        or not isinstance(references, Sequence)
+        or not references
+        or not all(isinstance(reference, str) for reference in references)
+    ):
+        raise DataError(
+            f"references are {references!r}"[:200],
+            where=f"{benchmark} {row.get('sample_id', '?')}",
+            expected="a list of texts",
+        )
+    return list(references)
+
+
+def verdict(
+    row: Row, value: float, parsed: str | float | None, *, is_parsed: bool = True
+) -> ItemScore:
+    """A score with its status: truncated where the length limit ended the answer, else unparsed or
+    ok.
+    """
+    if row.get("finish_reason") == "length" or row.get("is_truncated") is True:
+        return ItemScore(value, "truncated", parsed)
+    return ItemScore(value, "ok" if is_parsed else "unparsed", parsed)
+
+
+def mean_of(scores: Iterable[ItemScore]) -> float:
+    """The mean score, errors left out; 0 where none is left."""
+    values = [score.score for score in scores if score.score is not None]
+    return float(np.mean(values)) if values else 0.0
+
+
+def _require_disjoint(items: Sequence[Item], path: str) -> None:
+    parts: dict[str, PartName] = {}
+    uids: set[str] = set()
+    for item in items:
+        if parts.setdefault(item.cluster_id, item.part) != item.part:
+            raise DataError(
+                f"image {item.cluster_id[:12]} is in select and in report",
+                where=path,
+                expected="parts disjoint by image",
+            )
+        if item.sample.uid in uids:
+            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
+        uids.add(item.sample.uid)

@@ -1,0 +1,227 @@
+"""MME: two yes/no questions an image; a category's score is 100 x accuracy + 100 x share of images
+with both right.
+
+Source: arXiv 2306.13394; the authors' calculation tool,
+BradyFU/Awesome-Multimodal-Large-Language-Models@dd2950902889
+(tools/eval_tool.zip). Licence: images of several origins, for academic research only (see the
+paper's repository).
+Data: `lmms-lab/MME`, split test, 2374 rows (1187 images x 2). One row:
+
+    {"question_id": "existence/000000006040.jpg", "image": ..., "answer": "Yes", "category":
+    "existence",
+     "question": "Is there a train in this image? Please answer yes or no."}
+
+Profiles: `official` the authors' tool; `lmms_eval` strips, drops periods, reads a lone y or n, and
+asks for a single word;
+`vlmevalkit` looks for the words yes and no. An answer that is neither is wrong and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evals.base import (
+    Benchmark,
+    Item,
+    ItemScore,
+    Row,
+    mean_of,
+    reference_texts,
+    response_text,
+    verdict,
+)
+from evals.stats import Floats
+from rewards.text import yes_no_lmms_eval, yes_no_official, yes_no_vlmevalkit
+from rl.core import Image, ImageSource, Message, Sample, Text
+from rl.errors import DataError
+
+PERCEPTION = (
+    "existence",
+    "count",
+    "position",
+    "color",
+    "posters",
+    "celebrity",
+    "scene",
+    "landmark",
+    "artwork",
+    "OCR",
+)
+COGNITION = (
+    "commonsense_reasoning",
+    "numerical_calculation",
+    "text_translation",
+    "code_reasoning",
+)
+_READ = {
+    "official": yes_no_official,
+    "lmms_eval": yes_no_lmms_eval,
+    "vlmevalkit": yes_no_vlmevalkit,
+}
+_INSTRUCTION = " Please answer yes or no."
+
+
+class MME(Benchmark):
+    """MME, the sum over its categories (perception at most 2000, cognition at most 800)."""
+
+    id: ClassVar[str] = "mme"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models"
+    licence: ClassVar[str] = "academic research only"
+    hub_ids: ClassVar[dict[str, str]] = {"lmms-lab/MME": "test", "lmms-lab-encoder/MME": "test"}
+    expected_rows: ClassVar[int] = 2374
+    columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
+    max_new_tokens: ClassVar[int] = 16
+    primary_name: ClassVar[str] = "total"
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The question itself, which says "Please answer yes or no."; lmms-eval's own closing line
+        instead.
+        """
+        question = str(row["question"]).strip()
+        if profile == "lmms_eval":
+            question = question.replace(_INSTRUCTION, "")
+            return f"{question}\nAnswer the question using a single word or phrase."
+        return question
+
+    def item(self, row: Row, number: int, image: ImageSource, prompt: str) -> Item:
+        """Raises: DataError for an unknown category or an answer that is not yes or no."""
+        category, answer = str(row["category"]), str(row["answer"])
+        _require_category(category, f"question {row['question_id']}")
+        if answer.strip().rstrip(".").lower() not in ("yes", "no"):
+            raise DataError(f"answer {answer!r}", expected="Yes or No")
+        sample = Sample(
+            uid=f"mme-{number:05d}",
+            messages=(Message("user", (Image(0), Text(prompt))),),
+            images=(image,),
+            references=(answer,),
+        )
+        columns = {"question_id": str(row["question_id"])}
+        return Item(sample, str(row["question"]), image.sha256, category, "report", columns)
+
+    def score(self, row: Row, profile: str = "official") -> ItemScore:
+        """1 where the answer read by the profile's rule is the reference. Raises: DataError."""
+        self.require_profile(profile)
+        if row.get("error"):
+            return ItemScore(None, "error")
+        _require_category(row.get("category"), f"mme {row.get('sample_id', '?')}")
+        reference = reference_texts(row, self.id)[0].strip().replace(".", "").lower()
+        if reference not in ("yes", "no"):
+            raise DataError(
+                f"reference {row['references'][0]!r}",
+                where=f"mme {row.get('sample_id', '?')}",
+                expected="yes or no",
+            )
+        parsed = _READ[profile](response_text(row, self.id))
+        return verdict(row, float(parsed == reference), parsed, is_parsed=parsed != "other")
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Perception, cognition, total and categories. An image with an error of ours stands
+        outside. Raises: DataError.
+        """
+        categories: dict[str, dict[str, float]] = {}
+        pairs = _pairs(rows, scores)
+        for category in (*PERCEPTION, *COGNITION):
+            right = [pair for name, _, pair in pairs if name == category]
+            if not right:
+                continue
+            acc = float(np.mean(right))
+            acc_plus = float(np.mean([first * second for first, second in right]))
+            categories[category] = {
+                "acc": acc,
+                "acc_plus": acc_plus,
+                "score": 100 * acc + 100 * acc_plus,
+            }
+        perception = sum(categories[name]["score"] for name in PERCEPTION if name in categories)
+        cognition = sum(categories[name]["score"] for name in COGNITION if name in categories)
+        scored = [score for score in scores if score.score is not None]
+        return {
+            "perception": float(perception),
+            "cognition": float(cognition),
+            "total": float(perception + cognition),
+            "categories": categories,
+            "parse_rate": mean_of(
+                ItemScore(float(self.is_parsed(score)), "ok") for score in scored
+            ),
+        }
+
+    def sums(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
+    ) -> tuple[list[str], Floats]:
+        """A cluster's right answers, questions, right pairs and pairs, category by category: [C, 4
+        x categories].
+        """
+        numbers: dict[str, int] = {}
+        for row in rows:
+            numbers.setdefault(str(row.get("cluster_id", "")), len(numbers))
+        sums_CK = np.zeros((len(numbers), 4 * len(layout)))
+        for category, cluster, (first, second) in _pairs(rows, scores):
+            at = 4 * layout.index(category)
+            sums_CK[numbers[cluster], at : at + 4] += (first + second, 2, first * second, 1)
+        return list(numbers), sums_CK
+
+    def statistic(self, totals: Floats) -> Floats:
+        """The total: sum over categories of 100 x accuracy + 100 x acc_plus."""
+        by_category = totals.reshape(*totals.shape[:-1], -1, 4)
+        right, count, right_pairs, pairs = np.moveaxis(by_category, -1, 0)
+        # A resample without any question of a category gives it 0 rather than 0/0.
+        acc = right / np.maximum(count, 1)
+        acc_plus = right_pairs / np.maximum(pairs, 1)
+        total: Floats = 100 * (acc + acc_plus).sum(axis=-1)
+        return total
+
+    def max_score(self, rows: Sequence[Row]) -> float:
+        """200 a category present."""
+        return 200.0 * len(self.layout(rows))
+
+    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
+        """The share of answers read as yes."""
+        scored = [score for score in scores if score.score is not None]
+        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
+
+
+def _require_category(category: Any, where: str) -> None:
+    if category not in PERCEPTION and category not in COGNITION:
+        raise DataError(
+            f"category {category!r}", where=where, expected=", ".join((*PERCEPTION, *COGNITION))
+        )
+
+
+def _pairs(
+    rows: Sequence[Row], scores: Sequence[ItemScore]
+) -> list[tuple[str, str, tuple[float, float]]]:
+    """(category, cluster, both scores) of each image's two questions; pairs with an error are left
+    out.
+
+    A pair is two consecutive rows of an image in a category. Where no image id repeats, rows carry
+    no pairing and two
+    consecutive rows of the category are a pair, as in the official tool. Raises: DataError for an
+    unpaired question.
+    """
+    images = [str(row.get("question_id") or row.get("cluster_id") or "") for row in rows]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
+        groups.setdefault((str(row.get("category", "")), image), []).append(number)
+    if all(len(group) == 1 for group in groups.values()):
+        groups = {}
+        for number, row in enumerate(rows):
+            groups.setdefault((str(row.get("category", "")), ""), []).append(number)
+    pairs = []
+    for (category, image), members in groups.items():
+        if len(members) % 2:
+            raise DataError(
+                f"{len(members)} question{'s' * (len(members) > 1)}",
+                where=f"mme category {category}" + (f", image {image}" if image else ""),
+                expected="two an image",
+            )
+        for first, second in zip(members[::2], members[1::2], strict=True):
+            left, right = scores[first].score, scores[second].score
+            if left is not None and right is not None:
+                cluster = str(rows[first].get("cluster_id", ""))
+                pairs.append((category, cluster, (left, right)))
+    return pairs

@@ -1,0 +1,197 @@
+"""Decisions after a stage: the gate against parent and base, and which of several stages is best.
+They read `select` only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from evals.stats import questions_needed
+from rl.config import Section
+from rl.errors import EvalError, GateError
+
+Verdict = Literal["pass", "warn", "fail"]
+_SEVERITY: dict[Verdict, int] = {"pass": 0, "warn": 1, "fail": 2}
+# A parse rate that rises by more than this is worth a look: a parser, a template or only the
+# format changed.
+_PARSE_JUMP = 0.2
+
+
+class GateConfig(Section):
+    """The recipe's `evals.gate`."""
+
+    max_drop_percent: float = Field(
+        2.0, ge=0, description="Largest drop allowed, in percent of the benchmark's maximum."
+    )
+    on_fail: Literal["stop", "warn"] = Field("stop", description="What a failed gate does.")
+    strict: bool = Field(False, description="Whether too little evidence fails as well.")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The gate's decision on one benchmark; `n_to_decide` questions in `select` would settle a
+    warning.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    max_drop_percent: float
+    n_to_decide: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in result.json."""
+        return {**asdict(self), "reasons": list(self.reasons)}
+
+
+def decide(
+    comparisons: Mapping[str, Mapping[str, Any]],
+    *,
+    max_score: float,
+    config: GateConfig,
+    num_questions: int,
+) -> Gate:
+    """Passes, warns or fails by the `select` comparisons with parent and base (the contract's
+    `comparisons`).
+
+    A drop larger than allowed is ruled out where the one-sided lower 95 % bound of the paired
+    difference lies above it (pass),
+    shown where the upper one lies below it (fail), and open in between (warn; fail where `strict`).
+    """
+    allowed = config.max_drop_percent / 100 * max_score
+    verdict: Verdict = "pass"
+    found: Verdict
+    reasons: list[str] = []
+    needed: list[int] = []
+    for whom, against in comparisons.items():
+        name = f"{whom} {against['stage']}"
+        compared = against.get("select")
+        if compared is None:
+            refusal = against.get("refused") or "no questions in the select part"
+            found, reason = "warn", f"{name}: not compared ({refusal})"
+        else:
+            found, reason = _against(name, compared, allowed, max_score)
+            if found == "warn":
+                needed.append(_needed(compared, allowed, num_questions))
+            reasons += _notices(name, compared)
+        if found == "warn" and config.strict:
+            found, reason = "fail", f"{reason} (strict)"
+        reasons.append(reason)
+        verdict = max(verdict, found, key=_SEVERITY.__getitem__)
+    if not comparisons:
+        reasons.append("nothing to compare with")
+    return Gate(
+        verdict, tuple(reasons), config.max_drop_percent, max(needed) if any(needed) else None
+    )
+
+
+def enforce(gates: Mapping[str, Gate], config: GateConfig, stage: str) -> None:
+    """Raises: GateError naming stage, benchmark and reason where a gate failed and `on_fail` is
+    stop.
+    """
+    failed = {name: gate for name, gate in gates.items() if gate.verdict == "fail"}
+    if failed and config.on_fail == "stop":
+        lines = [f"{name}: {'; '.join(gate.reasons)}" for name, gate in failed.items()]
+        raise GateError(
+            f"the gate failed: {' | '.join(lines)}",
+            where=f"stage {stage}",
+            expected=f"no drop beyond {config.max_drop_percent:g} % of the maximum",
+            do="see the report, or set evals.gate.on_fail=warn",
+        )
+
+
+class Best(NamedTuple):
+    """The chosen stage, and the scores that chose it, in one line."""
+
+    stage: str
+    why: str
+
+
+def best(stages: Mapping[str, Path | Mapping[str, Mapping[str, Any]]]) -> Best:
+    """The stage with the highest mean over benchmarks of value / maximum on `select`; the first of
+    equals.
+
+    `stages` maps a stage to its folder `evals/<stage>`, or to benchmark -> contents of result.json.
+    Raises: EvalError where the stages were not scored on the same benchmarks.
+    """
+    if not stages:
+        raise EvalError("no stages to choose from", where="best()")
+    results = {name: _results(given) for name, given in stages.items()}
+    benchmarks = {name: sorted(found) for name, found in results.items()}
+    first = next(iter(benchmarks))
+    for name, found in benchmarks.items():
+        if not found or found != benchmarks[first]:
+            raise EvalError(
+                f"{name} was scored on {found or 'nothing'}",
+                where="best()",
+                expected=f"the benchmarks of {first}: {benchmarks[first]}",
+            )
+    scores = {name: select_score(found) for name, found in results.items()}
+    chosen = max(scores, key=scores.__getitem__)
+    listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
+    return Best(chosen, f"mean share of the maximum on the select parts: {listed}")
+
+
+def _results(given: Path | Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(given, Path):
+        return given
+    return {
+        file.parent.name: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(given.glob("*/result.json"))
+    }
+
+
+def select_score(results: Mapping[str, Mapping[str, Any]]) -> float:
+    """The mean over benchmarks of value / maximum on the `select` part. Raises: EvalError without
+    one.
+    """
+    shares = []
+    for benchmark, result in results.items():
+        part = result["parts"].get("select")
+        if part is None or not part["n"]:
+            raise EvalError(
+                "no select part", where=f"{benchmark} of stage {result.get('stage', '?')}"
+            )
+        shares.append(part["value"] / result["primary"]["max"])
+    return math.fsum(shares) / len(shares)
+
+
+def _against(
+    name: str, compared: Mapping[str, Any], allowed: float, max_score: float
+) -> tuple[Verdict, str]:
+    low, high = compared["lower_bound"], compared["upper_bound"]
+    percent = 100 / max_score
+    figures = (
+        f"{compared['difference'] * percent:+.2f} % of the maximum, one-sided 95 % bounds "
+        f"{low * percent:+.2f} and {high * percent:+.2f}, allowed {-allowed * percent:+.2f}"
+    )
+    if low > -allowed:
+        return "pass", f"{name}: a larger drop is ruled out ({figures})"
+    if high < -allowed:
+        return "fail", f"{name}: a larger drop is shown ({figures})"
+    return "warn", f"{name}: not enough evidence ({figures})"
+
+
+def _needed(compared: Mapping[str, Any], allowed: float, num_questions: int) -> int:
+    """Questions that would rule out the drop were there none: from this comparison's own variance a
+    question.
+    """
+    if allowed <= 0 or num_questions <= 0:
+        return 0
+    return questions_needed(num_questions * compared["stderr"] ** 2, allowed)
+
+
+def _notices(name: str, compared: Mapping[str, Any]) -> list[str]:
+    before, after = compared["decomposition"]["parse_rate"]
+    if after - before > _PARSE_JUMP and compared["difference"] > 0:
+        return [
+            f"{name}: notice, the parse rate rose from {before:.2f} to {after:.2f}: "
+            "part of the gain is format, or the parser changed"
+        ]
+    return []

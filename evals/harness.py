@@ -1,0 +1,17 @@
+"""The harness in three pure layers: `evaluate` asks, `score_folder` scores, `write_result` compares
+and decides.
+"""
+
+from evals.generate import EvalSettings, evaluate, read_responses, split_reasoning
+from evals.results import Scored, compare, score_folder, write_result
+
+__all__ = [
+    "EvalSettings",
+    "Scored",
+    "compare",
+    "evaluate",
+    "read_responses",
+    "score_folder",
+    "split_reasoning",
+    "write_result",
+]
