@@ -18,7 +18,7 @@ _WHOLE_DISTRIBUTION = (
 
 
 class RolloutConfig(BaseModel):
-    """Workers that sample, one vLLM engine each. `temperature` is that of training; evals are greedy.
+    """Workers that sample, one vLLM engine each. `temperature` is training's; evals are greedy.
 
     `block_size` is the prefix cache's unit in tokens: vLLM's default on CPU is 128, longer than
     many a prompt, which then is never shared by its group. CPU attention takes multiples of 32.
@@ -90,7 +90,7 @@ class GenerateResult:
 
 
 def completion_seed(seed: int, step: int, uid: str, index: int) -> int:
-    """A completion's own seed, from the run's seed, the step, the sample and its place in the group.
+    """A completion's own seed: from the run's seed, the step, the sample, its place in the group.
 
     It does not depend on how many engines there are, which one serves, or what else it serves.
     """

@@ -1,4 +1,4 @@
-"""vLLM behind one door: an engine in this very process that samples, and takes new weights while it lives."""
+"""vLLM behind one door: an engine in this process that samples, and takes new weights as it lives."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ class VllmEngine:
         try:
             for index, seed in enumerate(request.seeds):
                 name = f"{self._serial}-{index}"
-                added.append(
-                    self._engine.add_request(name, rendered, self._params(sampling, seed))
-                )
+                added.append(self._engine.add_request(name, rendered, self._params(sampling, seed)))
         except Exception:
             self._engine.abort_request(added, internal=True)
             raise
@@ -184,9 +182,7 @@ class _Group:
 
     def result(self) -> GenerateResult:
         completions = tuple(self._completions[i] for i in range(len(self.request.seeds)))
-        return GenerateResult(
-            self.request.ticket, self.request.uid, self._prompt_ids, completions
-        )
+        return GenerateResult(self.request.ticket, self.request.uid, self._prompt_ids, completions)
 
 
 def is_engine_dead(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""vLLM's weight-transfer API over files: a safetensors file in shared memory or on a shared file system.
+"""vLLM's weight-transfer API over files: safetensors in shared memory or on a shared file system.
 
 The default and reference transport: a restarted engine can read the file again. `register` is
 the `vllm.general_plugins` entry point `plumbline_file = "rollouts.transfer:register"`, so that

@@ -1,0 +1,352 @@
+"""The parity gate: engine and learner must give the same log-probs of the same sampled tokens.
+
+It runs at start and after every publish. One mechanism catches stale caches, half-taken weights,
+image processors, chat templates, temperatures and dtypes that differ; a failure is diagnosed by
+intervention: remedies are tried in order, and the first that mends the difference names the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Protocol
+
+from rl.core import ImageSource, Message, Rollout, Sample, Sampling, Text
+from rl.data.tree import Branch, Tree
+from rl.errors import ConfigError, ParityError
+from rl.learners.base import LogitView
+
+MIN_PROBES, MIN_IMAGE_PROBES = 8, 6
+TOLERANCE = {"float32": 1e-4}  # of the largest difference
+MEAN_TOLERANCE = 0.02  # of the mean difference, in half precision
+
+# (remedy, what it shows when it helps, what to do). Each includes the caches that hang on it.
+REMEDIES = (
+    (
+        "prefix_cache",
+        "the prefix cache was not reset after the publish: prompts are read from keys and values"
+        " of older weights",
+        "reset the prefix cache in the publish transaction (RolloutWorker.reset_prefix_cache)",
+    ),
+    (
+        "encoder_cache",
+        "the encoder cache was not reset after the publish: images are read from features of an"
+        " older vision tower",
+        "reset the encoder and multimodal caches in the publish transaction"
+        " (RolloutWorker.reset_encoder_cache, reset_mm_cache)",
+    ),
+    (
+        "tied_head",
+        "the tied lm_head was not repacked after the publish: logits come from older embeddings",
+        "repack the embeddings after the load (RolloutWorker.repack_tied_head)",
+    ),
+    (
+        "publish",
+        "the publish was not taken, or only in part: a second load of the same file mended it",
+        "look at what happened to the worker during the publish (RolloutWorker.load_weights)",
+    ),
+)
+
+
+class ProbeLearner(Protocol):
+    """What the gate asks of the learner."""
+
+    def logprobs(
+        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+    ) -> list[list[tuple[float, ...]]]: ...
+
+
+class ProbePool(Protocol):
+    """What the gate asks of the workers."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    def sample_on(
+        self, worker: int, samples: Sequence[Sample], sampling: Sampling
+    ) -> list[Rollout]: ...
+
+    def remedy(self, name: str, version: int, path: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Differences of log-probs over all workers' probes, and their maxima by kind of probe."""
+
+    maximum: float
+    mean: float
+    text_max: float
+    image_max: float
+    num_tokens: int
+    worst: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As they are logged."""
+        return {"parity/max": self.maximum, "parity/mean": self.mean}
+
+
+class ParityGate:
+    """Fixed probes, and a tolerance: 1e-4 for the largest difference in float32, else 0.02 for the
+    mean.
+
+    `prompt_ids` is the learner's own rendering of a prompt (images expanded). `view` is the
+    distribution that training samples from; the learner's log-probs are of the same.
+    """
+
+    def __init__(
+        self,
+        probes: Sequence[Sample],
+        prompt_ids: Callable[[Sample], tuple[int, ...]],
+        view: LogitView,
+        *,
+        dtype: str = "float32",
+        tolerance: float | None = None,
+        image_token_id: int | None = None,
+        max_new_tokens: int = 8,
+        seed: int = 0,
+    ) -> None:
+        if len(probes) < MIN_PROBES:
+            raise ConfigError(f"{len(probes)} parity probes", expected=f"{MIN_PROBES} or more")
+        if view.temperature <= 0:
+            raise ConfigError("the parity gate needs sampled answers", expected="temperature > 0")
+        self.probes, self._prompt_ids, self.view = tuple(probes), prompt_ids, view
+        self._by_max = dtype in TOLERANCE
+        self.tolerance = TOLERANCE.get(dtype, MEAN_TOLERANCE) if tolerance is None else tolerance
+        self._image_token_id, self._max_new_tokens = image_token_id, max_new_tokens
+        self._seed = seed
+
+    def check(
+        self, learner: ProbeLearner, pool: ProbePool, *, version: int, path: str = ""
+    ) -> ParityReport:
+        """Asks every worker and compares. `path` is the published file ("" at start).
+
+        Raises: ParityError with the likely cause; the run has to stop.
+        """
+        rollouts = self._sample(pool, version)
+        self._compare_prompts(rollouts, pool.names)
+        report = self._compare(learner, rollouts, pool.names, self.view)
+        if self._holds(report):
+            return report
+        raise self._diagnose(learner, pool, report, rollouts, version, path)
+
+    def _sample(self, pool: ProbePool, version: int) -> list[list[Rollout]]:
+        """Two answers a probe from every worker: the second reads the prompt from the cache."""
+        sampling = Sampling(
+            n=2,
+            temperature=self.view.temperature,
+            max_new_tokens=self._max_new_tokens,
+            seed=self._seed,
+            step=version,
+        )
+        return [pool.sample_on(i, self.probes, sampling) for i in range(len(pool.names))]
+
+    def _compare_prompts(self, rollouts: Sequence[Sequence[Rollout]], names: list[str]) -> None:
+        for name, of_worker in zip(names, rollouts, strict=True):
+            for rollout in of_worker:
+                ours = tuple(self._prompt_ids(rollout.sample))
+                if ours != rollout.prompt_token_ids:
+                    raise _prompt_error(
+                        name, rollout.sample.uid, ours, rollout.prompt_token_ids,
+                        self._image_token_id,
+                    )  # fmt: skip
+
+    def _compare(
+        self,
+        learner: ProbeLearner,
+        rollouts: Sequence[Sequence[Rollout]],
+        names: Sequence[str],
+        view: LogitView,
+    ) -> ParityReport:
+        trees = [_tree(rollout) for of_worker in rollouts for rollout in of_worker]
+        # Workers that agree gave the same tokens: each tree runs once.
+        unique = list(dict.fromkeys(map(_tokens_only, trees)))
+        found = dict(zip(unique, learner.logprobs(unique, view), strict=True))
+        differences: dict[bool, list[float]] = {True: [0.0], False: [0.0]}
+        worst, where = 0.0, ""
+        for index, tree in enumerate(trees):
+            for branch, logps in zip(tree.branches, found[_tokens_only(tree)], strict=True):
+                gaps = list(_gaps(branch.behavior_logps or (), logps))
+                differences[bool(tree.images)] += gaps
+                if max(gaps) >= worst:
+                    worst = max(gaps)
+                    where = f"{names[index // len(self.probes)]}, probe {tree.uid}"
+        gaps = differences[True][1:] + differences[False][1:]
+        return ParityReport(
+            maximum=max(gaps),
+            mean=fmean(gaps),
+            text_max=max(differences[False]),
+            image_max=max(differences[True]),
+            num_tokens=len(gaps),
+            worst=where,
+        )
+
+    def _holds(self, report: ParityReport) -> bool:
+        # Written so that a NaN fails.
+        return (report.maximum if self._by_max else report.mean) <= self.tolerance
+
+    def _diagnose(
+        self,
+        learner: ProbeLearner,
+        pool: ProbePool,
+        report: ParityReport,
+        rollouts: Sequence[Sequence[Rollout]],
+        version: int,
+        path: str,
+    ) -> ParityError:
+        """Tries remedies in order; the first that helps names the cause."""
+        for view, cause, do in self._other_views():
+            if self._holds(self._compare(learner, rollouts, pool.names, view)):
+                return self._error(report, version, cause, do)
+        for remedy, cause, do in REMEDIES:
+            if remedy == "publish" and not path:
+                continue
+            pool.remedy(remedy, version, path)
+            again = self._sample(pool, version)
+            if self._holds(self._compare(learner, again, pool.names, self.view)):
+                return self._error(report, version, cause, do)
+        if report.text_max <= self.tolerance < report.image_max:
+            cause = "only the probes with images differ, and no remedy helped: the two sides see"
+            cause += " other pixels or encode them differently"
+            do = "compare max_pixels and the image processor's files on both sides"
+        else:
+            cause = "probes without images differ too, and no remedy helped: weights, dtype or"
+            cause += " attention differ"
+            do = "compare dtype on both sides and the weights file with the learner's names"
+        return self._error(report, version, cause, do)
+
+    def _other_views(self) -> Iterator[tuple[LogitView, str, str]]:
+        """Distributions that a wrong engine might have sampled from."""
+        temperature, banned = self.view.temperature, self.view.banned_ids
+        do = "the engine needs logprobs_mode=processed_logprobs, and both sides one temperature"
+        if temperature != 1.0:
+            wrong = "the engine's log-probs are at temperature 1"
+            yield LogitView(temperature=1.0, banned_ids=banned), wrong, do
+            yield LogitView(), f"{wrong}, without the ban", do
+        if banned:
+            cause = "the engine does not ban the placeholder ids that the learner masks"
+            do = "give engine and learner the same banned ids"
+            yield LogitView(temperature=temperature), cause, do
+
+    def _error(self, report: ParityReport, version: int, cause: str, do: str) -> ParityError:
+        measured = f"max {report.maximum:.2g}" if self._by_max else f"mean {report.mean:.2g}"
+        error = ParityError(
+            f"engine and learner differ in log-probs: {measured} over {report.num_tokens} sampled"
+            f" tokens (probes with images {report.image_max:.2g}, without {report.text_max:.2g})."
+            f" Likely cause: {cause}",
+            where=f"parity gate, version {version}, {report.worst}",
+            expected=f"at most {self.tolerance:g}",
+            do=do,
+        )
+        error.__dict__["report"] = report
+        return error
+
+
+def choose_probes(samples: Sequence[Sample], *, has_vision: bool = True) -> list[Sample]:
+    """Six prompts with images, from the largest image to the smallest, and two of them without.
+
+    A text-only model gets eight prompts. Few samples are used several times (with other seeds).
+    Raises: ConfigError where there is none.
+    """
+    pool = [s for s in samples if bool(s.images) == has_vision] or list(samples)
+    if not pool:
+        raise ConfigError("no sample to make parity probes of", expected="at least one prompt")
+    if not has_vision or not pool[0].images:
+        return [_as_probe(pool[i % len(pool)], i) for i in range(MIN_PROBES)]
+    ordered = sorted(pool[:256], key=_num_pixels, reverse=True)
+    last = len(ordered) - 1
+    places = [round(i * last / (MIN_IMAGE_PROBES - 1)) for i in range(MIN_IMAGE_PROBES)]
+    probes = [_as_probe(ordered[place], i) for i, place in enumerate(places)]
+    return [*probes, without_images(probes[0]), without_images(probes[-1])]
+
+
+def without_images(sample: Sample) -> Sample:
+    """The same question without its images."""
+    messages = tuple(
+        Message(m.role, tuple(part for part in m.parts if isinstance(part, Text)), m.loss)
+        for m in sample.messages
+    )
+    return replace(sample, uid=f"{sample.uid}/text", messages=messages, images=())
+
+
+def _as_probe(sample: Sample, index: int) -> Sample:
+    return replace(sample, uid=f"probe-{index}/{sample.uid}")
+
+
+def _num_pixels(sample: Sample) -> int:
+    from rl.data.images import image_size
+
+    return max(_area(image_size(image)) for image in sample.images)
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _tree(rollout: Rollout) -> Tree:
+    images: tuple[ImageSource, ...] = rollout.sample.images
+    branches = tuple(
+        Branch(
+            uid=f"{rollout.sample.uid}/{i}",
+            token_ids=c.token_ids,
+            behavior_logps=c.behavior_logps,
+        )
+        for i, c in enumerate(rollout.completions)
+    )
+    return Tree(
+        uid=rollout.sample.uid,
+        trunk_ids=rollout.prompt_token_ids,
+        images=images,
+        branches=branches,
+    )
+
+
+def _tokens_only(tree: Tree) -> Tree:
+    return replace(tree, branches=tuple(replace(b, behavior_logps=None) for b in tree.branches))
+
+
+def _gaps(engine: Sequence[float], learner: Sequence[float]) -> Iterator[float]:
+    for ours, theirs in zip(engine, learner, strict=True):
+        gap = abs(ours - theirs)
+        yield gap if gap == gap else float("inf")  # a NaN is no agreement
+
+
+def _prompt_error(
+    worker: str,
+    uid: str,
+    ours: Sequence[int],
+    theirs: Sequence[int],
+    image_token_id: int | None,
+) -> ParityError:
+    """Names what made the two sides' prompts differ."""
+    images = [list(ids).count(image_token_id) if image_token_id is not None else 0
+              for ids in (theirs, ours)]  # fmt: skip
+    place = next(
+        (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+        min(len(ours), len(theirs)),
+    )
+    if images[0] != images[1]:
+        what = f"{images[0]} image tokens from the engine and {images[1]} from the learner"
+        cause = "the two sides' image processors differ, most likely in max_pixels"
+        do = "give both sides the same max_pixels (it is saved with the checkpoint)"
+    elif theirs[1:] == ours or ours[1:] == theirs:
+        what = f"{len(theirs)} tokens from the engine and {len(ours)} from the learner"
+        cause = "one side adds a BOS to a template that writes its own"
+        do = "tokenise rendered prompts with add_special_tokens=False"
+    else:
+        what = f"token {place} is {_at(theirs, place)} in the engine and {_at(ours, place)} in the"
+        what += " learner"
+        cause = "the two sides' chat templates or tokenizers differ"
+        do = "compare tokenizer and chat template files of the two sides"
+    return ParityError(
+        f"engine and learner read the same prompt as different tokens: {what}."
+        f" Likely cause: {cause}",
+        where=f"parity gate, {worker}, probe {uid}",
+        expected="equal token ids",
+        do=do,
+    )
+
+
+def _at(ids: Sequence[int], place: int) -> str:
+    return str(ids[place]) if place < len(ids) else "missing"
