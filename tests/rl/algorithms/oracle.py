@@ -1,0 +1,172 @@
+"""TRL 1.16 as the oracle: its own trainers compute loss and gradient on a tiny VLM batch.
+
+Our side reads the very ids that TRL's collator made, and computes log-probs of each row by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rl.algorithms.base import Algorithm
+from rl.core import ImageSource
+from rl.data.tree import Branch, Tree
+from tests.rl.algorithms.batches import Logps, OneRank, collate
+
+COLOURS = ("red", "green", "blue", "yellow", "white", "black")
+QUESTIONS = (
+    "What colour is the square?",
+    "Is there a red circle? Answer yes or no.",
+    "How many shapes are there?",
+    "Where is it?",
+)
+ANSWERS = ("red", "no, there is none of them", "3", "a yellow one on the left", "yes", "blue")
+
+
+def picture(index: int) -> Image.Image:
+    """64 x 64, a coloured square on a grey ramp; every index gives another picture."""
+    ground = 40 + 30 * index % 200
+    image = Image.new("RGB", (64, 64), (ground, ground, 255 - ground))
+    image.paste(COLOURS[index % len(COLOURS)], (4 * index % 32, 8, 4 * index % 32 + 24, 40))
+    return image
+
+
+def source(index: int) -> ImageSource:
+    """The same picture as a PNG."""
+    file = io.BytesIO()
+    picture(index).save(file, "PNG")
+    return ImageSource(data=file.getvalue())
+
+
+@dataclass
+class Oracle:
+    """A tiny checkpoint: `policy` is moved away from `reference`, the checkpoint itself."""
+
+    path: Path
+    processor: Any
+    policy: Any
+    reference: Any
+
+    def rows(self, count: int) -> list[dict[str, Any]]:
+        """Prompts with an image each, in TRL's conversational form, and two answers."""
+        return [
+            {
+                "prompt": [{"role": "user", "content": QUESTIONS[i % len(QUESTIONS)]}],
+                "images": [picture(i)],
+                "answer": [{"role": "assistant", "content": ANSWERS[i % len(ANSWERS)]}],
+                "other": [{"role": "assistant", "content": ANSWERS[(i + 1) % len(ANSWERS)]}],
+            }
+            for i in range(count)
+        ]
+
+    def logps_of(self, model: Any) -> Callable[[Sequence[Tree]], Logps]:
+        """Rows layout at its plainest: one forward a branch, no padding."""
+
+        def logps(trees: Sequence[Tree]) -> Logps:
+            return [
+                [self.branch_logps(model, tree, branch) for branch in tree.branches]
+                for tree in trees
+            ]
+
+        return logps
+
+    def branch_logps(self, model: Any, tree: Tree, branch: Branch) -> Tensor:
+        ids = torch.tensor([tree.trunk_ids + branch.token_ids])
+        images = [Image.open(io.BytesIO(image.read())) for image in tree.images]
+        pixels = dict(self.processor.image_processor(images=images, return_tensors="pt"))
+        if "mm_token_type_ids" in self.processor.model_input_names:
+            pixels["mm_token_type_ids"] = (ids == model.config.image_token_id).long()
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **pixels).logits[0]
+        start = len(tree.trunk_ids)
+        logp = logits[start - 1 : -1].float().log_softmax(-1)
+        return logp.gather(-1, ids[0, start:, None])[:, 0]
+
+    def ours(
+        self, algorithm: Algorithm, trees: list[Tree]
+    ) -> tuple[float, dict[str, Tensor], dict[str, tuple[float, float]]]:
+        """Loss, gradient and metrics of our algorithm on these trees."""
+        policy = copy.deepcopy(self.policy)
+        policy.zero_grad()
+        of_policy = self.logps_of(policy)
+        step = OneRank(trees, of_policy, self.logps_of(self.reference))
+        denominators = algorithm.prepare(step)
+        loss = algorithm.loss(collate(step.trees, of_policy(step.trees)), denominators)
+        loss.value.backward()  # type: ignore[no-untyped-call]
+        return loss.value.item(), gradient(policy), {**denominators.metrics, **loss.metrics}
+
+    def theirs(self, trainer: Any, inputs: dict[str, Any]) -> tuple[float, dict[str, Tensor]]:
+        """Loss and gradient of TRL's trainer, which holds a copy of the policy."""
+        trainer.model.train()
+        trainer.model.zero_grad()
+        loss = trainer.compute_loss(trainer.model, inputs)
+        loss.backward()
+        return loss.item(), gradient(trainer.model)
+
+
+def trees_of(
+    inputs: dict[str, Any], prefix: str = "", mask: str = "completion_mask"
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(prompt ids, answer ids) of each row of a TRL batch, padding taken off."""
+    for ids, seen, answer in zip(
+        inputs[f"{prefix}input_ids"],
+        inputs[f"{prefix}attention_mask"],
+        inputs[f"{prefix}{mask}"],
+        strict=True,
+    ):
+        yield (
+            tuple(ids[(seen == 1) & (answer == 0)].tolist()),
+            tuple(ids[(seen == 1) & (answer == 1)].tolist()),
+        )
+
+
+def gradient(model: Any) -> dict[str, Tensor]:
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_same(
+    ours: tuple[float, dict[str, Tensor], Any], theirs: tuple[float, dict[str, Tensor]]
+) -> None:
+    """Loss and gradient to 1e-5: per tensor, norm of the difference over norm.
+
+    An on-policy GRPO loss is zero but for rounding: differences below 1e-7 count as none.
+    """
+    assert abs(ours[0] - theirs[0]) <= 1e-5 * max(abs(theirs[0]), 1e-2), (ours[0], theirs[0])
+    assert ours[1].keys() == theirs[1].keys()
+    largest = max(float(grad.norm()) for grad in theirs[1].values())
+    assert largest > 1e-4, "the oracle's gradient vanishes: the comparison would prove nothing"
+    for name, grad in theirs[1].items():
+        difference = float((ours[1][name] - grad).norm())
+        # A gradient that is rounding itself (key biases: softmax cancels them) has no own norm.
+        assert difference <= 1e-5 * max(float(grad.norm()), 1e-7 * largest), (
+            name,
+            difference / float(grad.norm()),
+        )
+
+
+def load_oracle(path: Path) -> Oracle:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(path)
+    processor.tokenizer.padding_side = (
+        "left"  # as GRPOTrainer asks, else its type ids are misplaced
+    )
+    reference = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
+    policy = copy.deepcopy(reference)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.2 * float(parameter.std()) * noise if parameter.numel() > 1 else noise)
+    return Oracle(path, processor, policy, reference)
