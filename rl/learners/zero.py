@@ -1,0 +1,361 @@
+"""The learner on DeepSpeed: ZeRO 0 to 3, AdamW, on CPU (gloo) or GPU (nccl). The only file that
+imports deepspeed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rl.algorithms.base import Algorithm
+from rl.data.collate import ImageStore, MicroBatch
+from rl.data.tree import Branch, Tree
+from rl.errors import ModelError
+from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.passes import Passes
+from rl.learners.schedule import rate
+from rl.models.forward import TreeForward
+from rl.models.load import file_weights, find_spec, freeze, load_model, load_processor
+from rl.models.spec import ModelConfig
+
+NUM_CHECKED_TREES = 2
+
+
+class ZeroLearner:
+    """One rank of the learner: an rl.learners.base.Learner. Every rank gets the same calls.
+
+    One engine serves all stages: `begin_stage` loads weights into it. Gradients accumulate over
+    the step's micro-batches and nothing divides them: DeepSpeed's mean over ranks is undone by
+    the world size.
+    """
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        model: ModelConfig,
+        rank: int = 0,
+        world_size: int = 1,
+        master_addr: str = "127.0.0.1",
+        master_port: int = 29500,
+    ) -> None:
+        self.config, self.rank, self.world_size = config, rank, world_size
+        torch.set_num_threads(config.threads)
+        self.deepspeed = _start_deepspeed(rank, world_size, master_addr, master_port)
+        self.device = "cuda" if torch.cuda.is_available() and _is_on_gpu() else "cpu"
+        processor = load_processor(model.path, model.max_pixels)
+        self.spec = find_spec(model.path, processor)
+        self.model = load_model(model.path, config.dtype)
+        freeze(self.model, self.spec, model.freeze)
+        layout = self.spec.layout if config.layout == "auto" else config.layout
+        if layout == "tree" and self.spec.layout == "rows":
+            raise ModelError(
+                f"tree layout is not valid for {self.spec.name}", do="set learner.layout: rows"
+            )
+        self.passes = Passes(
+            spec=self.spec,
+            store=ImageStore(self.spec),
+            layout=layout,
+            row_tokens=config.row_tokens,
+            tokens_per_microbatch=config.tokens_per_microbatch,
+            dtype=getattr(torch, config.dtype),
+            device=self.device,
+        )
+        self._build_engine()
+        self._reference: TreeForward | None = None
+        self._plan = OptimPlan(lr=0.0, total_steps=1)
+        self._updates = 0
+        self._is_checked = layout == "rows"
+
+    # -- stages
+
+    def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
+        """Loads a checkpoint's weights into the live engine and resets optimizer and schedule.
+
+        Raises: ModelError where the checkpoint is another model's.
+        """
+        fresh = load_model(checkpoint, self.config.dtype)
+        self._take_weights(fresh, checkpoint)
+        self._reference = None
+        if needs_reference:
+            frozen = fresh.requires_grad_(False).to(self.device)
+            self._reference = TreeForward(frozen, self.spec)
+        self._plan, self._updates = plan, 0
+        self.engine.basic_optimizer.state.clear()
+        for group in self._param_groups():
+            decay = plan.weight_decay if group["decays"] else 0.0
+            group.update(betas=plan.betas, eps=plan.eps, weight_decay=decay)
+        if hasattr(self.engine.optimizer, "clip_grad"):
+            self.engine.optimizer.clip_grad = plan.max_grad_norm
+        torch.manual_seed(plan.seed)
+
+    def step(
+        self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView
+    ) -> Mapping[str, float]:
+        """One optimizer step over all trees of all ranks. A step with nothing to train changes
+        nothing.
+        """
+        started = time.perf_counter()
+        self._check_layouts(trees, view)
+        step = _Step(self, list(trees), view)
+        denominators = algorithm.prepare(step)
+        prepared = time.perf_counter()
+        sums = {name: list(pair) for name, pair in denominators.metrics.items()}
+        counts = dict.fromkeys(("microbatches", "trained", "forward", "padded", "loss"), 0.0)
+        has_loss = self._total([sum(tree.num_trained for tree in step.trees)])[0] > 0
+        for plan in self.passes.plans(step.trees) if has_loss else ():
+            batch = self.passes.batch(step.trees, plan)
+            loss = algorithm.loss(batch.tree_batch(self._forward(batch, view)), denominators)
+            self.engine.backward(loss.value * self.world_size, scale_wrt_gas=False)
+            for name, pair in loss.metrics.items():
+                held = sums.setdefault(name, [0.0, 0.0])
+                held[0], held[1] = held[0] + pair[0], held[1] + pair[1]
+            counts["microbatches"] += 1
+            counts["trained"] += len(batch.target_N)
+            counts["forward"] += plan.num_tokens
+            counts["padded"] += plan.shape[0] * plan.shape[1] - plan.num_tokens
+            counts["loss"] += float(loss.value.detach())
+        for batch in self._idle_batches(int(counts["microbatches"])) if has_loss else ():
+            self.engine.backward(self._forward(batch, view).sum() * 0, scale_wrt_gas=False)
+        metrics = self._update() if has_loss else {"lr": 0.0, "grad_norm": 0.0}
+        metrics |= self._reduced(sums, counts)
+        metrics["time/reference_s"] = prepared - started
+        metrics["time/update_s"] = time.perf_counter() - prepared
+        return metrics
+
+    def logprobs(
+        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+    ) -> list[list[tuple[float, ...]]]:
+        """A tree and a branch: log-probs of the trained tokens, without gradient."""
+        self._check_layouts(trees, view)
+        found = self._logprobs(trees, view, reference=reference)
+        return [[tuple(values.tolist()) for values in tree] for tree in found]
+
+    # -- weights out
+
+    def publish(self, path: str) -> None:
+        """Writes the weights under the checkpoint file's names to one safetensors file (rank 0)."""
+        from safetensors.torch import save_file
+
+        with self._whole_weights():
+            if self.rank == 0:
+                target = Path(path)
+                partial_file = target.with_name(f".{target.name}.partial")
+                weights = {name: w.cpu() for name, w in file_weights(self.model).items()}
+                save_file(weights, partial_file, metadata={"format": "pt"})
+                os.replace(partial_file, target)
+
+    def save(self, folder: str) -> None:
+        """Writes weights, config and generation config as `from_pretrained` opens them (rank 0)."""
+        with self._whole_weights():
+            if self.rank == 0:
+                self.model.save_pretrained(folder)
+
+    # -- the engine
+
+    def _build_engine(self) -> None:
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        if not named:
+            raise ModelError("every parameter is frozen", do="freeze less")
+        groups = [
+            {"params": [p for _, p in named if p.ndim >= 2], "decays": True},
+            {"params": [p for _, p in named if p.ndim < 2], "decays": False},
+        ]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, weight_decay=0.0)
+        self.engine, *_ = self.deepspeed.initialize(
+            model=TreeForward(self.model, self.spec),
+            optimizer=optimizer,
+            config={
+                "train_micro_batch_size_per_gpu": 1,
+                "gradient_accumulation_steps": 1,
+                "managed_gradient_accumulation": False,
+                "gradient_clipping": 0.0,  # set a stage
+                "bf16": {"enabled": self.config.dtype == "bfloat16"},
+                "zero_optimization": {"stage": self.config.zero, "overlap_comm": False},
+                "zero_allow_untested_optimizer": True,
+                "zero_force_ds_cpu_optimizer": False,
+            },
+        )
+        self.engine.train()
+        self._norm = 0.0
+        if not hasattr(self.engine.optimizer, "clip_grad"):  # ZeRO 0 in float32: plain AdamW
+            self.engine.optimizer.register_step_pre_hook(self._clip)
+
+    def _clip(self, *_: Any) -> None:
+        """Clips by the true global norm where DeepSpeed would not report it; all ranks hold the
+        same gradients.
+        """
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        limit = self._plan.max_grad_norm or float("inf")
+        self._norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+
+    def _param_groups(self) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = self.engine.basic_optimizer.param_groups
+        return groups
+
+    def _update(self) -> dict[str, float]:
+        self._updates += 1
+        lr = rate(self._plan, self._updates)
+        for group in self._param_groups():
+            group["lr"] = lr
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return {"lr": lr, "grad_norm": self._norm if norm is None else float(norm)}
+
+    def _take_weights(self, fresh: Any, checkpoint: str) -> None:
+        new = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
+        with self._whole_weights(writes=True):
+            old = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+            wrong = [n for n in old | new if n not in old or n not in new]
+            wrong += [n for n in old if n in new and old[n].shape != new[n].shape]
+            if wrong:
+                raise ModelError(
+                    f"the checkpoint is another model's: {wrong[0]} does not fit",
+                    where=checkpoint,
+                    expected="the architecture that the learner was started with",
+                )
+            with torch.no_grad():
+                for name, tensor in old.items():
+                    tensor.copy_(new[name])
+        if hasattr(self.engine.optimizer, "refresh_fp32_params"):
+            self.engine.optimizer.refresh_fp32_params()
+
+    @contextlib.contextmanager
+    def _whole_weights(self, *, writes: bool = False) -> Iterator[None]:
+        """Within it every parameter is whole; at ZeRO-3 that is a gathering of all ranks."""
+        if self.config.zero < 3:
+            yield
+            return
+        source = 0 if writes else None
+        with self.deepspeed.zero.GatheredParameters(
+            list(self.model.parameters()), modifier_rank=source
+        ):
+            yield
+
+    # -- passes
+
+    def _forward(self, batch: MicroBatch, view: LogitView) -> Tensor:
+        logp_N: Tensor = self.engine(batch, view.temperature, view.banned_ids)
+        return logp_N
+
+    def _idle_batches(self, busy: int) -> Iterator[MicroBatch]:
+        """As many empty passes as the busiest rank has more: collectives inside a pass need every
+        rank in it."""
+        for _ in range(int(self._largest(busy)) - busy):
+            idle = [_idle_tree(self.spec.end_id)]
+            yield self.passes.batch(idle, self.passes.plans(idle)[0])
+
+    def _logprobs(
+        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+    ) -> list[list[Tensor]]:
+        if not reference:
+            forward = partial(self._forward, view=view)
+            found = self.passes.logprobs(trees, forward)
+            for batch in self._idle_batches(len(self.passes.plans(trees))):
+                with torch.no_grad():
+                    forward(batch)
+            return found
+        if self._reference is None:
+            raise ModelError(
+                "no reference model is kept", do="call begin_stage(..., needs_reference=True)"
+            )
+        kept = partial(self._reference, temperature=view.temperature, banned_ids=view.banned_ids)
+        return self.passes.logprobs(trees, kept)
+
+    def _check_layouts(self, trees: Sequence[Tree], view: LogitView) -> None:
+        """Once, on the first trees: tree layout must give what plain rows give."""
+        if self._is_checked:
+            return
+        first = list(trees[:NUM_CHECKED_TREES]) or [_idle_tree(self.spec.end_id)]
+        largest, mean = self.passes.layout_gap(first, partial(self._forward, view=view))
+        self.passes.judge_layouts(self._largest(largest), self._largest(mean))
+        self._is_checked = True
+
+    # -- ranks
+
+    def _total(self, values: Sequence[float]) -> list[float]:
+        """Adds numbers up over the ranks."""
+        return self._all_reduced(values, torch.distributed.ReduceOp.SUM)
+
+    def _largest(self, value: float) -> float:
+        return self._all_reduced([value], torch.distributed.ReduceOp.MAX)[0]
+
+    def _all_reduced(self, values: Sequence[float], how: Any) -> list[float]:
+        numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.world_size > 1:
+            torch.distributed.all_reduce(numbers, op=how)
+        return [float(number) for number in numbers.tolist()]
+
+    def _reduced(
+        self, sums: Mapping[str, Sequence[float]], counts: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Means of what the algorithm measured, and counts, over all ranks."""
+        everyone: list[Any] = [None] * self.world_size
+        if self.world_size > 1:
+            torch.distributed.all_gather_object(everyone, dict(sums))
+        else:
+            everyone = [sums]
+        metrics = {}
+        for name in sorted({name for one in everyone for name in one}):
+            pairs = [one[name] for one in everyone if name in one]
+            total, number = (sum(column) for column in zip(*pairs, strict=True))
+            if number:
+                metrics[name] = total / number
+        totals = dict(zip(counts, self._total(list(counts.values())), strict=True))
+        metrics["loss"] = totals["loss"]
+        for name in ("trained", "forward", "padded"):
+            metrics[f"tokens/{name}"] = totals[name]
+        return metrics
+
+
+class _Step:
+    """rl.algorithms.base.Step on this rank."""
+
+    def __init__(self, learner: ZeroLearner, trees: list[Tree], view: LogitView) -> None:
+        self.trees, self._learner, self._view = trees, learner, view
+
+    def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
+        return self._learner._logprobs(trees, self._view, reference=reference)
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        return self._learner._total(values)
+
+
+def _idle_tree(token: int) -> Tree:
+    branch = Branch(uid="idle", token_ids=(token,))
+    return Tree(uid="idle", trunk_ids=(token,), branches=(branch,))
+
+
+def _is_on_gpu() -> bool:
+    return os.environ.get("DS_ACCELERATOR", "") != "cpu"
+
+
+def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: int) -> Any:
+    """The deepspeed module with its process group up."""
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE=str(world_size),
+        LOCAL_RANK=str(rank if world_size > torch.cuda.device_count() else 0),
+        MASTER_ADDR=master_addr,
+        MASTER_PORT=str(master_port),
+    )
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    import deepspeed
+    import transformers
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    backend = "nccl" if torch.cuda.is_available() and _is_on_gpu() else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    return deepspeed
