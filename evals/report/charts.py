@@ -1,0 +1,242 @@
+"""Inline SVG: curves, intervals, bars, the stage graph. Geometry only: every word stays in HTML,
+where it can wrap and be read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evals.report.figures import compact
+from evals.report.records import Interval
+from evals.report.run import Run, depth
+
+MAX_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis from `low` to `high`, drawn over 0 to 100 %."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(
+        cls, values: list[float], *, floor: float | None = None, top: float | None = None
+    ) -> Axis:
+        """An axis with a little room on both sides, kept within `floor` and `top`."""
+        low, high = (min(values), max(values)) if values else (0.0, 1.0)
+        room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
+        low, high = low - room, high + room
+        low = low if floor is None else max(floor, low)
+        high = high if top is None else min(top, high)
+        return cls(low, high) if high > low else cls(low, low + 1)
+
+    def at(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(max(share, 0.0), 1.0), 2)
+
+
+def whisker(axis: Axis, value: float, interval: Interval | None, baseline: float | None) -> Markup:
+    """A dot with its interval on an axis; a tick where the baseline is."""
+    parts = ['<line class="rule" x1="0" x2="100%" y1="7" y2="7"/>']
+    if baseline is not None and axis.low <= baseline <= axis.high:
+        x = axis.at(baseline)
+        parts.append(f'<line class="base" x1="{x}%" x2="{x}%" y1="1" y2="13"/>')
+    if interval is not None:
+        low, high = axis.at(interval[0]), axis.at(interval[1])
+        parts.append(f'<line class="ci" x1="{low}%" x2="{high}%" y1="7" y2="7"/>')
+    parts.append(f'<circle class="dot" cx="{axis.at(value)}%" cy="7" r="3.5"/>')
+    return _svg("whisker", 14, parts)
+
+
+def bar(value: float | None, interval: Interval | None) -> Markup:
+    """A share as a bar from 0 to 100 %, with its interval as a whisker."""
+    axis = Axis(0.0, 1.0)
+    parts = ['<rect class="track" x="0" y="2" width="100%" height="10" rx="2"/>']
+    if value is not None:
+        parts.append(
+            f'<rect class="fill" x="0" y="2" width="{axis.at(value)}%" height="10" rx="2"/>'
+        )
+    if interval is not None:
+        low, high = axis.at(interval[0]), axis.at(interval[1])
+        parts.append(f'<line class="ci" x1="{low}%" x2="{high}%" y1="7" y2="7"/>')
+        parts += [f'<line class="ci" x1="{x}%" x2="{x}%" y1="4" y2="10"/>' for x in (low, high)]
+    return _svg("bar", 14, parts)
+
+
+def diverging(lost: int, won: int, largest: int) -> Markup:
+    """Lost questions to the left of the middle, won ones to the right."""
+    left, right = (50 * value / max(largest, 1) for value in (lost, won))
+    return _svg(
+        "diverging",
+        14,
+        [
+            f'<rect class="lost" x="{50 - left:.2f}%" y="2" width="{left:.2f}%" height="10"/>',
+            f'<rect class="won" x="50%" y="2" width="{right:.2f}%" height="10"/>',
+            '<line class="rule" x1="50%" x2="50%" y1="0" y2="14"/>',
+        ],
+    )
+
+
+def shares(values: list[tuple[int, float]]) -> Markup:
+    """One bar cut into shares of its sum; each share has a number that gives it its colour."""
+    total = sum(value for _, value in values) or 1.0
+    parts, x = [], 0.0
+    for colour, value in values:
+        width = 100 * value / total
+        parts.append(
+            f'<rect class="t{colour}" x="{x:.2f}%" y="0" width="{width:.2f}%" height="14"/>'
+        )
+        x += width
+    return _svg("shares", 14, parts)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A drawn curve and the words that stand around it."""
+
+    svg: Markup
+    low: str
+    high: str
+    first_step: str
+    last_step: str
+    last: str
+    points: int
+
+
+def curve(points: list[tuple[float, float]]) -> Curve | None:
+    """A training curve: each step faint, a running mean over a tenth of the curve on top. None for
+    fewer than two points.
+    """
+    points = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    if len(points) < 2:
+        return None
+    drawn = thinned(points, MAX_POINTS)
+    across = Axis(drawn[0][0], max(drawn[-1][0], drawn[0][0] + 1))
+    heights = [y for _, y in drawn]
+    up = Axis(min(heights), max(heights))
+    if up.low == up.high:
+        up = Axis.around(heights)
+    mean = running_mean(drawn, max(1, len(drawn) // 10))
+    lines = [
+        f'<line class="rule" x1="0" x2="100" y1="{y}" y2="{y}" vector-effect="non-scaling-stroke"/>'
+        for y in (0, 50, 100)
+    ]
+    if len(drawn) >= 20:
+        lines.append(_line("raw", drawn, across, up))
+    else:
+        mean = drawn
+    lines.append(_line("mean", mean, across, up))
+    svg = (
+        '<svg class="curve" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
+        f"{''.join(lines)}</svg>"
+    )
+    return Curve(
+        svg=Markup(svg),
+        low=compact(up.low),
+        high=compact(up.high),
+        first_step=compact(points[0][0]),
+        last_step=compact(points[-1][0]),
+        last=compact(mean[-1][1]),
+        points=len(points),
+    )
+
+
+def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most `most` points: each the mean of its stretch, so that no step is left out."""
+    if len(points) <= most:
+        return points
+    size = len(points) / most
+    stretches = [points[int(i * size) : int((i + 1) * size)] for i in range(most)]
+    return [
+        (sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part))
+        for part in stretches
+        if part
+    ]
+
+
+def running_mean(points: list[tuple[float, float]], width: int) -> list[tuple[float, float]]:
+    """The mean of up to `width` points on either side."""
+    out = []
+    for i, (x, _) in enumerate(points):
+        near = [y for _, y in points[max(0, i - width) : i + width + 1]]
+        out.append((x, sum(near) / len(near)))
+    return out
+
+
+def _line(kind: str, points: list[tuple[float, float]], across: Axis, up: Axis) -> str:
+    path = " ".join(f"{across.at(x)},{round(100 - up.at(y), 2)}" for x, y in points)
+    return f'<polyline class="{kind}" points="{path}" vector-effect="non-scaling-stroke"/>'
+
+
+def _svg(kind: str, height: int, parts: list[str]) -> Markup:
+    return Markup(
+        f'<svg class="{kind}" width="100%" height="{height}" aria-hidden="true">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a stage's card stands in the strip, in pixels."""
+
+    stage: str
+    left: int
+    top: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The stage graph: cards in columns by depth, and the lines between parent and child."""
+
+    boxes: list[Box]
+    edges: Markup
+    width: int
+    height: int
+    card_width: int
+    card_height: int
+
+
+def strip(run: Run, *, card_width: int = 208, card_height: int = 96, gap: int = 52) -> Strip:
+    """Lays the stages out from left to right."""
+    parents = {stage.name: stage.parent for stage in run.stages}
+    columns: dict[int, list[str]] = {}
+    for stage in run.stages:
+        columns.setdefault(depth(stage.name, parents), []).append(stage.name)
+    for names in columns.values():
+        names.sort(
+            key=lambda name: (stage := run.stage(name)) is not None and stage.kind == "sample"
+        )
+    tallest = max((len(names) for names in columns.values()), default=1)
+    space = 16
+    height = tallest * (card_height + space) - space
+    where: dict[str, tuple[int, int]] = {}
+    for column, names in columns.items():
+        top = (height - len(names) * (card_height + space) + space) // 2
+        for lane, name in enumerate(names):
+            where[name] = (column * (card_width + gap), top + lane * (card_height + space))
+    edges = [
+        _edge(where[parent], where[name], card_width, card_height)
+        for name, parent in parents.items()
+        if parent in where and parent is not None
+    ]
+    width = (max(columns, default=0) + 1) * (card_width + gap) - gap
+    size = f'width="{width}" height="{height}"'
+    svg = f'<svg class="edges" {size} aria-hidden="true">{"".join(edges)}</svg>'
+    boxes = [Box(name, left, top, depth(name, parents)) for name, (left, top) in where.items()]
+    return Strip(boxes, Markup(svg), width, height, card_width, card_height)
+
+
+def _edge(start: tuple[int, int], end: tuple[int, int], width: int, height: int) -> str:
+    x1, y1 = start[0] + width, start[1] + height // 2
+    x2, y2 = end[0], end[1] + height // 2
+    bend = (x2 - x1) // 2
+    return (
+        f'<path d="M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2 - 5} {y2}"/>'
+        f'<path class="tip" d="M{x2 - 6} {y2 - 4} L{x2} {y2} L{x2 - 6} {y2 + 4} Z"/>'
+    )

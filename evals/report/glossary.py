@@ -1,0 +1,65 @@
+"""One sentence for every number on the page: titles over the tables, and the list at its end."""
+
+TERMS: dict[str, str] = {
+    "score": (
+        "The benchmark's own statistic by its official rule, on the part that no decision has read."
+    ),
+    "95 % interval": (
+        "Built so that it holds the true score 95 times in 100: from a bootstrap that redraws "
+        "whole images."
+    ),
+    "accuracy": (
+        "Mean score of a question; for yes/no benchmarks the share of right answers. Errors of "
+        "ours are left out and counted."
+    ),
+    "majority baseline": (
+        "Accuracy of always giving the most common right answer, without looking at the image."
+    ),
+    "difference": (
+        "This stage minus the other one on the same questions, in points of the benchmark's own"
+        " statistic."
+    ),
+    "p": (
+        "How often a difference at least this large would appear if the two models were equally"
+        " good; adjusted by Holm over the stage's benchmarks."
+    ),
+    "verdict": (
+        "Better or worse only where the adjusted p-value is at most 0.05; otherwise there is no"
+        " evidence of a difference."
+    ),
+    "smallest detectable": (
+        "The change of accuracy that this many questions would show with 80 % power; a smaller "
+        "one may be there and unseen."
+    ),
+    "gate": (
+        "Whether a drop larger than allowed is ruled out (pass), shown (fail) or neither "
+        "(warn), on the select part."
+    ),
+    "report part": (
+        "The questions that this page shows; no gate, choice of parent or early stop has read them."
+    ),
+    "select part": (
+        "The questions that gates and choices of a parent read; it shares no image with the "
+        "report part."
+    ),
+    "right → wrong": (
+        "Questions that the parent answered rightly and this stage wrongly; for graded answers,"
+        " those that scored less."
+    ),
+    "wrong → right": (
+        "Questions that the parent answered wrongly and this stage rightly; for graded answers,"
+        " those that scored more."
+    ),
+    "unparsed → parsed": (
+        "Questions whose answer could not be read before and can be now: a gain of format, not "
+        "of sight."
+    ),
+    "parse rate": "Share of answers that the benchmark's rule could read.",
+    "truncated": "Share of answers cut off by the limit on new tokens.",
+    "mean tokens": "Mean length of an answer in tokens.",
+    "yes ratio": (
+        "Share of answers read as yes; far from the data's own share it means a lean to one side."
+    ),
+    "training images": "Whether images of the training data stand in the benchmark, by hash.",
+    "weights": "Fingerprint of the weights that answered.",
+}

@@ -1,0 +1,252 @@
+"""The leaderboard: one row a stage and benchmark, as data, CSV and JSON. Nothing here depends on
+when it
+was made.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from evals.report.figures import Scale
+from evals.report.records import Interval, Primary, Result
+from evals.report.run import Run, Stage
+from evals.stats import holm
+
+SCHEMA = 1
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Against:
+    """A stage's difference with another on one benchmark. `p_holm` is adjusted over the stage's
+    benchmarks.
+    """
+
+    stage: str
+    difference: float | None
+    interval: Interval | None
+    p_value: float | None
+    p_holm: float | None
+    verdict: str
+    accuracy_difference: float | None
+    accuracy_interval: Interval | None
+    mde: float | None
+    refused: str | None
+    unequal: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage on one benchmark. Shares lie in [0, 1]; `value` is in the benchmark's own unit, up
+    to `max`.
+    """
+
+    stage: str
+    algorithm: str
+    benchmark: str
+    version: str
+    profile: str
+    part: str
+    n: int
+    images: int
+    errors: int
+    metric: str
+    unit: str
+    max: float
+    value: float | None
+    interval: Interval | None
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    majority_baseline: float | None
+    majority_value: float | None
+    parse_rate: float | None
+    truncated_share: float | None
+    mean_tokens: float | None
+    parent: Against | None
+    base: Against | None
+    gate: str | None
+    contamination: str
+    weights: str | None
+    settings: dict[str, Any]
+
+    @property
+    def scale(self) -> Scale:
+        return Scale.of(Primary(name=self.metric, max=self.max, unit=self.unit))
+
+
+def rows(run: Run) -> list[Row]:
+    """The leaderboard's rows: benchmarks in the page's order, and within each the stages."""
+    adjusted = {
+        (stage.name, whom): _adjusted(stage, whom)
+        for stage in run.scored
+        for whom in ("parent", "base")
+    }
+    return [
+        _row(run, stage, stage.results[benchmark], adjusted)
+        for benchmark in run.benchmarks
+        for stage in run.scored
+        if benchmark in stage.results
+    ]
+
+
+def _adjusted(stage: Stage, whom: Literal["parent", "base"]) -> dict[str, float]:
+    """Holm-adjusted p-values of a stage over its benchmarks."""
+    found = {
+        name: comparison.p_value
+        for name, result in stage.results.items()
+        if (comparison := result.comparison(whom)) is not None and comparison.p_value is not None
+    }
+    return holm(found)
+
+
+def _row(
+    run: Run, stage: Stage, result: Result, adjusted: dict[tuple[str, str], dict[str, float]]
+) -> Row:
+    part = result.part
+    against = {
+        whom: _against(run, result, whom, adjusted[stage.name, whom].get(result.benchmark))
+        for whom in ("parent", "base")
+    }
+    return Row(
+        stage=stage.name,
+        algorithm=stage.algorithm or stage.kind,
+        benchmark=result.benchmark,
+        version=result.version,
+        profile=result.profile,
+        part=result.shown,
+        n=part.n,
+        images=part.clusters,
+        errors=part.errors,
+        metric=result.primary.name,
+        unit=result.primary.unit,
+        max=result.primary.max,
+        value=part.value,
+        interval=part.interval,
+        accuracy=part.accuracy,
+        accuracy_interval=part.accuracy_interval,
+        majority_baseline=part.majority_baseline,
+        majority_value=part.majority_value,
+        parse_rate=part.parse_rate,
+        truncated_share=part.truncated_share,
+        mean_tokens=part.mean_tokens,
+        parent=against["parent"],
+        base=against["base"],
+        gate=result.gate.verdict if result.gate else None,
+        contamination=result.contamination.state,
+        weights=result.weights,
+        settings=result.settings,
+    )
+
+
+def _against(
+    run: Run, result: Result, whom: Literal["parent", "base"], p_holm: float | None
+) -> Against | None:
+    against = result.against(whom)
+    if against is None or against.stage is None or against.stage == result.stage:
+        return None
+    comparison = result.comparison(whom)
+    if comparison is None and against.refused is None:
+        return None
+    other = run.stage(against.stage)
+    theirs = other.results.get(result.benchmark) if other else None
+    return Against(
+        stage=against.stage,
+        difference=comparison.difference if comparison else None,
+        interval=comparison.interval if comparison else None,
+        p_value=comparison.p_value if comparison else None,
+        p_holm=p_holm,
+        verdict=_verdict(comparison.verdict, p_holm) if comparison else "refused",
+        accuracy_difference=comparison.accuracy_difference if comparison else None,
+        accuracy_interval=comparison.accuracy_interval if comparison else None,
+        mde=comparison.mde if comparison else None,
+        refused=against.refused,
+        unequal=unequal(result, theirs),
+    )
+
+
+def _verdict(verdict: str, p_holm: float | None) -> str:
+    """What may be claimed once every benchmark of the stage is counted: Holm can only take a claim
+    back.
+    """
+    is_claim = verdict in ("better", "worse")
+    return "no evidence" if is_claim and p_holm is not None and p_holm > ALPHA else verdict
+
+
+def unequal(result: Result, other: Result | None) -> tuple[str, ...]:
+    """Settings in which two results differ and that must not differ where they are compared."""
+    if other is None:
+        return ()
+    mine = {**result.settings, "version": result.version, "profile": result.profile}
+    theirs = {**other.settings, "version": other.version, "profile": other.profile}
+    return tuple(
+        sorted(
+            key
+            for key in mine.keys() | theirs.keys()
+            if key != "data_path" and mine.get(key) != theirs.get(key)
+        )
+    )
+
+
+def to_json(run: Run, found: list[Row]) -> str:
+    """The leaderboard as JSON, with the version of its schema."""
+    board = {
+        "schema": SCHEMA,
+        "run": run.name,
+        "stages": [
+            {
+                "name": stage.name,
+                "kind": stage.kind,
+                "algorithm": stage.algorithm or None,
+                "parent": stage.parent,
+                "status": stage.status,
+                "steps": stage.steps,
+                "seconds": stage.seconds,
+            }
+            for stage in run.stages
+        ],
+        "rows": [asdict(row) for row in found],
+    }
+    return json.dumps(board, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(found: list[Row]) -> str:
+    """The leaderboard as CSV: one flat line a row, plain numbers, empty where there is none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([name for key in _COLUMNS for name in _names(key)])
+    for row in found:
+        writer.writerow([_cell(value) for key in _COLUMNS for value in _values(row, key)])
+    return out.getvalue()
+
+
+_COLUMNS = [field.name for field in fields(Row) if field.name != "settings"]
+_COMPARED = ("difference", "interval", "p_value", "p_holm", "verdict", "mde")
+
+
+def _names(key: str) -> list[str]:
+    if key in ("parent", "base"):
+        return [key, *(name for part in _COMPARED for name in _names(f"{key}_{part}"))]
+    if key.endswith("interval"):
+        return [key.replace("interval", end) for end in ("low", "high")]
+    return [key]
+
+
+def _values(record: Any, key: str) -> list[Any]:
+    value = getattr(record, key, None)
+    if key in ("parent", "base"):
+        stage = value.stage if value else None
+        return [stage, *(item for part in _COMPARED for item in _values(value, part))]
+    if key.endswith("interval"):
+        return list(value or (None, None))
+    return [value]
+
+
+def _cell(value: Any) -> Any:
+    """Text that a spreadsheet would read as a formula is quoted."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
+        return f"'{value}"
+    return value

@@ -1,0 +1,112 @@
+"""The leaderboard as Markdown. Names come from data and models: none of them may act as markup."""
+
+from __future__ import annotations
+
+import re
+
+from evals.report.figures import NONE, PERCENT, p_value
+from evals.report.leaderboard import Against, Row
+from evals.report.run import Run
+from evals.report.sentences import verdicts
+
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MARKUP = re.compile(r"[\\`*_|#~&]|<(?=[A-Za-z/!?])|\](?=[(\[:])|:(?=//)")
+HEADINGS = (
+    "stage",
+    "score",
+    "accuracy",
+    "against parent",
+    "against base",
+    "smallest detectable",
+    "gate",
+    "training images",
+)
+
+
+def to_markdown(run: Run, found: list[Row]) -> str:
+    """The leaderboard as Markdown: what each stage did, and a table a benchmark with the notes that
+    belong beside a row.
+    """
+    out = [f"# {plain(run.name)}", ""]
+    for sentence in verdicts(run, found):
+        out.append(f"- **{plain(sentence.stage)}**: {plain(sentence.text)}")
+    out.append("")
+    for benchmark in run.benchmarks:
+        mine = [row for row in found if row.benchmark == benchmark]
+        if mine:
+            out += _section(benchmark, mine)
+    if not found:
+        out += ["No stage has been evaluated yet.", ""]
+    out += [f"- Not read: {plain(problem)}" for problem in run.problems]
+    return "\n".join(out).rstrip("\n") + "\n"
+
+
+def _section(benchmark: str, mine: list[Row]) -> list[str]:
+    first = mine[0]
+    parts = " and ".join(sorted({row.part for row in mine}))
+    majority = PERCENT.value(first.majority_baseline)
+    unit = "percent" if first.max == 1 else f"of {first.max:g}"
+    head = [
+        f"## {plain(benchmark)}",
+        "",
+        f"{plain(first.metric)}, {unit}; {parts} part, {first.n} questions on {first.images} "
+        f"images; always giving the most common answer: {majority} right. Intervals are 95 %, "
+        "images as clusters; p-values adjusted by Holm over the stage's benchmarks.",
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        "|---" * len(HEADINGS) + "|",
+    ]
+    return [*head, *map(_line, mine), ""]
+
+
+def _line(row: Row) -> str:
+    mde = row.parent.mde if row.parent else row.base.mde if row.base else None
+    cells = [
+        plain(row.stage),
+        _with(row.scale.value(row.value, row.interval), row.scale.interval(row.interval)),
+        _with(
+            PERCENT.value(row.accuracy, row.accuracy_interval),
+            PERCENT.interval(row.accuracy_interval),
+        ),
+        _cell_against(row, row.parent),
+        _cell_against(row, row.base),
+        NONE if mde is None else f"{100 * mde:.1f} points",
+        row.gate or NONE,
+        row.contamination if row.contamination == "clean" else f"**{row.contamination}**",
+    ]
+    if row.part == "select":
+        cells[1] += " (selected on)"
+    if row.errors:
+        cells[1] += f" ({row.errors} errors left out)"
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell_against(row: Row, against: Against | None) -> str:
+    if against is None:
+        return NONE
+    if against.refused:
+        return f"{plain(against.stage)}: **not compared** ({plain(against.refused)})"
+    difference = _with(
+        row.scale.difference(against.difference, against.interval),
+        row.scale.interval(against.interval),
+    )
+    text = f"{plain(against.stage)} {difference} {p_value(against.p_holm)}".rstrip()
+    text += f", {against.verdict}"
+    if against.unequal:
+        text += f" (**unequal: {plain(', '.join(against.unequal))}**)"
+    return text
+
+
+def _with(value: str, interval: str) -> str:
+    return f"{value} {interval}".rstrip()
+
+
+def plain(text: str) -> str:
+    """Text for a Markdown line: no markup, no link, no line break, no mark that turns the writing
+    direction.
+
+    >>> print(plain("<b>[x](y)</b> [1, 2] p<0.001"))
+    \\<b>[x\\](y)\\</b> [1, 2] p<0.001
+    """
+    flat = _BIDI.sub("", " ".join(str(text).split()))
+    return _MARKUP.sub(r"\\\g<0>", flat)

@@ -1,0 +1,166 @@
+"""What the files of a run say about evaluation, as typed records. Unknown keys are kept out of the
+way, missing ones are None.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+PartName = Literal["report", "select"]
+Interval = tuple[float, float]
+Pair = tuple[float | None, float | None]
+
+
+class Record(BaseModel):
+    """A part of a JSON file that a later version may have enlarged."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Flips(Record):
+    """How many questions changed sides between two models."""
+
+    right_to_wrong: int = 0
+    wrong_to_right: int = 0
+    unparsed_to_parsed: int = 0
+    parsed_to_unparsed: int = 0
+
+
+class Comparison(Record):
+    """One model against another on the same questions of one part."""
+
+    difference: float | None = None
+    interval: Interval | None = None
+    p_value: float | None = None
+    accuracy_difference: float | None = None
+    accuracy_interval: Interval | None = None
+    accuracy_p_value: float | None = None
+    sign_test_p: float | None = None
+    verdict: str = "no evidence"
+    mde: float | None = None
+    flips: Flips = Flips()
+    flips_by_category: dict[str, Flips] = Field(default_factory=dict)
+    decomposition: dict[str, Pair | None] = Field(default_factory=dict)
+
+
+class Against(Record):
+    """The comparisons with one other stage. `refused` says why the two may not be compared."""
+
+    stage: str | None = None
+    select: Comparison | None = None
+    report: Comparison | None = None
+    refused: str | None = None
+
+    def part(self, name: PartName) -> Comparison | None:
+        return self.report if name == "report" else self.select
+
+
+class Category(Record):
+    """One category's share of right answers."""
+
+    n: int = 0
+    accuracy: float | None = None
+    interval: Interval | None = None
+
+
+class Part(Record):
+    """A benchmark's figures on one of its two parts."""
+
+    n: int = 0
+    clusters: int = 0
+    errors: int = 0
+    value: float | None = None
+    accuracy: float | None = None
+    stderr: float | None = None
+    stderr_clustered: float | None = None
+    interval: Interval | None = None
+    accuracy_interval: Interval | None = None
+    majority_baseline: float | None = None
+    majority_value: float | None = None
+    parse_rate: float | None = None
+    truncated_share: float | None = None
+    mean_tokens: float | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    categories: dict[str, Category] = Field(default_factory=dict)
+
+
+class Primary(Record):
+    """The benchmark's own statistic."""
+
+    name: str = "accuracy"
+    max: float = 1.0
+    unit: str = ""
+
+
+class Gate(Record):
+    """What the gate decided, on the select part."""
+
+    verdict: str | None = None
+    reasons: list[str] = Field(default_factory=list)
+    max_drop_percent: float | None = None
+    n_to_decide: int | None = None
+
+
+class Cost(Record):
+    """What the evaluation cost."""
+
+    seconds: float | None = None
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+    questions: int | None = None
+
+
+class Contamination(Record):
+    """Whether training images stand in the benchmark."""
+
+    checked: bool = False
+    overlap_images: int = 0
+
+    @property
+    def state(self) -> str:
+        """`clean`, `unchecked`, or how many images overlap."""
+        if not self.checked:
+            return "unchecked"
+        count = self.overlap_images
+        return f"{count} overlapping image{'s' if count > 1 else ''}" if count else "clean"
+
+
+class Result(Record):
+    """One stage on one benchmark: a result.json."""
+
+    schema_version: int = Field(alias="schema")
+    benchmark: str
+    version: str = ""
+    profile: str = ""
+    stage: str
+    base_stage: str | None = None
+    parent_stage: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    primary: Primary = Primary()
+    parts: dict[str, Part] = Field(default_factory=dict)
+    comparisons: dict[str, Against | None] = Field(default_factory=dict)
+    gate: Gate | None = None
+    cost: Cost = Cost()
+    contamination: Contamination = Contamination()
+
+    @property
+    def shown(self) -> PartName:
+        """The part that a reader is shown: `report`, or `select` where only that was measured."""
+        report = self.parts.get("report")
+        return "report" if report is not None and report.n else "select"
+
+    @property
+    def part(self) -> Part:
+        return self.parts.get(self.shown) or Part()
+
+    def against(self, whom: Literal["parent", "base"]) -> Against | None:
+        return self.comparisons.get(whom)
+
+    def comparison(self, whom: Literal["parent", "base"]) -> Comparison | None:
+        """The comparison on the part that is shown."""
+        against = self.against(whom)
+        return against.part(self.shown) if against else None

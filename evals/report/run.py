@@ -1,0 +1,269 @@
+"""A run directory read into memory: stages in order, their results and curves. What cannot be read
+is named, not hidden.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from evals.report.records import SCHEMA, Result
+from rl.errors import EvalError
+from rl.runs.metrics import read_metrics
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what stage.json says, its curves, and its result on each benchmark."""
+
+    name: str
+    facts: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    results: dict[str, Result]
+    pending: dict[str, int]
+
+    @property
+    def kind(self) -> str:
+        return str(self.facts.get("kind") or ("base" if self.parent is None else "train"))
+
+    @property
+    def parent(self) -> str | None:
+        named = self.facts.get("parent")
+        if named is None:
+            named = next((r.parent_stage for r in self.results.values() if r.parent_stage), None)
+        return None if named is None or named == self.name else str(named)
+
+    @property
+    def algorithm(self) -> str:
+        value = self.facts.get("algorithm")
+        return str(value.get("name", "")) if isinstance(value, dict) else str(value or "")
+
+    @property
+    def status(self) -> str:
+        return str(self.facts.get("status") or "finished")
+
+    @property
+    def seconds(self) -> float | None:
+        value = self.facts.get("seconds")
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps done so far."""
+        last = self.metrics[-1].get("step", 0) if self.metrics else 0
+        return int(self.facts.get("steps") or last or 0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory. `problems` names every file that could not be read, and why."""
+
+    root: Path
+    name: str
+    config_text: str
+    config: dict[str, Any]
+    env: dict[str, Any]
+    events: list[dict[str, Any]]
+    stages: list[Stage]
+    benchmarks: list[str]
+    problems: list[str] = field(default_factory=list)
+
+    def stage(self, name: str | None) -> Stage | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def scored(self) -> list[Stage]:
+        """The stages that a column of the leaderboard stands for: those that yield weights."""
+        return [stage for stage in self.stages if stage.kind != "sample" or stage.results]
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first event to the last, else the sum of the stages' own times."""
+        times = [time for event in self.events if (time := _time(event.get("time"))) is not None]
+        if len(times) > 1:
+            return max(times) - min(times)
+        own = [stage.seconds for stage in self.stages if stage.seconds is not None]
+        return sum(own) if own else None
+
+    @property
+    def started(self) -> float | None:
+        times = [time for event in self.events if (time := _time(event.get("time"))) is not None]
+        return min(times) if times else None
+
+
+def read_run(root: Path) -> Run:
+    """Everything that the report needs, from the run directory alone. Raises: EvalError where there
+    is no run.
+    """
+    if not (root / "stages").is_dir() and not (root / "evals").is_dir():
+        raise EvalError(
+            "no run to report on", where=str(root), expected="a folder with stages/ or evals/"
+        )
+    reader = _Reader(root)
+    config_text = reader.text("config.yaml")
+    config = reader.mapping(config_text)
+    stages = [reader.stage(name) for name in reader.stage_names()]
+    return Run(
+        root=root,
+        name=str(_at(config, "run", "name") or root.resolve().name),
+        config_text=config_text,
+        config=config,
+        env=reader.json("env.json"),
+        events=list(reader.lines("events.jsonl")),
+        stages=_in_order(stages, [str(s.get("name")) for s in _list(config, "stages")]),
+        benchmarks=_benchmarks(stages, config),
+        problems=reader.problems,
+    )
+
+
+class _Reader:
+    """Reads files of one run and remembers those that could not be read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems: list[str] = []
+
+    def text(self, name: str) -> str:
+        path = self.root / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+    def mapping(self, text: str) -> dict[str, Any]:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            self.problems.append(f"config.yaml: {' '.join(str(error).split())}")
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file, NaN and infinities as None; empty where there is no file."""
+        text = self.text(name)
+        if not text:
+            return {}
+        try:
+            value = json.loads(text, parse_constant=lambda _: None)
+        except ValueError as error:
+            self.problems.append(f"{name}: {error}")
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        yield from read_lines(self.root / name, lambda note: self.problems.append(f"{name}{note}"))
+
+    def stage_names(self) -> list[str]:
+        """Stages that began, and models that were only evaluated."""
+        began = {path.parent.name for path in self.root.glob("stages/*/stage.json")}
+        judged = {path.parent.parent.name for path in self.root.glob("evals/*/*/result.json")}
+        asked = {path.parent.parent.name for path in self.root.glob("evals/*/*/responses.jsonl")}
+        return sorted(began | judged | asked)
+
+    def stage(self, name: str) -> Stage:
+        results: dict[str, Result] = {}
+        pending: dict[str, int] = {}
+        for folder in sorted((self.root / "evals" / name).glob("*")):
+            path = f"evals/{name}/{folder.name}/result.json"
+            if (self.root / path).is_file():
+                result = self.result(path)
+                if result is not None:
+                    results[folder.name] = result
+            elif (folder / "responses.jsonl").is_file():
+                pending[folder.name] = len(list(read_lines(folder / "responses.jsonl")))
+        metrics: list[dict[str, Any]] = []
+        try:
+            metrics.extend(read_metrics(self.root / "stages" / name / "metrics.jsonl"))
+        except ValueError as error:
+            self.problems.append(f"stages/{name}/metrics.jsonl: {error}")
+        facts = self.json(f"stages/{name}/stage.json")
+        return Stage(name, facts, metrics, results, pending)
+
+    def result(self, path: str) -> Result | None:
+        try:
+            result = Result.model_validate(self.json(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            self.problems.append(f"{path} {where}: {first['msg']} ({error.error_count()} faults)")
+            return None
+        if result.schema_version > SCHEMA:
+            self.problems.append(
+                f"{path}: schema {result.schema_version} is newer than this report's ({SCHEMA})"
+            )
+        return result
+
+
+def read_lines(path: Path, note: Callable[[str], None] | None = None) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file. A torn last line (the writer was killed) is left out; other
+    faults go to `note`.
+    """
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line, parse_constant=lambda _: None)
+            except ValueError as error:
+                if line.endswith("\n") and note is not None:
+                    note(f":{number}: {error}")
+                continue
+            if isinstance(value, dict):
+                yield value
+
+
+def _in_order(stages: list[Stage], page: list[str]) -> list[Stage]:
+    """Base first, then the page's order; stages that the page does not name follow by depth below
+    their parents.
+    """
+    parents = {stage.name: stage.parent for stage in stages}
+
+    def key(stage: Stage) -> tuple[int, int, str]:
+        where = page.index(stage.name) if stage.name in page else len(page)
+        return (0 if stage.kind == "base" else 1 + where, depth(stage.name, parents), stage.name)
+
+    return sorted(stages, key=key)
+
+
+def depth(name: str, parents: dict[str, str | None]) -> int:
+    """Steps from a stage up to one without a parent in the run; a cycle ends where it closes."""
+    seen = {name}
+    above = parents.get(name)
+    while above is not None and above in parents and above not in seen:
+        seen.add(above)
+        above = parents[above]
+    return len(seen) - 1
+
+
+def _benchmarks(stages: list[Stage], config: dict[str, Any]) -> list[str]:
+    page = [str(b.get("name")) for b in _list(config, "evals", "benchmarks")]
+    found = {name for stage in stages for name in (*stage.results, *stage.pending)}
+    return sorted(found, key=lambda name: (page.index(name) if name in page else len(page), name))
+
+
+def _at(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _list(config: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
+    value = _at(config, *keys)
+    items = value if isinstance(value, list) else []
+    return [item if isinstance(item, dict) else {"name": item} for item in items]
+
+
+def _time(value: Any) -> float | None:
+    """Seconds since the epoch, from a number or an ISO date."""
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return None

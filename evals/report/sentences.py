@@ -1,0 +1,101 @@
+"""One sentence a stage: what it did to the model, in words that claim no more than the figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evals.report.figures import PERCENT, count, number, p_value
+from evals.report.leaderboard import Against, Row
+from evals.report.run import Run, Stage
+
+
+@dataclass(frozen=True)
+class Clause:
+    """What a stage did on one benchmark. `mood`: better, worse, no evidence, refused, failed,
+    running or plain.
+    """
+
+    mood: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A stage's verdict, a clause a benchmark."""
+
+    stage: str
+    clauses: tuple[Clause, ...]
+
+    @property
+    def text(self) -> str:
+        return "; ".join(clause.text for clause in self.clauses)
+
+
+def verdicts(run: Run, rows: list[Row]) -> list[Sentence]:
+    """One sentence for every stage of the run."""
+    return [
+        _sentence(stage, [row for row in rows if row.stage == stage.name]) for stage in run.stages
+    ]
+
+
+def _sentence(stage: Stage, mine: list[Row]) -> Sentence:
+    clauses = [_clause(row, row.parent or row.base) for row in mine]
+    if state := _state(stage, is_judged=bool(mine)):
+        clauses.insert(0, state)
+    return Sentence(stage.name, tuple(clauses))
+
+
+def _state(stage: Stage, *, is_judged: bool) -> Clause | None:
+    """What there is to say of a stage beside its scores."""
+    if stage.status == "failed":
+        why = " ".join(str(stage.facts.get("error") or "no reason was written").split())
+        return Clause("failed", f"failed after {count(stage.steps)} steps: {why[:300]}")
+    if stage.status == "running":
+        return Clause("running", f"still running, {count(stage.steps)} steps done")
+    if is_judged:
+        return None
+    if stage.kind == "sample":
+        return Clause(
+            "plain", f"drew answers from {stage.parent or 'the model'}; no weights changed"
+        )
+    waiting = " and ".join(f"{n} answers on {b}" for b, n in stage.pending.items())
+    return Clause("plain", f"not evaluated yet{f' ({waiting} so far)' if waiting else ''}")
+
+
+def _clause(row: Row, against: Against | None) -> Clause:
+    return Clause(against.verdict if against else "plain", _words(row, against))
+
+
+def _words(row: Row, against: Against | None) -> str:
+    if against is None:
+        text = f"scores {written(row)} on {row.benchmark}"
+        if row.majority_baseline is not None:
+            baseline = PERCENT.value(row.majority_baseline)
+            own = (
+                ""
+                if row.max == 1
+                else f"{PERCENT.value(row.accuracy, row.accuracy_interval)} right, "
+            )
+            text += f" ({own}always giving the most common answer: {baseline})"
+        return text
+    whom = f"its parent {against.stage}" if against is row.parent else against.stage
+    if against.refused:
+        return f"not compared with {whom} on {row.benchmark}: {against.refused}"
+    unit = f" {row.scale.unit}"
+    change = row.scale.difference(against.difference, against.interval)
+    figures = ", ".join(
+        filter(None, [row.scale.interval(against.interval), p_value(against.p_holm)])
+    )
+    if against.verdict in ("better", "worse"):
+        return f"{against.verdict} than {whom} on {row.benchmark} by {change}{unit} {figures}"
+    text = f"no evidence of a difference from {whom} on {row.benchmark}: {change}{unit} {figures}"
+    if against.mde is not None:
+        text += f" (a change of {number(100 * against.mde, 1)} points would be seen 4 times in 5)"
+    return text
+
+
+def written(row: Row) -> str:
+    """A row's score with its interval and, where it is not a share, its maximum."""
+    of = "" if row.max == 1 else f" {row.scale.unit}"
+    interval = row.scale.interval(row.interval)
+    return f"{row.scale.value(row.value, row.interval)}{of} {interval}".rstrip()

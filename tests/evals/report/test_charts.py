@@ -1,0 +1,61 @@
+"""Geometry of the drawings."""
+
+import re
+
+import pytest
+
+from evals.report.charts import Axis, bar, curve, diverging, running_mean, strip, thinned, whisker
+from evals.report.run import read_run
+
+
+def test_an_axis_maps_to_percent_and_never_leaves_it():
+    axis = Axis(0.0, 200.0)
+    assert (axis.at(50), axis.at(-10), axis.at(300)) == (25.0, 0.0, 100.0)
+    assert Axis.around([3.0, 3.0]).at(3.0) == 50.0
+    assert Axis.around([], floor=0.0).low == 0.0
+
+
+def test_thinning_keeps_the_mean_of_every_step():
+    points = [(float(i), float(i % 7)) for i in range(1000)]
+    thin = thinned(points, 240)
+    assert len(thin) <= 240
+    assert thinned(points[:10], 240) == points[:10]
+    even = thinned(points[:960], 240)
+    assert sum(y for _, y in even) / 240 == pytest.approx(sum(y for _, y in points[:960]) / 960)
+
+
+def test_a_running_mean_of_a_constant_is_the_constant():
+    assert running_mean([(i, 2.0) for i in range(9)], 3) == [(i, 2.0) for i in range(9)]
+
+
+def test_curves_leave_out_what_is_not_finite():
+    assert curve([(1, 1.0), (2, float("nan"))]) is None
+    drawn = curve([(i, float(i)) for i in range(50)] + [(50, float("inf"))])
+    assert drawn is not None
+    assert (drawn.points, drawn.low, drawn.high) == (50, "0", "49")
+    assert "nan" not in drawn.svg
+    assert curve([(1, 3.0), (2, 3.0)]) is not None
+
+
+def test_marks_lie_where_their_numbers_say():
+    svg = whisker(Axis(0.0, 1.0), 0.5, (0.4, 0.6), 0.25)
+    assert 'cx="50.0%"' in svg
+    assert 'x1="40.0%" x2="60.0%"' in svg
+    assert 'class="base" x1="25.0%"' in svg
+    assert 'width="70.0%"' in bar(0.7, None)
+    assert 'class="fill"' not in bar(None, None)
+    assert 'x="25.00%"' in diverging(5, 10, 10)
+
+
+def test_stages_stand_right_of_their_parents(make_run):
+    drawn = strip(read_run(make_run()))
+    left = {box.stage: box.left for box in drawn.boxes}
+    assert left["base"] < left["sft"] < left["dpo"] == left["kto"] == left["pairs"] < left["grpo"]
+    tops = [box.top for box in drawn.boxes if box.left == left["dpo"]]
+    assert min(b - a for a, b in zip(sorted(tops), sorted(tops)[1:], strict=False)) >= 96
+    assert len(re.findall("<path d=", drawn.edges)) == 5
+
+
+def test_a_cycle_of_parents_ends(make_run):
+    run = read_run(make_run(facts={"sft": {"parent": "dpo"}}))
+    assert len(strip(run).boxes) == 6

@@ -1,0 +1,121 @@
+"""The leaderboard as data, CSV, JSON and Markdown."""
+
+import csv
+import io
+import json
+
+from evals.report import build_report
+from evals.report.leaderboard import rows
+from evals.report.markdown import plain
+from evals.report.run import read_run
+
+
+def edit(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def board(run):
+    return build_report(run).parent
+
+
+def test_every_stage_and_benchmark_has_one_row_in_the_pages_order(make_run):
+    found = rows(read_run(make_run()))
+    names = [(row.benchmark, row.stage) for row in found]
+    stages = ["base", "sft", "dpo", "kto", "grpo"]
+    assert names == [(b, s) for b in ("mme", "textvqa") for s in stages]
+    assert {row.part for row in found} == {"report"}
+
+
+def test_json_csv_and_markdown_say_the_same(make_run):
+    folder = board(make_run())
+    told = json.loads((folder / "leaderboard.json").read_text())
+    lines = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
+    assert told["schema"] == 1
+    assert told["run"] == "quickstart"
+    assert [s["name"] for s in told["stages"]] == ["base", "sft", "pairs", "dpo", "kto", "grpo"]
+    for row, line in zip(told["rows"], lines, strict=True):
+        assert (row["stage"], row["benchmark"]) == (line["stage"], line["benchmark"])
+        assert row["value"] == float(line["value"])
+        assert row["interval"] == [float(line["low"]), float(line["high"])]
+        if row["parent"]:
+            assert row["parent"]["p_holm"] == float(line["parent_p_holm"])
+            assert row["parent"]["stage"] == line["parent"]
+        else:
+            assert line["parent"] == line["parent_difference"] == ""
+    text = (folder / "leaderboard.md").read_text()
+    assert "- **grpo**: better than its parent dpo on mme by +120 of 1\u202f000" in text
+    assert "| dpo | " in text
+    assert "| clean |" in text
+
+
+def test_the_same_run_gives_the_same_bytes(make_run):
+    run = make_run()
+    folder = board(run)
+    before = {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
+    build_report(run)
+    assert before == {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
+
+
+def test_holm_takes_back_a_claim_that_only_the_raw_p_value_supports(make_run):
+    run = make_run(stages=("base", "sft"))
+    for benchmark, p in (("mme", 0.03), ("textvqa", 0.6)):
+
+        def change(value, p=p):
+            for part in ("select", "report"):
+                value["comparisons"]["parent"][part] |= {"p_value": p, "verdict": "better"}
+
+        edit(run / "evals" / "sft" / benchmark / "result.json", change)
+    row = next(row for row in rows(read_run(run)) if (row.stage, row.benchmark) == ("sft", "mme"))
+    assert row.parent.p_value == 0.03
+    assert row.parent.p_holm == 0.06
+    assert row.parent.verdict == "no evidence"
+
+
+def test_training_images_in_the_benchmark_stand_beside_the_row(make_run):
+    folder = board(make_run(contamination={"checked": True, "overlap_images": 3}))
+    assert "**3 overlapping images**" in (folder / "leaderboard.md").read_text()
+    assert "3 overlapping images" in (folder / "index.html").read_text()
+    folder = board(make_run(contamination={"checked": False, "overlap_images": 0}))
+    assert "**unchecked**" in (folder / "leaderboard.md").read_text()
+    assert "not checked" in (folder / "index.html").read_text()
+
+
+def test_unequal_settings_are_named_beside_the_difference(make_run):
+    folder = board(make_run(settings={"grpo": {"max_pixels": 4096}}))
+    told = json.loads((folder / "leaderboard.json").read_text())
+    unequal = {row["stage"]: row["parent"]["unequal"] for row in told["rows"] if row["parent"]}
+    assert unequal == {"sft": [], "dpo": [], "kto": [], "grpo": ["max_pixels"]}
+    assert "**unequal: max\\_pixels**" in (folder / "leaderboard.md").read_text()
+    assert 'class="unequal"' in (folder / "index.html").read_text()
+
+
+def test_a_refused_comparison_says_why(make_run):
+    run = make_run()
+    refused = {"stage": "dpo", "select": None, "report": None, "refused": "max_pixels differs"}
+    path = run / "evals" / "grpo" / "mme" / "result.json"
+    edit(path, lambda value: value["comparisons"].update(parent=refused))
+    folder = board(run)
+    assert "not compared** (max\\_pixels differs)" in (folder / "leaderboard.md").read_text()
+    assert "not compared with its parent dpo on mme" in (folder / "index.html").read_text()
+
+
+def test_a_result_without_a_report_part_is_marked_selected_on(make_run):
+    run = make_run(stages=("base", "sft"))
+    for path in run.glob("evals/*/*/result.json"):
+        edit(path, lambda value: value["parts"].pop("report"))
+    folder = board(run)
+    assert "(selected on)" in (folder / "leaderboard.md").read_text()
+    assert "selected on: no report part" in (folder / "index.html").read_text()
+
+
+def test_names_never_act_as_markdown_or_as_a_formula(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    (run / "stages" / "sft").rename(run / "stages" / "=[x](y)|<b>")
+    (run / "evals" / "sft").rename(run / "evals" / "=[x](y)|<b>")
+    folder = board(run)
+    text = (folder / "leaderboard.md").read_text()
+    assert "=[x\\](y)\\|\\<b>" in text
+    assert "\n'=[x](y)|<b>," in (folder / "leaderboard.csv").read_text()
+    assert plain("a\u202eb\nc http://x") == "ab c http\\://x"
