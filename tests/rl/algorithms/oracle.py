@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rl.algorithms.base import Algorithm
+from rl.algorithms.base import Algorithm, TreeBatch
 from rl.core import ImageSource
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import Logps, OneRank, collate
@@ -48,12 +48,17 @@ def source(index: int) -> ImageSource:
 
 @dataclass
 class Oracle:
-    """A tiny checkpoint: `policy` is moved away from `reference`, the checkpoint itself."""
+    """A tiny checkpoint: `policy` is moved away from `reference`, the checkpoint itself.
+
+    `layout` says how our side computes log-probs: "plain" is a forward of its own for each branch,
+    written here; "tree" the learner's path, in rows of several trees and several micro-batches.
+    """
 
     path: Path
     processor: Any
     policy: Any
     reference: Any
+    layout: str
 
     def rows(self, count: int) -> list[dict[str, Any]]:
         """Prompts with an image each, in TRL's conversational form, and two answers."""
@@ -95,12 +100,39 @@ class Oracle:
         """Loss, gradient and metrics of our algorithm on these trees."""
         policy = copy.deepcopy(self.policy)
         policy.zero_grad()
-        of_policy = self.logps_of(policy)
-        step = OneRank(trees, of_policy, self.logps_of(self.reference))
+        of_policy, of_reference = self.logps_of(policy), self.logps_of(self.reference)
+        step = OneRank(trees, of_policy, of_reference)
         denominators = algorithm.prepare(step)
-        loss = algorithm.loss(collate(step.trees, of_policy(step.trees)), denominators)
-        loss.value.backward()  # type: ignore[no-untyped-call]
-        return loss.value.item(), gradient(policy), {**denominators.metrics, **loss.metrics}
+        if self.layout == "plain":
+            batches = [collate(step.trees, of_policy(step.trees))]
+        else:
+            batches = self.tree_batches(policy, step.trees)
+            assert len(batches) > 1
+        losses = [algorithm.loss(batch, denominators) for batch in batches]
+        value = torch.stack([loss.value for loss in losses]).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        metrics = dict(denominators.metrics)
+        for loss in losses:
+            for name, (total, count) in loss.metrics.items():
+                seen = metrics.get(name, (0.0, 0.0))
+                metrics[name] = (seen[0] + total, seen[1] + count)
+        return value.item(), gradient(policy), metrics
+
+    def tree_batches(self, model: Any, trees: list[Tree]) -> list[TreeBatch]:
+        """The micro-batches of the learner's own path."""
+        from rl.data.collate import ImageStore
+        from rl.data.collate import collate as collate_rows
+        from rl.data.pack import pack
+        from rl.models.forward import TreeForward
+        from rl.models.load import find_spec
+
+        spec = find_spec(self.path, self.processor)
+        assert spec.layout == "tree"
+        forward, store = TreeForward(model, spec), ImageStore(spec)
+        longest = max(tree.num_tokens for tree in trees)
+        plans = pack(trees, layout="tree", row_tokens=longest, tokens_per_microbatch=longest)
+        found = [collate_rows(trees, plan, spec, store, layout="tree") for plan in plans]
+        return [batch.tree_batch(forward(batch)) for batch in found]
 
     def theirs(self, trainer: Any, inputs: dict[str, Any]) -> tuple[float, dict[str, Tensor]]:
         """Loss and gradient of TRL's trainer, which holds a copy of the policy."""
@@ -155,7 +187,7 @@ def assert_same(
         assert difference <= 1e-5, (name, difference)
 
 
-def load_oracle(path: Path) -> Oracle:
+def load_oracle(path: Path, layout: str) -> Oracle:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(path)
@@ -169,4 +201,4 @@ def load_oracle(path: Path) -> Oracle:
         for parameter in policy.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(0.2 * float(parameter.std()) * noise if parameter.numel() > 1 else noise)
-    return Oracle(path, processor, policy, reference)
+    return Oracle(path, processor, policy, reference, layout)

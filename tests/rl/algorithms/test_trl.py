@@ -27,9 +27,14 @@ def case_id(case: Any) -> str:
     return ("-".join(case) or "plain") if isinstance(case, dict) else "ours"
 
 
-@pytest.fixture(scope="module", params=["tiny_qwen3vl", "tiny_llava"])
+@pytest.fixture(
+    scope="module",
+    params=[("tiny_qwen3vl", "plain"), ("tiny_qwen3vl", "tree"), ("tiny_llava", "tree")],
+    ids=lambda parameter: "-".join(parameter),
+)
 def oracle(request: pytest.FixtureRequest) -> Oracle:
-    return load_oracle(request.getfixturevalue(request.param))
+    checkpoint, layout = request.param
+    return load_oracle(request.getfixturevalue(checkpoint), layout)
 
 
 def settings(tmp_path: Path, batch: int, **own: Any) -> dict[str, Any]:
