@@ -23,9 +23,9 @@ setup:  ## the environment in .venv; at once where nothing changed
 	"$$interpreter" requirements/install.py
 
 quickstart: setup  ## train, align and score a tiny model stage by stage (SEED=1 for another seed)
-	@test -e models/quickstart-base/config.json || plumbline tiny qwen3_vl models/quickstart-base
+	@test -e models/quickstart-base/config.json || plumbline tiny models/quickstart-base
 	@test -e data/rl.jsonl || plumbline scenes data
-	@plumbline run recipes/configs/quickstart.yaml run.seed=$(SEED) run.name=quickstart-$(SEED)
+	@plumbline run recipes/configs/quickstart.yaml --resume run.seed=$(SEED) run.name=quickstart-$(SEED)
 
 test: setup  ## every test but the slow ones and those for a GPU (ARGS="-k word" to choose)
 	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest -m "not slow and not gpu" $(ARGS)
