@@ -24,6 +24,7 @@ PYTHON = VENV / "bin" / "python"
 # Not sys.executable: make may start us from the very environment that is to be made anew.
 SYSTEM_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
 STAMP = VENV / "plumbline-stamp"
+PIP_LOG = VENV / "pip.log"
 LOCK = ROOT / "requirements" / "cpu.lock"
 HOOK = ROOT / "requirements" / "torchvision_hook.py"
 HOOK_MODULE = "_plumbline_torchvision"
@@ -43,8 +44,8 @@ def main() -> None:
     make_venv()
     install_torch()
     say("installing requirements/cpu.lock: about 4 GB and three minutes the first time")
-    pip("install", "--quiet", "--no-deps", "-r", str(LOCK))
-    pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    pip("install", "--no-deps", "-r", str(LOCK))
+    pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     install_hook()
     STAMP.write_text(wanted)
     say(f"environment ready after {time.monotonic() - start:.0f} s")
@@ -97,7 +98,7 @@ def install_torch() -> None:
     if runs(PYTHON, "-c", f"import torch; assert torch.__version__.split('+')[0] == '{version}'"):
         return
     say(f"installing torch {version} for CPU")
-    install = ("install", "--no-deps", "--quiet")
+    install = ("install", "--no-deps")
     if try_pip(*install, f"torch=={version}+cpu"):
         return
     if try_pip(*install, "--retries", "1", "--index-url", CPU_INDEX, f"torch=={version}+cpu"):
@@ -120,7 +121,7 @@ def plain_torch_is_cpu(version: str) -> bool:
     """Whether a plain request would bring a build that needs no CUDA libraries."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        options = ("--dry-run", "--no-deps", "--ignore-installed", "--quiet", "--retries", "1")
+        options = ("--dry-run", "--no-deps", "--ignore-installed", "--retries", "1")
         if not try_pip("install", *options, "--report", str(report), f"torch=={version}"):
             return False
         metadata = json.loads(report.read_text())["install"][0]["metadata"]
@@ -145,16 +146,17 @@ def install_hook() -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Runs the environment's pip; its own message explains a failure."""
-    if not try_pip(*arguments, show=True):
-        stop(f"pip {' '.join(arguments)} failed; its message stands above")
+    """Runs the environment's pip; on failure the end of its log explains."""
+    if not try_pip(*arguments):
+        tail = "\n".join(PIP_LOG.read_text().splitlines()[-20:])
+        stop(f"pip {' '.join(arguments)} failed (all of it: {PIP_LOG})\n{tail}")
 
 
-def try_pip(*arguments: str, show: bool = False) -> bool:
-    """Runs the environment's pip and tells whether it worked."""
+def try_pip(*arguments: str) -> bool:
+    """Runs the environment's pip and tells whether it worked. What it says goes to a log."""
     command = [str(PYTHON), "-m", "pip", *arguments, "--disable-pip-version-check"]
-    output = None if show else subprocess.DEVNULL
-    return subprocess.run(command, stdout=output, stderr=output, check=False).returncode == 0
+    with PIP_LOG.open("w") as log:
+        return subprocess.run(command, stdout=log, stderr=log, check=False).returncode == 0
 
 
 def runs(*command: object) -> bool:

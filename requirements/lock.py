@@ -33,10 +33,11 @@ def resolve(source: Path) -> dict[str, str]:
         report = Path(folder, "report.json")
         command += ["--report", str(report), "-r", str(source)]
         for extra in ([], ["--extra-index-url", CPU_INDEX]):
-            if subprocess.run(command + extra, check=False).returncode == 0:
+            pip = subprocess.run(command + extra, capture_output=True, text=True, check=False)
+            if pip.returncode == 0:
                 found = json.loads(report.read_text())["install"]
                 return {item["metadata"]["name"]: item["metadata"]["version"] for item in found}
-    raise SystemExit(f"{source}: pip could not resolve it; its own message stands above")
+    raise SystemExit(f"{source}: pip could not resolve it\n{pip.stderr}")
 
 
 def lock_lines(versions: Iterable[tuple[str, str]]) -> list[str]:

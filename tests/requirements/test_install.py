@@ -33,7 +33,7 @@ class FakePip:
     def __init__(self, offers: set[str], requires: list[str]) -> None:
         self.offers, self.requires, self.asked = offers, requires, []
 
-    def __call__(self, *arguments: str, show: bool = False) -> bool:
+    def __call__(self, *arguments: str) -> bool:
         if "--dry-run" in arguments:
             place = "plain"
             metadata: dict[str, Any] = {"metadata": {"requires_dist": self.requires}}
@@ -43,8 +43,6 @@ class FakePip:
             place = "index"
         else:
             place = "labelled" if arguments[-1].endswith("+cpu") else "plain"
-            self.asked.append(place)
-            return place in self.offers
         self.asked.append(place)
         return place in self.offers
 
