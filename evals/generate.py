@@ -288,8 +288,11 @@ def _reusable(
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    """One row of a JSONL file."""
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", errors="surrogatepass")
+    """One row of a JSONL file. Text that UTF-8 cannot hold (a lone surrogate) is written escaped."""
+    try:
+        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(row) + "\n").encode()
 
 
 def _write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,123 @@
+"""The gate and best(): they read the select part and nothing else."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evals.gates import Gate, GateConfig, best, decide, enforce
+from rl.errors import EvalError, GateError
+
+
+def against(low: float, high: float, stage: str = "sft", parse=(1.0, 1.0)) -> dict:
+    middle = (low + high) / 2
+    compared = {
+        "difference": middle,
+        "lower_bound": low,
+        "upper_bound": high,
+        "stderr": (high - low) / 3.29,
+        "decomposition": {"parse_rate": list(parse)},
+    }
+    return {"stage": stage, "select": compared, "report": None}
+
+
+def gate(*pairs, config: GateConfig | None = None, max_score: float = 100.0) -> Gate:
+    comparisons = dict(zip(("parent", "base"), pairs, strict=False))
+    config = config or GateConfig()
+    return decide(comparisons, max_score=max_score, config=config, num_questions=1000)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-1.9, 1.0, "pass"), (3.0, 9.0, "pass"), (-4.0, -2.1, "fail"), (-4.0, 1.0, "warn")],
+)
+def test_bounds_decide(low, high, verdict):
+    assert gate(against(low, high)).verdict == verdict
+
+
+def test_percent_is_of_the_maximum():
+    assert gate(against(-19.0, 5.0), max_score=1000.0).verdict == "pass"
+    assert gate(against(-19.0, 5.0), max_score=100.0).verdict == "warn"
+
+
+def test_the_worst_of_parent_and_base_counts():
+    assert gate(against(-1, 1), against(-9, -5, "base")).verdict == "fail"
+    assert gate(against(-3, 1), against(-1, 5, "base")).verdict == "warn"
+
+
+def test_a_warning_says_how_many_questions_would_decide():
+    # A standard error of 1 point at 1000 questions, 2 points allowed.
+    found = gate(against(-1.645 - 1, 1.645 - 1))
+    assert found.verdict == "warn"
+    assert found.n_to_decide == pytest.approx(1000 * (2.4865 / 2) ** 2, rel=0.01)
+    assert gate(against(-1, 1)).n_to_decide is None
+
+
+def test_strict_turns_a_warning_into_a_failure():
+    assert gate(against(-4, 1), config=GateConfig(strict=True)).verdict == "fail"
+
+
+def test_nothing_to_compare_with_passes():
+    assert gate().verdict == "pass"
+
+
+def test_a_refused_comparison_warns():
+    refused = {"stage": "base", "select": None, "refused": "max_pixels differs: 64 and 128"}
+    found = gate(refused)
+    assert found.verdict == "warn"
+    assert "max_pixels" in found.reasons[0]
+
+
+def test_a_jump_of_the_parse_rate_is_flagged():
+    found = gate(against(5, 15, parse=(0.4, 0.9)))
+    assert found.verdict == "pass"
+    assert any("parse rate rose from 0.40 to 0.90" in reason for reason in found.reasons)
+
+
+@given(st.floats(-50, 50), st.floats(0, 20))
+def test_verdicts_never_improve_as_the_difference_falls(low, width):
+    order = ["pass", "warn", "fail"]
+    higher = gate(against(low, low + width)).verdict
+    lower = gate(against(low - 1, low + width - 1)).verdict
+    assert order.index(lower) >= order.index(higher)
+
+
+def test_enforce_stops_or_warns():
+    failed = {"mme": gate(against(-9, -5))}
+    with pytest.raises(GateError, match="stage dpo: the gate failed: mme: parent sft") as caught:
+        enforce(failed, GateConfig(), "dpo")
+    assert caught.value.exit_code == 3
+    enforce(failed, GateConfig(on_fail="warn"), "dpo")
+    enforce({"mme": gate(against(-3, 1))}, GateConfig(), "dpo")
+
+
+def result(value: float, maximum: float, report: float = 0.0) -> dict:
+    return {
+        "primary": {"max": maximum},
+        "parts": {"select": {"n": 10, "value": value}, "report": {"n": 10, "value": report}},
+    }
+
+
+def test_best_reads_select_parts_only():
+    stages = {
+        "sft": {"mme": result(500, 1000, report=900), "textvqa": result(0.5, 1.0)},
+        "dpo": {"mme": result(600, 1000), "textvqa": result(0.45, 1.0)},
+        "kto": {"mme": result(600, 1000), "textvqa": result(0.45, 1.0)},
+    }
+    found = best(stages)
+    assert found.stage == "dpo"  # the first of equals
+    assert "dpo 0.5250" in found.why
+
+
+def test_best_reads_folders(tmp_path):
+    for stage, value in (("a", 1.0), ("b", 2.0)):
+        file = tmp_path / stage / "mme" / "result.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(result(value, 10)))
+    assert best({"a": tmp_path / "a", "b": tmp_path / "b"}).stage == "b"
+
+
+def test_best_needs_the_same_benchmarks():
+    with pytest.raises(EvalError, match="kto was scored on nothing"):
+        best({"dpo": {"mme": result(1, 2)}, "kto": {}})

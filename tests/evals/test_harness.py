@@ -1,0 +1,206 @@
+"""The harness: asks once, resumes, scores without a model, compares pairs and keeps our failures
+out of the score.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evals.base import get_benchmark
+from evals.gates import GateConfig
+from evals.harness import EvalSettings, evaluate, score_folder, split_reasoning, write_result
+from rl.core import Completion, ImageSource, Rollout
+from rl.errors import DataError, EvalError
+from tests.evals.conftest import TableSampler, mme_rows, write_parquet
+
+SETTINGS = EvalSettings(max_new_tokens=16, max_pixels=16384, backend="table", dtype="float32")
+MME = get_benchmark("mme")
+
+
+def right(sample) -> str:
+    return sample.references[0]
+
+
+def half(sample) -> str:
+    return sample.references[0] if int(sample.uid[-2:]) % 4 < 2 else "Perhaps"
+
+
+def run(folder, items, answer, weights="w1", settings=SETTINGS) -> TableSampler:
+    sampler = TableSampler(answer)
+    evaluate(MME, items, sampler, folder, settings=settings, weights=weights)
+    return sampler
+
+
+def rows_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "responses.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def items(mme_folder):
+    return MME.load(mme_folder)
+
+
+def test_rows_follow_the_contract(tmp_path, items):
+    folder = tmp_path / "run/evals/base/mme"
+    run(folder, items, right)
+    rows = rows_of(folder)
+    assert [row["sample_id"] for row in rows] == [item.sample.uid for item in items]
+    contract = {
+        "sample_id", "cluster_id", "part", "category", "question", "references", "images",
+        "response", "finish_reason", "num_tokens", "seconds", "question_id",
+    }  # fmt: skip
+    assert contract <= set(rows[0])
+    thumbnails = {path.stem for path in (tmp_path / "run/evals/images").glob("*.png")}
+    assert thumbnails == {sha for row in rows for sha in row["images"]}
+
+
+def test_resumes_and_never_uses_answers_of_other_weights(tmp_path, items):
+    folder = tmp_path / "evals/sft/mme"
+    assert run(folder, items, right).asked == len(items)
+    assert run(folder, items, half).asked == 0
+    whole = (folder / "responses.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    (folder / "responses.jsonl").write_bytes(b"".join(lines[5:30]) + lines[40][:20])  # a torn line
+    assert run(folder, items, right).asked == len(items) - 25
+    assert [row["sample_id"] for row in rows_of(folder)] == [i.sample.uid for i in items]
+    assert run(folder, items, right, weights="w2").asked == len(items)
+    assert run(folder, items, right, settings=replace(SETTINGS, max_pixels=64)).asked == len(items)
+
+
+def test_an_interrupted_run_keeps_what_was_answered(tmp_path, items, monkeypatch):
+    monkeypatch.setattr("evals.generate._SLICE", 10)
+    folder = tmp_path / "evals/sft/mme"
+
+    def dies(sample) -> str:
+        if sample.uid == items[25].sample.uid:
+            raise RuntimeError("engine gone")
+        return "Yes"
+
+    with pytest.raises(RuntimeError, match="engine gone"):
+        run(folder, items, dies)
+    assert run(folder, items, right).asked == len(items) - 20
+
+
+def test_a_larger_limit_asks_only_the_new_questions(tmp_path, mme_folder):
+    folder = tmp_path / "evals/sft/mme"
+    few, more = MME.load(mme_folder, limit=12), MME.load(mme_folder, limit=30)
+    run(folder, few, right)
+    assert run(folder, more, right).asked == len(more) - len(few)
+
+
+def test_reasoning_is_split_off(tmp_path, items):
+    assert split_reasoning("a</think> Yes") == ("a", "Yes", True)
+    folder = tmp_path / "evals/sft/mme"
+    run(folder, items[:4], lambda sample: "<think>a cat</think>\nYes")
+    assert rows_of(folder)[0]["response"] == "Yes"
+    assert rows_of(folder)[0]["reasoning"] == "a cat"
+    run(folder, items[:4], lambda sample: "<think>a cat and", weights="w2")
+    scored = score_folder(folder, MME)
+    assert {score.status for score in scored.scores} == {"truncated"}
+    assert {score.score for score in scored.scores} == {0.0}
+
+
+def test_an_undecodable_image_is_an_error_and_many_make_the_run_invalid(tmp_path, items):
+    broken = replace(items[0], sample=replace(items[0].sample, images=(ImageSource(data=b"x"),)))
+    folder = tmp_path / "evals/sft/mme"
+    assert run(folder, [broken, *items[1:]], right).asked == len(items) - 1
+    assert "cannot be decoded" in rows_of(folder)[0]["error"]
+    result = write_result(folder, MME, stage="sft", gate=GateConfig())
+    assert result["parts"]["report"]["errors"] == 1
+    assert result["parts"]["report"]["accuracy"] == 1.0
+    run(folder, [broken, *items[1:20]], right)
+    with pytest.raises(EvalError, match=r"1 of 20 answers are errors.*at most 1%"):
+        write_result(folder, MME, stage="sft", gate=GateConfig())
+
+
+class Picky(TableSampler):
+    """Refuses one sample, and aborts another."""
+
+    def sample(self, samples, sampling):
+        if any(sample.uid == "mme-00003" for sample in samples):
+            raise DataError("prompt too long", where="mme-00003")
+        rollouts = super().sample(samples, sampling)
+        gone = Completion((), (), "", "abort")
+        return [
+            Rollout(r.sample, r.prompt_token_ids, (gone,)) if r.sample.uid == "mme-00005" else r
+            for r in rollouts
+        ]
+
+
+def test_a_refused_sample_costs_one_row(tmp_path, items):
+    folder = tmp_path / "evals/sft/mme"
+    evaluate(MME, items, Picky(right), folder, settings=SETTINGS, weights="w")
+    errors = {row["sample_id"]: row["error"] for row in rows_of(folder) if row.get("error")}
+    assert set(errors) == {"mme-00003", "mme-00005"}
+    assert "prompt too long" in errors["mme-00003"]
+
+
+def test_result_against_parent_and_base(tmp_path, items):
+    evals = tmp_path / "evals"
+    run(evals / "base/mme", items, lambda sample: "Yes")
+    run(evals / "sft/mme", items, half)
+    write_result(evals / "base/mme", MME, stage="base", gate=GateConfig())
+    result = write_result(
+        evals / "sft/mme",
+        MME,
+        stage="sft",
+        gate=GateConfig(),
+        parent=evals / "base/mme",
+        base=evals / "base/mme",
+    )
+    assert result == json.loads((evals / "sft/mme/result.json").read_text())
+    assert result["primary"] == {"name": "total", "max": 400.0, "unit": ""}
+    assert (result["parent_stage"], result["base_stage"]) == ("base", "base")
+    part = result["parts"]["report"]
+    assert part["n"] == 80
+    assert part["clusters"] == 40
+    assert part["majority_baseline"] == 0.5
+    assert part["majority_value"] == 100.0
+    assert part["interval"][0] < part["value"] < part["interval"][1]
+    assert part["metrics"]["total"] == part["value"]
+    assert set(part["categories"]) == {"count", "color"}
+    versus = result["comparisons"]["parent"]["report"]
+    flips = versus["flips"]
+    gain = flips["wrong_to_right"] - flips["right_to_wrong"]
+    assert versus["accuracy_difference"] == pytest.approx(gain / 80)
+    assert versus["decomposition"]["parse_rate"] == [1.0, 0.5]
+    assert versus["decomposition"]["yes_ratio"][0] == 1.0
+    assert sum(f["parsed_to_unparsed"] for f in versus["flips_by_category"].values()) == 40
+    assert result["cost"]["questions"] == 140
+    assert result["gate"]["verdict"] in ("pass", "warn", "fail")
+
+
+def test_other_pixel_limits_are_not_compared(tmp_path, items):
+    evals = tmp_path / "evals"
+    run(evals / "base/mme", items, right, settings=replace(SETTINGS, max_pixels=64))
+    run(evals / "sft/mme", items, right)
+    options = {"stage": "sft", "gate": GateConfig(), "base": evals / "base/mme"}
+    result = write_result(evals / "sft/mme", MME, **options)
+    assert result["comparisons"]["base"]["refused"] == "max_pixels differs: 64 and 16384"
+    assert result["comparisons"]["base"]["report"] is None
+    assert result["gate"]["verdict"] == "warn"
+    forced = write_result(evals / "sft/mme", MME, **options, force=True)
+    assert forced["comparisons"]["base"]["report"]["difference"] == 0.0
+    assert forced["comparisons"]["base"]["refused"]
+
+
+def test_scoring_needs_no_model_and_changes_nothing(tmp_path, items):
+    folder = tmp_path / "evals/sft/mme"
+    run(folder, items, half)
+    before = (folder / "responses.jsonl").read_bytes()
+    first = score_folder(folder, MME)
+    assert score_folder(folder, MME).scores == first.scores
+    assert (folder / "responses.jsonl").read_bytes() == before
+    line = json.loads((folder / "scores.jsonl").read_text().splitlines()[0])
+    assert list(line) == [
+        "sample_id", "cluster_id", "part", "category", "score", "status", "parsed",
+    ]  # fmt: skip
+
+
+def test_no_select_part_still_gives_a_result(tmp_path):
+    items = MME.load(write_parquet(tmp_path / "d/report.parquet", mme_rows(0, 5)).parent)
+    folder = tmp_path / "evals/base/mme"
+    run(folder, items, right)
+    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    assert set(result["parts"]) == {"report"}
