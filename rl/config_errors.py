@@ -1,0 +1,187 @@
+"""Every fault of a page at once, one line each: `grpo.yaml:14 algorithm.clip_hgih: unknown key. Did
+you mean clip_high?`.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from rl.config_yaml import Node
+from rl.errors import ConfigError, PlumblineError
+from rl.plugins import did_you_mean
+
+_PLAIN = {
+    "a valid integer": "a whole number",
+    "a valid string": "text",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid list": "a list",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "a valid dictionary": "a mapping",
+    "an object": "a mapping",
+}
+
+
+class Problems:
+    """Gathers faults, so that a user sees all of them in one go."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, key: str, what: str) -> None:
+        """One fault: `where key: what`."""
+        place = where if not key or where.startswith(f"override {key}=") else f"{where} {key}"
+        line = f"{place}: {what}" if place else what
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def add_error(self, error: PlumblineError) -> None:
+        """The lines of an error that was raised elsewhere."""
+        for line in error.line().splitlines():
+            if line not in self.lines:
+                self.lines.append(line)
+
+    def raise_if_any(self) -> None:
+        """Raises: ConfigError that lists them all."""
+        if self.lines:
+            raise ConfigError("\n".join(self.lines))
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """`unknown key. Did you mean X? (all keys)`."""
+    known = list(known)
+    return f"unknown key{did_you_mean(key, known)} ({', '.join(known) or 'it takes no keys'})"
+
+
+def report(cls: type[BaseModel], node: Node, error: ValidationError, problems: Problems) -> None:
+    """Adds each of pydantic's faults in our words at the line where it stands."""
+    merged: dict[tuple[str, str], list[str]] = {}
+    for fault in error.errors(include_url=False):
+        where, key, what = _line(cls, node, fault)
+        merged.setdefault((where, key), []).append(what)
+    for (where, key), messages in merged.items():
+        if key and any(other.startswith(f"{key}.") for _, other in merged):
+            continue  # another arm of a union: a fault inside the value says more
+        problems.add(where, key, _either(messages))
+
+
+def _line(cls: type[BaseModel], node: Node, fault: Any) -> tuple[str, str, str]:
+    kind, owner, place, key = fault["type"], cls, node, node.key
+    location = list(fault["loc"])
+    annotation: Any = cls
+    for depth, step in enumerate(location):
+        inner = _inside(annotation, step, place)
+        child = _step(place, step)
+        if child is None:
+            if depth == len(location) - 1 and kind == "missing":
+                key = f"{key}.{step}" if key else str(step)
+                return place.where, key, f"missing; expected {_type_name(inner)}"
+            annotation = inner if inner is not None else annotation
+            continue  # the tag of a union's arm: no key of the page
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            owner = annotation
+        place, key, annotation = child, child.key, inner
+    if kind == "extra_forbidden":
+        known = [field.alias or name for name, field in owner.model_fields.items()]
+        return place.where, key, unknown_key(str(location[-1]), known)
+    return place.where, key, _words(fault, place)
+
+
+def _step(node: Node, step: Any) -> Node | None:
+    if isinstance(node.value, list):
+        return node.value[step] if isinstance(step, int) and step < len(node.value) else None
+    return node.value.get(str(step)) if isinstance(node.value, dict) else None
+
+
+def _inside(annotation: Any, step: Any, node: Node) -> Any:
+    """The type that the member `step` of a value of type `annotation` has; None where that cannot
+    be told.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        by_alias = {field.alias: field for field in fields.values() if field.alias}
+        field = fields.get(str(step)) or by_alias.get(str(step))
+        if field is None:
+            return None
+        finder = next((m for m in field.metadata if hasattr(m, "find")), None)
+        child = _step(node, step)
+        return _component(finder, child) if finder is not None else _settle(field.annotation, child)
+    if isinstance(annotation, list):  # the arms of a union
+        return (
+            next((arm for arm in annotation if getattr(arm, "__name__", "") == step), None)
+            or annotation
+        )
+    arguments = [a for a in typing.get_args(annotation) if a is not ...]
+    return _settle(arguments[-1], _step(node, step)) if arguments else None
+
+
+def _settle(annotation: Any, node: Node | None) -> Any:
+    """Looks through Optional and Annotated; a component's class is found by the node's name."""
+    finder = None
+    if typing.get_origin(annotation) is typing.Annotated:
+        finder = next((m for m in annotation.__metadata__ if hasattr(m, "find")), None)
+        annotation = typing.get_args(annotation)[0]
+    if finder is not None:
+        return _component(finder, node)
+    if typing.get_origin(annotation) is typing.Union or type(annotation).__name__ == "UnionType":
+        arms = [arm for arm in typing.get_args(annotation) if arm is not type(None)]
+        return _settle(arms[0], node) if len(arms) == 1 else arms
+    return annotation
+
+
+def _component(finder: Any, node: Node | None) -> Any:
+    name = node.name() if node is not None else None
+    if name is None:
+        return None
+    try:
+        return finder.find(name)
+    except ConfigError:
+        return None
+
+
+def _words(fault: Any, node: Node) -> str:
+    cause = fault.get("ctx", {}).get("error")
+    if isinstance(cause, PlumblineError):
+        return cause.line()
+    message: str = fault["msg"]
+    if fault["type"] in ("value_error", "assertion_error"):
+        return message.partition(", ")[2] or message
+    expected = message.removeprefix("Input should be ")
+    for theirs, ours in _PLAIN.items():
+        expected = expected.replace(theirs, ours)
+    if expected == message:
+        return f"got {_shown(node.plain())}; {message[:1].lower()}{message[1:]}"
+    return f"got {_shown(node.plain())}; expected {expected}"
+
+
+def _either(messages: list[str]) -> str:
+    """The faults of a union's arms at one key as one: `got 3; expected text or a list`."""
+    heads = {message.partition("; expected ")[0] for message in messages}
+    if len(messages) == 1 or len(heads) > 1:
+        return "; or ".join(dict.fromkeys(messages))
+    tails = dict.fromkeys(message.partition("; expected ")[2] for message in messages)
+    return f"{heads.pop()}; expected {' or '.join(tails)}"
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _type_name(annotation: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if annotation in names:
+        return names[annotation]
+    if typing.get_origin(annotation) in (list, tuple, set, frozenset):
+        return "a list"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "a mapping"
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(str(a) for a in typing.get_args(annotation))
+    return "a value"

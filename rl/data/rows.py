@@ -1,0 +1,419 @@
+"""Rows -> records. The format is found from each row's own keys; the algorithm's reading says what
+the row is asked for.
+
+Formats, by the key that marks them: `messages`, `conversations` (LLaVA, ShareGPT), `text` (with
+`image`: image + text + answer; alone: a prompt), `instruction` (alpaca), `query`, `prompt`,
+`question`, or only `chosen` and `rejected` with the prompt inside. The keys of two formats in one
+row are an error. In the flat formats an image without a mark stands before the question; in turns
+every image needs its mark. Repeated uids are made unique: the second `a` becomes `a~2`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rl.core import Answer, Image, ImageSource, Labelled, Message, Preference, Sample, Text
+from rl.data.images import to_source
+from rl.data.sources import Row
+from rl.data.turns import (
+    Media,
+    read_answer,
+    read_history,
+    read_messages,
+    shown,
+    turn,
+)
+from rl.errors import ConfigError, DataError
+from rl.plugins import did_you_mean, is_own, load_attr
+
+Reading = Literal["sft", "preference", "labelled", "group"]
+Record = Sample | Preference | Labelled
+
+# Format name -> the key that marks it.
+MARKS = {
+    "messages": "messages",
+    "conversations": "conversations",
+    "image_text": "text",
+    "alpaca": "instruction",
+    "query": "query",
+    "prompt": "prompt",
+    "question": "question",
+}
+_ANSWERS = ("answer", "response", "completion", "output")
+_REFERENCES = ("references", "solution", "answers")
+_REJECTED = ("rejected", "rejected_response")
+_UNREAD = ("videos", "video", "audios", "audio", "rejected_images", "objects", "tools")
+_EXPECTED: dict[Reading, type[Record]] = {
+    "sft": Sample,
+    "preference": Preference,
+    "labelled": Labelled,
+    "group": Sample,
+}
+
+
+@dataclass
+class _Draft:
+    """A row on its way: the prompt's messages, the answer that the row itself ends with, and which
+    keys were taken.
+    """
+
+    row: Row
+    media: Media
+    messages: list[Message] = field(default_factory=list)
+    final: Message | None = None  # the last assistant turn, taken off the messages
+    taken: set[str] = field(default_factory=set)
+
+    def take(self, key: str) -> Any:
+        """The value under the key, which then is no meta."""
+        self.taken.add(key)
+        return self.row.value.get(key)
+
+    def has(self, key: str) -> bool:
+        """Whether the row gives the key a value."""
+        return self.row.value.get(key) is not None
+
+
+def to_record(
+    row: Row,
+    reading: Reading,
+    image_root: Path | None = None,
+    *,
+    format: str | None = None,
+    allow_urls: bool = False,
+    base: Path | None = None,
+) -> Record:
+    """The row as the reading wants it: `sft` and `group` a Sample, `preference` a Preference,
+    `labelled` a Labelled.
+
+    Images are named, not opened. A user's `format` (`./mine.py:function`) gets the row's mapping
+    and returns a record, or a mapping in a known format. Raises: DataError with file, line, uid and
+    what to do; ConfigError for an unknown `format`.
+    """
+    if row.error is not None:
+        raise _placed(row.error, row.where)
+    uid = _uid(row)
+    where = f"{row.where} uid {uid}"
+    try:
+        if format is not None and is_own(format):
+            made = _custom(row, format, base)
+            if isinstance(made, Mapping):
+                row, format = replace(row, value=dict(made)), None
+            else:
+                return _checked(made, reading, uid)
+        draft = _draft(row, format)
+        record = _finish(draft, reading, uid)
+        images = _images(draft, image_root, allow_urls)
+    except DataError as error:
+        raise _placed(error, where) from error
+    return with_sample(record, replace(sample_of(record), images=images))
+
+
+def sample_of(record: Record) -> Sample:
+    """The record's prompt."""
+    return record if isinstance(record, Sample) else record.sample
+
+
+def with_sample(record: Record, sample: Sample) -> Record:
+    """The record with another prompt."""
+    return sample if isinstance(record, Sample) else replace(record, sample=sample)
+
+
+def _placed(error: DataError, where: str) -> DataError:
+    return DataError(error.what, where=where, expected=error.expected, do=error.do)
+
+
+def _uid(row: Row) -> str:
+    """The row's own `uid` or `id`, else `<file stem>:<line>`."""
+    for key in ("uid", "id"):
+        value = row.value.get(key)
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+            return str(value)
+    return f"{Path(row.file).stem}:{row.line}"
+
+
+# --- finding the format
+# ------------------------------------------------------------------------------------------------
+
+
+def _draft(row: Row, format: str | None) -> _Draft:
+    for key in _UNREAD:
+        if row.value.get(key):
+            raise DataError(f"the row holds {key}, which is not read", expected="text and images")
+    draft = _Draft(row, Media(_listed(row.value)), taken={"uid", "id", "image", "images"})
+    name = _format_name(draft, format)
+    if name in ("messages", "conversations"):
+        draft.messages = read_messages(draft.take(name), draft.media, key=name)
+    elif name != "pair":
+        _flat(draft, name)
+    if draft.messages and draft.messages[-1].role == "assistant":
+        draft.final = draft.messages.pop()
+    return draft
+
+
+def _format_name(draft: _Draft, format: str | None) -> str:
+    if format is not None:
+        if format not in MARKS:
+            hint = did_you_mean(format, MARKS)
+            raise ConfigError(
+                f'unknown format "{format}"{hint} ({", ".join(MARKS)}, ./file.py:function)'
+            )
+        if not draft.has(MARKS[format]):
+            raise DataError(f"the row has no {MARKS[format]}", expected=f"format {format}")
+        return format
+    found = [name for name, key in MARKS.items() if draft.has(key)]
+    if len(found) > 1:
+        keys = " and ".join(MARKS[name] for name in found)
+        what = f"the row has the keys of {len(found)} formats: {keys}"
+        raise DataError(what, do="remove all but one, or set `format:` on the source")
+    if found:
+        return found[0]
+    if draft.has("chosen"):
+        return "pair"
+    keys = ", ".join(map(str, draft.row.value)) or "none"
+    raise DataError(
+        f"no known format (keys: {keys[:120]})", expected=f"one of {', '.join(MARKS.values())}"
+    )
+
+
+def _listed(value: Mapping[str, Any]) -> Sequence[Any]:
+    """The row's images under `images` or `image`."""
+    found = [value[key] for key in ("images", "image") if value.get(key) is not None]
+    if len(found) > 1:
+        raise DataError("the row has both image and images", do="keep one of the two")
+    if not found:
+        return ()
+    listed = found[0]
+    return listed if isinstance(listed, (list, tuple)) else (listed,)
+
+
+def _flat(draft: _Draft, name: str) -> None:
+    """The formats without turns: a question, its history and system, and perhaps an answer under
+    its own key.
+    """
+    media, content = draft.media, draft.take(MARKS[name])
+    if isinstance(content, (list, tuple)) and name in ("image_text", "prompt"):
+        draft.messages = read_messages(content, media, key=MARKS[name])
+    else:
+        if draft.has("system"):
+            draft.messages.append(turn("system", draft.take("system"), media, "system"))
+        if draft.has("history"):
+            draft.messages += read_history(draft.take("history"), media)
+        if name == "alpaca" and isinstance(extra := draft.take("input"), str) and extra.strip():
+            content = f"{content}\n{extra}" if isinstance(content, str) else content
+        draft.messages.append(turn("user", content, media, MARKS[name]))
+    if media.num_marks == 0 and media.listed:
+        _mark_front(draft)
+
+
+def _mark_front(draft: _Draft) -> None:
+    """Puts the images before the first user turn's text."""
+    marks = tuple(draft.media.mark() for _ in draft.media.listed)
+    for place, message in enumerate(draft.messages):
+        if message.role == "user":
+            draft.messages[place] = replace(message, parts=(*marks, *message.parts))
+            return
+
+
+def _images(draft: _Draft, image_root: Path | None, allow_urls: bool) -> tuple[ImageSource, ...]:
+    draft.media.check()
+    folder = Path(draft.row.file).parent
+    return tuple(
+        to_source(media, folder=folder, image_root=image_root, allow_urls=allow_urls)
+        for media in draft.media.used
+    )
+
+
+# --- the four readings
+# -------------------------------------------------------------------------------------------------
+
+
+def _finish(draft: _Draft, reading: Reading, uid: str) -> Record:
+    if reading == "sft":
+        return _sft(draft, uid)
+    if reading == "group":
+        return _group(draft, uid)
+    return _preference(draft, uid) if reading == "preference" else _labelled(draft, uid)
+
+
+def _sample(
+    draft: _Draft, uid: str, messages: Sequence[Message], references: Sequence[str] = ()
+) -> Sample:
+    if not any(message.role == "user" for message in messages):
+        raise DataError("no user turn", expected="a prompt")
+    if any(message.role == "system" for message in messages[1:]):
+        raise DataError("a system turn after the first turn", do="put the system turn first")
+    meta = {
+        key: value
+        for key, value in draft.row.value.items()
+        if key not in draft.taken and value is not None
+    }
+    return Sample(uid, tuple(messages), (), tuple(references), meta)
+
+
+def _answer_key(draft: _Draft) -> str | None:
+    """The one key that holds the answer beside the prompt."""
+    found = [key for key in _ANSWERS if draft.has(key)]
+    if len(found) > 1:
+        raise DataError(
+            f"the row has two answers: {found[0]} and {found[1]}", do="keep one of the two"
+        )
+    return found[0] if found else None
+
+
+def _answer(draft: _Draft) -> Answer | None:
+    """The row's one answer: its last assistant turn, or what stands under its answer key."""
+    key = _answer_key(draft)
+    if draft.final is not None:
+        if key is not None:
+            raise DataError(
+                f"the row has two answers: its last turn and {key}", do="keep one of the two"
+            )
+        return Answer(_only_text(draft.final, "the last turn"))
+    if key is None:
+        return None
+    value = draft.take(key)
+    ids_key = f"{key}_ids" if draft.has(f"{key}_ids") else "answer_ids"
+    ids = draft.take(ids_key)
+    if isinstance(value, (list, tuple)):
+        turns = read_messages(value, draft.media, key=key)
+        if len(turns) != 1 or turns[0].role != "assistant":
+            raise DataError(f"{key} holds other turns", expected="text or one assistant turn")
+        value = _only_text(turns[0], key)
+    return read_answer(value, ids, key)
+
+
+def _sft(draft: _Draft, uid: str) -> Sample:
+    final = draft.final
+    if final is None:
+        answer = _answer(draft)
+        if answer is None:
+            expected = f"a last assistant turn, or one of {', '.join(_ANSWERS)}"
+            raise DataError("the row has no answer to learn", expected=expected)
+        read_answer(answer.text, None, "the answer")  # ids excuse an empty text, but not here
+        final = Message("assistant", (Text(answer.text),))
+    return _sample(draft, uid, [*draft.messages, final])
+
+
+def _group(draft: _Draft, uid: str) -> Sample:
+    """A prompt. References: `references`, `solution`, `answers`, an answer key, else the last
+    assistant turn; `solution` stays in meta as well.
+    """
+    key = next((key for key in _REFERENCES if draft.has(key)), None) or _answer_key(draft)
+    if key is not None:
+        value = draft.row.value[key] if key == "solution" else draft.take(key)
+        turns = isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value)
+        answer = _answer(draft) if turns and key in _ANSWERS else None
+        references = (answer.text,) if answer is not None else _texts(value, key)
+    else:
+        references = (draft.final.text,) if draft.final is not None else ()
+    return _sample(draft, uid, draft.messages, references)
+
+
+def _texts(value: Any, key: str) -> tuple[str, ...]:
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    texts = tuple(
+        item if isinstance(item, str) else json.dumps(item, default=str) for item in values
+    )
+    if not texts or not all(text.strip() for text in texts):
+        raise DataError(f"{key} is empty", do="fill the reference, or remove the row")
+    return texts
+
+
+def _labelled(draft: _Draft, uid: str) -> Labelled:
+    label = draft.take("label")
+    if not isinstance(label, bool):
+        raise DataError(f"label is {shown(label)}", expected="true or false")
+    answer = _answer(draft)
+    if answer is None:
+        expected = f"a last assistant turn, or one of {', '.join(_ANSWERS)}"
+        raise DataError("the row has no answer to judge", expected=expected)
+    return Labelled(_sample(draft, uid, draft.messages), answer, label)
+
+
+def _preference(draft: _Draft, uid: str) -> Preference:
+    worse = [key for key in _REJECTED if draft.has(key)]
+    if not worse:
+        raise DataError("the row has no rejected answer", expected="rejected or rejected_response")
+    if len(worse) > 1:
+        raise DataError(f"the row has both {worse[0]} and {worse[1]}", do="keep one of the two")
+    if draft.has("chosen"):
+        if draft.final is not None:
+            raise DataError(
+                "the row has two better answers: its last turn and chosen", do="keep one of the two"
+            )
+        chosen, before = _side(draft, "chosen")
+    else:
+        answer, before = _answer(draft), []
+        if answer is None:
+            raise DataError("the row has no better answer", expected="chosen, or an assistant turn")
+        chosen = answer
+    rejected, rejected_before = _side(draft, worse[0])
+    if (
+        before != rejected_before
+        and rejected_before
+        and (before or rejected_before != draft.messages)
+    ):
+        raise DataError(
+            "chosen and rejected begin with different prompts", expected="one prompt for both"
+        )
+    if before and draft.messages and before != draft.messages:
+        raise DataError(
+            "chosen begins with another prompt than the row's own", do="remove one of the two"
+        )
+    if chosen == rejected:
+        raise DataError("chosen and rejected are equal", do="remove the row: it teaches nothing")
+    return Preference(_sample(draft, uid, draft.messages or before), chosen, rejected)
+
+
+def _side(draft: _Draft, key: str) -> tuple[Answer, list[Message]]:
+    """One side's answer, and the turns that its list holds before it."""
+    value, ids = draft.take(key), draft.take(f"{key}_ids")
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        return read_answer(value, ids, key), []
+    # Each side repeats the prompt with its marks: they count once, and only where the row has no
+    # prompt of its own.
+    is_prompt = key == "chosen" and not draft.messages
+    media = draft.media if is_prompt else Media(draft.media.listed)
+    turns = read_messages(value, media, key=key)
+    if turns[-1].role != "assistant":
+        raise DataError(f"{key} does not end with an assistant turn", expected="the answer last")
+    return read_answer(_only_text(turns[-1], key), ids, key), turns[:-1]
+
+
+def _only_text(message: Message, key: str) -> str:
+    if any(isinstance(part, Image) for part in message.parts):
+        raise DataError(f"{key} holds an image", expected="text")
+    return message.text
+
+
+# --- a user's own format
+# -----------------------------------------------------------------------------------------------
+
+
+def _custom(row: Row, format: str, base: Path | None) -> Any:
+    function = load_attr(format, base)
+    try:
+        return function(dict(row.value))
+    except (
+        Exception
+    ) as error:  # a user's function may raise anything: told with the row's place, and chained
+        raise DataError(f"{format} raised {type(error).__name__}: {error}") from error
+
+
+def _checked(made: Any, reading: Reading, uid: str) -> Record:
+    wanted = _EXPECTED[reading]
+    if not isinstance(made, wanted):
+        raise DataError(
+            f"the format's function returned a {type(made).__name__}",
+            expected=f"a {wanted.__name__} or a mapping",
+        )
+    sample = sample_of(made)
+    if not all(isinstance(image, ImageSource) for image in sample.images):
+        raise DataError("the format's function returned images that are no ImageSource")
+    return made if sample.uid else with_sample(made, replace(sample, uid=uid))
