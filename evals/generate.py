@@ -288,7 +288,7 @@ def _reusable(
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    """One row of a JSONL file. Text that UTF-8 cannot hold (a lone surrogate) is written escaped."""
+    """One row of a JSONL file; text that UTF-8 cannot hold (a lone surrogate) is escaped."""
     try:
         return (json.dumps(row, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:

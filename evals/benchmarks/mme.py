@@ -192,6 +192,15 @@ def _require_category(category: Any, where: str) -> None:
         )
 
 
+def _image_ids(rows: Sequence[Row]) -> list[str]:
+    """What names each row's image: the first of question_id and cluster_id that repeats, or nothing."""
+    for key in ("question_id", "cluster_id"):
+        ids = [(str(row.get("category", "")), str(row.get(key, ""))) for row in rows]
+        if len(set(ids)) < len(ids):
+            return [image for _, image in ids]
+    return [""] * len(rows)
+
+
 def _pairs(
     rows: Sequence[Row], scores: Sequence[ItemScore]
 ) -> list[tuple[str, str, tuple[float, float]]]:
@@ -203,14 +212,10 @@ def _pairs(
     consecutive rows of the category are a pair, as in the official tool. Raises: DataError for an
     unpaired question.
     """
-    images = [str(row.get("question_id") or row.get("cluster_id") or "") for row in rows]
+    images = _image_ids(rows)
     groups: dict[tuple[str, str], list[int]] = {}
     for number, (row, image) in enumerate(zip(rows, images, strict=True)):
         groups.setdefault((str(row.get("category", "")), image), []).append(number)
-    if all(len(group) == 1 for group in groups.values()):
-        groups = {}
-        for number, row in enumerate(rows):
-            groups.setdefault((str(row.get("category", "")), ""), []).append(number)
     pairs = []
     for (category, image), members in groups.items():
         if len(members) % 2:

@@ -241,3 +241,21 @@ def test_scorers_take_any_text(text, profile):
         assert 0.0 <= score.score <= 1.0
         assert get_benchmark(name).score(row, profile) == score
         assert json.dumps(row) == before
+
+
+def test_mme_rows_that_name_no_image_pair_as_they_stand():
+    mme = get_benchmark("mme")
+    rows = [
+        {"sample_id": str(n), "category": "count", "references": [answer], "response": "yes"}
+        for n, answer in enumerate(["Yes", "Yes", "No", "Yes"])
+    ]
+    scores = [mme.score(row) for row in rows]
+    found = mme.aggregate(rows, scores)["categories"]["count"]
+    assert found == {"acc": 0.75, "acc_plus": 0.5, "score": 125.0}
+    unique = [
+        {**row, "question_id": row["sample_id"], "cluster_id": number // 2}
+        for number, row in enumerate(rows)
+    ]
+    assert mme.aggregate(unique, scores)["categories"]["count"] == found
+    with pytest.raises(DataError, match="3 questions; expected two"):
+        mme.aggregate(rows[:3], scores[:3])
