@@ -27,8 +27,7 @@ class OneRank:
 
     def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> Logps:
         self.reference_calls += reference
-        with torch.no_grad():
-            return (self.reference if reference else self.policy)(trees)
+        return frozen(self.reference if reference else self.policy, trees)
 
     def total(self, values: Sequence[float]) -> list[float]:
         return [float(value) for value in values]
@@ -72,8 +71,7 @@ class _Rank:
     turn: int = 0
 
     def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> Logps:
-        with torch.no_grad():
-            return (self.world.reference if reference else self.world.policy)(trees)
+        return frozen(self.world.reference if reference else self.world.policy, trees)
 
     def total(self, values: Sequence[float]) -> list[float]:
         mine = self.asked[self.rank]
@@ -83,6 +81,12 @@ class _Rank:
             raise _Waiting
         self.turn += 1
         return [sum(column) for column in zip(*(a[self.turn - 1] for a in self.asked), strict=True)]
+
+
+def frozen(logps_of: LogpsOf, trees: Sequence[Tree]) -> Logps:
+    """Without gradient, as a learner's pass before the first backward is."""
+    with torch.no_grad():
+        return [[logps.detach() for logps in branches] for branches in logps_of(trees)]
 
 
 def collate(trees: Sequence[Tree], policy: Logps) -> TreeBatch:

@@ -1,0 +1,110 @@
+"""Property: any split of a step over ranks and micro-batches, in any order, is the same step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rl.algorithms.base import Algorithm
+from rl.algorithms.dpo import DPO, VARIANTS
+from rl.algorithms.grpo import GRPO
+from rl.algorithms.kto import KTO, rotate_answers
+from rl.algorithms.mismatch import Mismatch
+from rl.algorithms.sft import SFT
+from rl.data.tree import Branch, Tree
+from tests.rl.algorithms.batches import Ranks, Table, collate
+
+ALGORITHMS: list[Algorithm] = [
+    SFT(),
+    SFT(dft=True),
+    *(DPO(variant=variant) for variant in VARIANTS),
+    DPO(rpo_alpha=0.7, ld_alpha=0.4),
+    KTO(desirable_weight=1.2),
+    KTO(variant="apo_zero_unpaired"),
+    GRPO(kl_coef=0.2),
+    GRPO(scale="batch", train_truncated=True, drop_equal_groups=False, mismatch=None),
+    GRPO(normalise="grpo", mismatch=Mismatch(sequence_mask=(0.9, 1.1), token_limit=1.1)),
+    GRPO(normalise="dr_grpo", length_limit=6, scale="none"),
+]
+IDS = [f"{algorithm.needs.tree}-{index}" for index, algorithm in enumerate(ALGORITHMS)]
+
+
+def make_trees(kind: str, seed: int) -> list[Tree]:
+    """A step of some rows: prompts, lengths, labels, rewards, flags all drawn."""
+    rng = random.Random(seed)
+    trees = []
+    for number in range(rng.randint(2, 7)):
+        count = {"sft": 1, "labelled": 1, "preference": 2, "group": 4}[kind]
+        trees.append(
+            Tree(
+                uid=str(number),
+                trunk_ids=(number, 1, 2),
+                branches=tuple(
+                    make_branch(rng, f"{number}/{i}", i == 0 if kind == "preference" else None)
+                    for i in range(count)
+                ),
+                is_pair=kind == "preference",
+            )
+        )
+    return trees
+
+
+def make_branch(rng: random.Random, uid: str, label: bool | None) -> Branch:
+    length = rng.randint(1, 6)
+    logps = [rng.uniform(-2, 0) for _ in range(length)]
+    return Branch(
+        uid=uid,
+        token_ids=tuple(rng.randrange(100) for _ in range(length)),
+        behavior_logps=tuple(logp + rng.uniform(-0.1, 0.1) for logp in logps),
+        old_logps=tuple(logps),
+        reward=rng.choice([0.0, 0.0, 1.0, 0.5, None]),
+        label=rng.random() < 0.5 if label is None else label,
+        is_truncated=rng.random() < 0.2,
+    )
+
+
+def run(
+    algorithm: Algorithm, shares: Sequence[list[Tree]], cuts: int
+) -> tuple[float, dict[Any, torch.Tensor], dict[str, tuple[float, float]]]:
+    """Loss, gradient and metrics of a step: each rank cuts its trees into micro-batches."""
+    policy, reference = Table(1), Table(2)
+    trees_of, denominators_of = Ranks(shares, policy, reference).prepare(algorithm)
+    value, metrics = 0.0, dict[str, tuple[float, float]]()
+    for trees, denominators in zip(trees_of, denominators_of, strict=True):
+        for start in range(0, len(trees), max(1, cuts)):
+            part = trees[start : start + max(1, cuts)]
+            loss = algorithm.loss(collate(part, policy(part)), denominators)
+            loss.value.backward()
+            value += loss.value.item()
+            for name, (total, count) in loss.metrics.items():
+                seen = metrics.get(name, (0.0, 0.0))
+                metrics[name] = (seen[0] + total, seen[1] + count)
+    return value, policy.gradient(), metrics
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=IDS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_split_is_the_same_step(algorithm: Algorithm, data: st.DataObject) -> None:
+    trees = make_trees(algorithm.needs.tree, data.draw(st.integers(0, 10_000)))
+    if algorithm.needs.mismatched:
+        trees = rotate_answers(trees)
+    whole = run(algorithm, [trees], cuts=len(trees))
+
+    order = data.draw(st.permutations(trees))
+    cut = data.draw(st.integers(0, len(trees)))
+    split = run(algorithm, [order[:cut], order[cut:]], cuts=data.draw(st.integers(1, 3)))
+
+    assert split[0] == pytest.approx(whole[0], rel=1e-6, abs=1e-9)
+    assert split[1].keys() == whole[1].keys()
+    for key, gradient in whole[1].items():
+        difference = (split[1][key] - gradient).norm()
+        assert difference <= 1e-6 * gradient.norm() + 1e-12
+    for name, (total, count) in whole[2].items():
+        assert split[2][name] == pytest.approx((total, count), rel=1e-5, abs=1e-5)
