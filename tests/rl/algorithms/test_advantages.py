@@ -72,7 +72,8 @@ def test_the_std_of_the_step_is_over_all_ranks(cut: int) -> None:
             uid=str(i),
             trunk_ids=(i,),
             branches=tuple(
-                Branch(uid=f"{i}/{j}", token_ids=(1,), reward=r) for j, r in enumerate(g)
+                Branch(uid=f"{i}/{j}", token_ids=(1,), reward=reward)
+                for j, reward in enumerate(group)
             ),
         )
         for i, group in enumerate(rewards)
