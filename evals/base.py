@@ -161,10 +161,8 @@ class Benchmark(ABC):
         """The items of a file, a folder or a hub id, in the data's order, parts disjoint by image.
 
         `select*` and `report*` files of a folder are the parts; otherwise a third of the images, by
-        hash, is `select`.
-        `prompt` overrides the benchmark's (`{question}`); `limit` takes a fixed stratified subset
-        of each part.
-        Raises: DataError naming file and row.
+        hash, is `select`. `prompt` overrides the benchmark's (`{question}`); `limit` takes a fixed
+        stratified subset of each part. Raises: DataError naming file and row.
         """
         self.require_profile(profile)
         items: list[Item] = []
@@ -241,8 +239,7 @@ def take(items: Sequence[Item], limit: int) -> list[Item]:
     """At most `limit` items of each part, whole images, stratified by category, in the order given.
 
     Images of a category are ranked by hash and taken at the same pace in every category, so a
-    smaller limit is a subset of a
-    larger one.
+    smaller limit is a subset of a larger one.
     """
     kept: set[str] = set()
     for part in PARTS:

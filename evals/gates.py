@@ -61,8 +61,8 @@ def decide(
     `comparisons`).
 
     A drop larger than allowed is ruled out where the one-sided lower 95 % bound of the paired
-    difference lies above it (pass),
-    shown where the upper one lies below it (fail), and open in between (warn; fail where `strict`).
+    difference lies above it (pass), shown where the upper one lies below it (fail), and open in
+    between (warn; fail where `strict`).
     """
     allowed = config.max_drop_percent / 100 * max_score
     verdict: Verdict = "pass"

@@ -55,13 +55,11 @@ def evaluate(
     """Answers every item and leaves `folder/responses.jsonl` in the items' order.
 
     `weights` is the fingerprint of the weights that answer. Items answered before under the same
-    key (weights, chat template,
-    message, image bytes, pixel limit, generation settings, backend) are not asked again; failures
-    are. `images` is where the
-    thumbnails go (default: `images` two folders up, shared by the run's stages).
-    An image that cannot be decoded is an error row, not asked. Raises: what the sampler raises, but
-    for a DataError of single
-    samples, which become error rows.
+    key (weights, chat template, message, image bytes, pixel limit, generation settings, backend)
+    are not asked again; failures are. `images` is where the thumbnails go (default: `images` two
+    folders up, shared by the run's stages). An image that cannot be decoded is an error row, not
+    asked. Raises: what the sampler raises, but for a DataError of single samples, which become
+    error rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     header = _header(benchmark, items, settings, weights)

@@ -2,10 +2,9 @@
 sign test, Holm, power.
 
 Questions about one image are not independent, so the image is the unit everywhere: `sums_CK` holds
-each cluster's K sufficient
-statistics (for an accuracy: sum of scores, count), a resample weighs clusters, and a benchmark's
-statistic is a function of the
-weighted totals. Letters: C clusters, K sufficient statistics, B resamples, S statistics.
+each cluster's K sufficient statistics (for an accuracy: sum of scores, count), a resample weighs
+clusters, and a benchmark's statistic is a function of the weighted totals. Letters: C clusters, K
+sufficient statistics, B resamples, S statistics.
 """
 
 from __future__ import annotations
@@ -94,8 +93,7 @@ def paired_bootstrap(
     both.
 
     The p-value is two-sided: twice the smaller share of resampled differences on either side of 0
-    (with one added to both counts),
-    at most 1.
+    (with one added to both counts), at most 1.
     """
     if ours_CK.shape != theirs_CK.shape:
         raise ValueError(f"not paired: {ours_CK.shape} and {theirs_CK.shape}")

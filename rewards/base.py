@@ -4,10 +4,9 @@
     def exact(text: str, references: Sequence[str], ignore_case: bool = False) -> float: ...
 
 Arguments are picked by name from the completion and the sample (`SUPPLIED` lists them) and from the
-sample's own columns
-(`sample.meta`); the others are parameters that a recipe sets: `{name: exact, ignore_case: true,
-weight: 0.5}`.
-A reward returns a number, None (it does not apply to this sample: unscored) or a `Score`.
+sample's own columns (`sample.meta`); the others are parameters that a recipe sets: `{name: exact,
+ignore_case: true, weight: 0.5}`. A reward returns a number, None (it does not apply to this sample:
+unscored) or a `Score`.
 """
 
 from __future__ import annotations

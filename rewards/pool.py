@@ -14,9 +14,8 @@ class RewardPool:
     `rl.core.Scorer`).
 
     A worker that is lost hands its share to the others. Errors stay scores of status `error` while
-    they are rare; once
-    more than `max_error_share` of all scores so far are errors, the first one's RewardError is
-    raised.
+    they are rare; once more than `max_error_share` of all scores so far are errors, the first one's
+    RewardError is raised.
     """
 
     def __init__(

@@ -30,11 +30,9 @@ class RewardWorker:
     """Scores completions in a warm child process, one deadline a completion.
 
     A reward that raises, runs past `deadline_s`, kills its process or returns something that is no
-    reward gives a score of
-    status `error` with the RewardError's line (uid and reward named) as its reason, never a value.
-    The child is restarted.
-    A plain class: an actor, or an object of this process. Raises: ConfigError where the rubric
-    cannot be built.
+    reward gives a score of status `error` with the RewardError's line (uid and reward named) as its
+    reason, never a value. The child is restarted. A plain class: an actor, or an object of this
+    process. Raises: ConfigError where the rubric cannot be built.
     """
 
     def __init__(
@@ -124,7 +122,7 @@ class RewardWorker:
                     sys.executable,
                     "-c",
                     _BOOT,
-                    json.dumps([path for path in sys.path if path]),
+                    json.dumps([path or os.getcwd() for path in sys.path]),
                     str(theirs.fileno()),
                     str(os.getpid()),
                 ],

@@ -2,18 +2,17 @@
 with both right.
 
 Source: arXiv 2306.13394; the authors' calculation tool,
-BradyFU/Awesome-Multimodal-Large-Language-Models@dd2950902889
-(tools/eval_tool.zip). Licence: images of several origins, for academic research only (see the
-paper's repository).
-Data: `lmms-lab/MME`, split test, 2374 rows (1187 images x 2). One row:
+BradyFU/Awesome-Multimodal-Large-Language-Models@dd2950902889 (tools/eval_tool.zip). Licence: images
+of several origins, for academic research only (see the paper's repository). Data: `lmms-lab/MME`,
+split test, 2374 rows (1187 images x 2). One row:
 
     {"question_id": "existence/000000006040.jpg", "image": ..., "answer": "Yes", "category":
     "existence",
      "question": "Is there a train in this image? Please answer yes or no."}
 
 Profiles: `official` the authors' tool; `lmms_eval` strips, drops periods, reads a lone y or n, and
-asks for a single word;
-`vlmevalkit` looks for the words yes and no. An answer that is neither is wrong and counted.
+asks for a single word; `vlmevalkit` looks for the words yes and no. An answer that is neither is
+wrong and counted.
 """
 
 from __future__ import annotations
@@ -193,24 +192,22 @@ def _require_category(category: Any, where: str) -> None:
 
 
 def _image_ids(rows: Sequence[Row]) -> list[str]:
-    """What names each row's image: the first of question_id and cluster_id that repeats, or nothing."""
+    """What names each row's image: the first of question_id and cluster_id that repeats, or ""."""
     for key in ("question_id", "cluster_id"):
-        ids = [(str(row.get("category", "")), str(row.get(key, ""))) for row in rows]
-        if len(set(ids)) < len(ids):
-            return [image for _, image in ids]
+        ids = [(row.get("category"), row[key]) for row in rows if row.get(key) is not None]
+        if len(ids) == len(rows) and len(set(ids)) < len(ids):
+            return [str(image) for _, image in ids]
     return [""] * len(rows)
 
 
 def _pairs(
     rows: Sequence[Row], scores: Sequence[ItemScore]
 ) -> list[tuple[str, str, tuple[float, float]]]:
-    """(category, cluster, both scores) of each image's two questions; pairs with an error are left
-    out.
+    """(category, cluster, both scores) of each pair of questions; pairs with an error are left out.
 
     A pair is two consecutive rows of an image in a category. Where no image id repeats, rows carry
-    no pairing and two
-    consecutive rows of the category are a pair, as in the official tool. Raises: DataError for an
-    unpaired question.
+    no pairing and two consecutive rows of the category are a pair, as in the official tool. Raises:
+    DataError for an unpaired question.
     """
     images = _image_ids(rows)
     groups: dict[tuple[str, str], list[int]] = {}

@@ -1,17 +1,15 @@
 """TextVQA: questions that need the text in the image; soft accuracy against ten people's answers.
 
 Source: arXiv 1904.08920; facebookresearch/mmf@b0ffc7fba39f, mmf/utils/m4c_evaluators.py
-(TextVQAAccuracyEvaluator).
-Licence: CC BY 4.0 (annotations; images are OpenImages'). Data: `lmms-lab/textvqa`, split
-validation, 5000 rows. One row:
+(TextVQAAccuracyEvaluator). Licence: CC BY 4.0 (annotations; images are OpenImages'). Data:
+`lmms-lab/textvqa`, split validation, 5000 rows. One row:
 
     {"image_id": "003a8ae2ef43b901", "question_id": 34602, "image": ...,
      "question": "what is the brand of this camera?", "answers": ["nous les gosses", "dakota", ...]}
 
 Profiles: `official` mmf's evaluator (EvalAI processor on both sides, exactly ten references);
-`lmms_eval` the same rule with
-any number of references, and its capitalised prompt; `vlmevalkit` its own normaliser. No OCR tokens
-in the prompt.
+`lmms_eval` the same rule with any number of references, and its capitalised prompt; `vlmevalkit`
+its own normaliser. No OCR tokens in the prompt.
 """
 
 from __future__ import annotations
