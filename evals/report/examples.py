@@ -14,7 +14,7 @@ from typing import Any
 
 from evals.report.run import Run, Stage, read_lines
 
-MAX_ITEMS = 600
+MAX_ITEMS = 1_000
 MAX_CHARACTERS = 2_000_000
 LONGEST_ANSWER = 4_000
 LONGEST_QUESTION = 2_000

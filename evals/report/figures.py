@@ -155,7 +155,7 @@ def compact(value: float | None) -> str:
         return NONE
     size = abs(value)
     if size and (size < 1e-3 or size >= 1e7):
-        return f"{value:.2g}".replace("-", MINUS)
+        return f"{value:.3g}".replace("-", MINUS)
     places = 0 if size >= 1000 else max(0, 2 - math.floor(math.log10(size))) if size else 0
     text = number(value, places)
     return text.rstrip("0").rstrip(".") if "." in text else text

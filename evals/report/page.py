@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,6 +51,7 @@ def render(run: Run, rows: list[Row], browsers: list[Browser], images: set[str])
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["undirected"] = undirected
     environment.globals.update(f=figures, charts=charts, terms=TERMS)
     script = (HERE / "static" / "report.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
@@ -66,6 +68,17 @@ def render(run: Run, rows: list[Row], browsers: list[Browser], images: set[str])
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def undirected(text: object) -> str:
+    """Text for the middle of a line: marks that open or close a writing direction are made visible.
+
+    An unclosed one would swallow the end of its own element and turn what follows.
+    """
+    return _DIRECTIONS.sub("\ufffd", str(text))
+
+
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

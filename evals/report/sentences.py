@@ -83,14 +83,19 @@ def _words(row: Row, against: Against | None) -> str:
         return f"not compared with {whom} on {row.benchmark}: {against.refused}"
     unit = f" {row.scale.unit}"
     change = row.scale.difference(against.difference, against.interval)
+    beside = f" (unequal settings: {', '.join(against.unequal)})" if against.unequal else ""
     figures = ", ".join(
         filter(None, [row.scale.interval(against.interval), p_value(against.p_holm)])
     )
     if against.verdict in ("better", "worse"):
-        return f"{against.verdict} than {whom} on {row.benchmark} by {change}{unit} {figures}"
-    text = f"no evidence of a difference from {whom} on {row.benchmark}: {change}{unit} {figures}"
-    if against.mde is not None:
-        text += f" (a change of {number(100 * against.mde, 1)} points would be seen 4 times in 5)"
+        return (
+            f"{against.verdict} than {whom} on {row.benchmark} by {change}{unit} {figures}{beside}"
+        )
+    text = f"no evidence of a difference from {whom} on {row.benchmark}: "
+    text += f"{change}{unit} {figures}{beside}"
+    if against.mde:
+        points = f"{number(100 * against.mde, 1)} points{'' if row.max == 1 else ' of accuracy'}"
+        text += f" (a change of {points} would be seen 4 times in 5)"
     return text
 
 

@@ -4,7 +4,7 @@
   const PAGE = 20;
   const LONG = 360;
   const at = (id) => document.getElementById(id);
-  const blocks = Array.from(document.querySelectorAll("script.answers"));
+  const blocks = Array.from(document.querySelectorAll("script.data"));
   if (!blocks.length) return;
 
   const parsed = new Map();
@@ -33,9 +33,11 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  // Foreign text: isolated, so that its direction marks stay inside; the browser finds its direction itself.
+  // Foreign text. A block is its own paragraph, so direction marks end with it. Inside a line an unclosed mark would
+  // swallow the end of its own element and turn what follows: there the marks that open or close are shown as \ufffd.
   const foreign = (tag, name, text) => {
-    const node = make(tag, name, text);
+    const isBlock = tag === "p";
+    const node = make(tag, name, isBlock ? text : text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd"));
     node.dir = "auto";
     return node;
   };
@@ -82,6 +84,8 @@
     return [box, button];
   };
 
+  const shortened = (text) => (text.length > 80 ? text.slice(0, 80) + "…" : text);
+
   const answerBox = (stage, answer, role) => {
     const [kind, sign, words] = mark(answer);
     const box = make("div", `answer ${kind} ${role}`);
@@ -96,7 +100,7 @@
     if (Number.isFinite(answer.tokens)) facts.push(`${answer.tokens} tokens`);
     const small = make("p", "read", facts.join(" · "));
     if (answer.parsed !== null && answer.parsed !== answer.text) {
-      small.prepend("read as ", foreign("bdi", "", answer.parsed), facts.length ? " · " : "");
+      small.prepend("read as ", foreign("bdi", "", shortened(answer.parsed)), facts.length ? " · " : "");
     }
     box.append(small);
     return box;

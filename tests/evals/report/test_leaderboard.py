@@ -45,7 +45,9 @@ def test_json_csv_and_markdown_say_the_same(make_run):
         else:
             assert line["parent"] == line["parent_difference"] == ""
     text = (folder / "leaderboard.md").read_text()
-    assert "- **grpo**: better than its parent dpo on mme by +120 of 1\u202f000" in text
+    assert (
+        "- **grpo**: better than its parent dpo on mme by +120 of 1 000 [89, 151], p<0.001" in text
+    )
     assert "| dpo | " in text
     assert "| clean |" in text
 
