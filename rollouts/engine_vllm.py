@@ -1,4 +1,4 @@
-"""vLLM behind one door: an engine in this process that samples, and takes new weights as it lives."""
+"""vLLM behind one door: an engine in this process that samples, and takes new weights."""
 
 from __future__ import annotations
 
@@ -53,8 +53,10 @@ class VllmEngine:
         if request.images:
             prompt["multi_modal_data"] = {"image": [open_image(im) for im in request.images]}
             prompt["multi_modal_uuids"] = {"image": [im.sha256 for im in request.images]}
-        # The template wrote the special tokens already: adding them would double the BOS.
-        (rendered,) = self._llm._preprocess_cmpl([prompt], {"add_special_tokens": False})
+        # As the learner's Renderer: a template that writes the first token gets no second one.
+        bos = self._llm.get_tokenizer().bos_token
+        adds = bos is None or not request.prompt.startswith(bos)
+        (rendered,) = self._llm._preprocess_cmpl([prompt], {"add_special_tokens": adds})
         self._serial += 1
         added: list[str] = []
         try:

@@ -123,7 +123,7 @@ class RolloutWorker:
         return version
 
     def pause(self) -> None:
-        """No request is under way after this; calls come one at a time, so none starts meanwhile."""
+        """No request is under way after this; calls come one at a time: none starts meanwhile."""
         self._engine.abort()
 
     def load_weights(self, path: str) -> None:

@@ -211,9 +211,9 @@ class ParityGate:
             cause += " other pixels or encode them differently"
             do = "compare max_pixels and the image processor's files on both sides"
         else:
-            cause = "probes without images differ too, and no remedy helped: weights, dtype or"
-            cause += " attention differ"
-            do = "compare dtype on both sides and the weights file with the learner's names"
+            cause = "probes without images differ too, and no remedy helped: weights, dtype,"
+            cause += " banned ids or attention differ"
+            do = "compare dtype and banned ids of both sides, and the weights file with the model"
         return self._error(report, version, cause, do)
 
     def _other_views(self) -> Iterator[tuple[LogitView, str, str]]:
