@@ -64,7 +64,8 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     header = _header(benchmark, items, settings, weights)
     keys = {item.sample.uid: _item_key(header, item) for item in items}
-    answered = _reusable(folder / RESPONSES, items, keys)
+    # Without a fingerprint nothing says whose the old answers are.
+    answered = _reusable(folder / RESPONSES, items, keys) if weights else {}
     write_json(folder / HEADER, header)
     _write_rows(
         folder / RESPONSES, [answered[i.sample.uid] for i in items if i.sample.uid in answered]

@@ -66,6 +66,8 @@ def test_resumes_and_never_uses_answers_of_other_weights(tmp_path, items):
     assert [row["sample_id"] for row in rows_of(folder)] == [i.sample.uid for i in items]
     assert run(folder, items, right, weights="w2").asked == len(items)
     assert run(folder, items, right, settings=replace(SETTINGS, max_pixels=64)).asked == len(items)
+    for _ in range(2):
+        assert run(folder, items, right, weights="").asked == len(items)
 
 
 def test_an_interrupted_run_keeps_what_was_answered(tmp_path, items, monkeypatch):
