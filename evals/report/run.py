@@ -85,10 +85,20 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """From the first event to the last, else the sum of the stages' own times."""
-        times = [time for event in self.events if (time := _time(event.get("time"))) is not None]
-        if len(times) > 1:
-            return max(times) - min(times)
+        """Time spent in the run's attempts (a pause before `--resume` does not count), else the sum
+        of the stages' own times.
+        """
+        spent, begun, last = 0.0, None, None
+        for event in self.events:
+            time = _time(event.get("time"))
+            if time is None:
+                continue
+            if begun is None or event.get("event") == "run_started":
+                spent += (last - begun) if begun is not None and last is not None else 0.0
+                begun = time
+            last = time
+        if begun is not None and last is not None and (spent := spent + last - begun):
+            return spent
         own = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(own) if own else None
 

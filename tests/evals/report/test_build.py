@@ -8,6 +8,7 @@ import pytest
 
 from evals.report import build_report
 from evals.report.examples import script_json
+from evals.report.run import read_run
 from rl.errors import EvalError
 
 HOSTILE = (
@@ -185,6 +186,14 @@ def test_an_evaluation_without_training_is_a_run_too(make_run):
     text = build_report(run).read_text()
     assert "scores" in text
     assert "always giving the most common answer" in text
+
+
+def test_the_pause_before_a_resume_is_not_counted(make_run):
+    run = make_run()
+    times = [(0, "run_started"), (60, "run_failed"), (9000, "run_started"), (9030, "run_finished")]
+    lines = [json.dumps({"time": 1.79e9 + t, "event": event}) for t, event in times]
+    (run / "events.jsonl").write_text("\n".join(lines) + "\n")
+    assert read_run(run).seconds == 90
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
