@@ -8,13 +8,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
-from rl.core import Sample, Sampling
-from rl.errors import ConfigError, ModelError
+from rl.core import Labelled, Preference, Sample, Sampling
 from rl.learners.base import LogitView, OptimPlan
 from rl.learners.group import LearnerGroup
 from rl.runtime.placement import Placement, Role, place
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
     from rl.data.render import Renderer
     from rl.models.spec import ModelSpec
     from rl.runtime.cluster import Cluster
-    from rl.runtime.parity import ParityGate
     from rollouts.pool import Pool
+
+Record = Sample | Preference | Labelled
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Eyes:
     """What reads prompts and images of a model: its processor, family spec and renderer. No
     weights."""
 
-    processor: object
+    processor: Any
     spec: ModelSpec
     renderer: Renderer
 
@@ -72,23 +72,31 @@ class Line:
     """Learner, rollout workers and reward workers on Ray, with one weight version at a time.
 
     `serve(checkpoint)` and `publish()` are the only ways in which weights reach the rollout
-    workers, and both end in the
-    parity gate. Use as a context.
+    workers, and both end in the parity gate, which asks about some of `prompts`. Use as a context.
     """
 
-    def __init__(self, recipe: Recipe, eyes: Eyes, *, name: str) -> None:
-        from rl.runtime.cluster import Cluster, preflight
+    def __init__(self, recipe: Recipe, eyes: Eyes, prompts: Sequence[Sample], *, name: str) -> None:
+        from rl.runtime.cluster import Cluster
+        from rl.runtime.parity import ParityGate, choose_probes
 
         self.recipe, self.eyes = recipe, eyes
         self.version = 0
+        self.gate = ParityGate(
+            choose_probes(prompts, has_vision=eyes.spec.has_vision),
+            eyes.renderer.prompt_ids,
+            self.view(recipe.rollout.temperature),
+            dtype=recipe.rollout.dtype,
+            image_token_id=eyes.spec.image_token_id,
+            seed=recipe.run.seed,
+        )
+        self._reward_pools: dict[tuple[str, ...], RewardPool] = {}
         self.cluster: Cluster = Cluster(recipe.runtime, namespace=f"plumbline-{name}-{os.getpid()}")
         self._exchange = Path(tempfile.mkdtemp(prefix="plumbline-", dir=_exchange_root(recipe)))
         try:
             supply = self.cluster.resources()
-            self.placement = place(roles(recipe), cluster_cpus=supply["CPU"],
-            cluster_gpus=supply["GPU"])
-            demand = sum(role.count * (role.cpus or 0.0) for role in self.placement.roles)
-            preflight(self.cluster, cpus=demand, gpus=sum(role.count * role.gpus for role in self.placement.roles))
+            self.placement = place(
+                roles(recipe), cluster_cpus=supply["CPU"], cluster_gpus=supply["GPU"]
+            )
             self._start_actors()
         except BaseException:
             self.stop()
@@ -147,15 +155,20 @@ class Line:
         for handle in [*ranks, *workers]:
             handle.ready(recipe.runtime.start_deadline_s)
         self.learner = LearnerGroup(ranks, deadline_s=recipe.learner.deadline_s)
-        self.pool: Pool = Pool(workers, self.eyes.renderer, deadline_s=recipe.rollout.deadline_s)
-        self._reward_pools: dict[tuple[RewardConfig, ...], RewardPool] = {}
+        self.pool: Pool = Pool(
+            workers,
+            self.eyes.renderer.prompt_text,
+            max_num_seqs=recipe.rollout.max_num_seqs,
+            deadline_s=recipe.rollout.deadline_s,
+            publish_deadline_s=recipe.rollout.publish_deadline_s,
+        )
 
     def rewards(self, configs: Sequence[RewardConfig]) -> RewardPool:
         """Reward workers for these rewards; the same list gets the same workers."""
         from rewards.pool import RewardPool
         from rewards.worker import RewardWorker
 
-        key = tuple(configs)
+        key = tuple(config.model_dump_json() for config in configs)
         if key not in self._reward_pools:
             for pool in self._reward_pools.values():
                 pool.stop()
@@ -163,7 +176,12 @@ class Line:
             section = self.recipe.reward_workers
             handles = [
                 self.cluster.actor(
-                    RewardWorker, key, name=f"reward-{index}", cpus=self.placement.cpus("reward")
+                    RewardWorker,
+                    tuple(configs),
+                    deadline_s=section.answer_deadline_s,
+                    base=str(Path.cwd()),
+                    name=f"reward-{index}",
+                    cpus=self.placement.cpus("reward"),
                 )
                 for index in range(section.workers)
             ]
@@ -176,14 +194,14 @@ class Line:
         """The distribution that the engine samples from: temperature and banned ids."""
         return LogitView(temperature=temperature, banned_ids=tuple(self.eyes.spec.banned_ids))
 
-    def serve(self, checkpoint: Path, gate: ParityGate) -> Mapping[str, float]:
+    def serve(self, checkpoint: Path) -> Mapping[str, float]:
         """Learner and rollout workers take a checkpoint's weights."""
-        self.learner.begin_stage(str(checkpoint), OptimPlan(lr=0.0, total_steps=1), needs_reference=False)
-        return self.publish(gate)
+        plan = OptimPlan(lr=1e-6, total_steps=1)
+        self.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
+        return self.publish()
 
-    def publish(self, gate: ParityGate) -> Mapping[str, float]:
-        """One transaction: the learner's weights become version + 1 everywhere, then the parity
-        gate decides.
+    def publish(self) -> Mapping[str, float]:
+        """One transaction: the learner's weights become version + 1 everywhere, then the gate.
 
         Returns parity/max, parity/mean, version and time/publish_s. Raises: ParityError, which
         stops the run.
@@ -191,49 +209,39 @@ class Line:
         from rl.runtime.publish import publish
 
         started = time.perf_counter()
-        publish(self.learner, self.pool, self._exchange, self.version + 1)
-        self.version += 1
-        report = gate.check(self.pool, self.learner, version=self.version)
-        return {**report, "version": float(self.version), "time/publish_s": time.perf_counter()
-        - started}
+        published = publish(self.learner, self.pool, self._exchange, self.version + 1)
+        self.version = published.version
+        report = self.gate.check(self.learner, self.pool, version=self.version, path=published.path)
+        seconds = time.perf_counter() - started
+        return {**report.metrics, "version": float(self.version), "time/publish_s": seconds}
 
-    def sampling(self, *, n: int, temperature: float, max_new_tokens: int, step: int =
-    0)
-    ->
-    Sampling:
-        """A Sampling
-        with
-        the
-        run's
-        seed."""
+    def sampling(
+        self, *, n: int, temperature: float, max_new_tokens: int, step: int = 0
+    ) -> Sampling:
+        """A Sampling with the run's seed."""
         return Sampling(
-            n=n, temperature=temperature, max_new_tokens=max_new_tokens,
-            seed=self.recipe.run.seed, step=step
+            n=n,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            seed=self.recipe.run.seed,
+            step=step,
         )
 
     def save(self, folder: Path) -> None:
         """Writes the policy as a folder that `from_pretrained` and `vllm serve` open as it is."""
-        from rl.models.load import save_processor
-
         self.learner.save(str(folder))
-        save_processor(self.eyes.processor, folder)
+        self.eyes.processor.save_pretrained(str(folder))
 
 
-def probes(samples: Sequence[Sample], *, count: int = 8) -> list[Sample]:
-    """The parity gate's fixed probes: the first `count` samples with different images, and two
-    of them without image."""
-    seen: set[str] = set()
-    with_image = []
-    for sample in samples:
-        key = "".join(image.sha256 for image in sample.images)
-        if key not in seen:
-            seen.add(key)
-            with_image.append(sample)
-        if len(with_image) == count:
-            break
-    if not with_image:
-        raise ConfigError("no sample to probe parity with", do="give a stage some data or a benchmark")
-    return with_image
+def prompts_of(records: Sequence[Record]) -> list[Sample]:
+    """The prompts of records of any kind: without the answer, as an engine is asked."""
+    found = []
+    for record in records:
+        sample = record if isinstance(record, Sample) else record.sample
+        if sample.messages[-1].role == "assistant":
+            sample = replace(sample, messages=sample.messages[:-1])
+        found.append(sample)
+    return found
 
 
 def _exchange_root(recipe: Recipe) -> str | None:
@@ -249,11 +257,9 @@ def _count_gpus() -> int:
     import subprocess
 
     try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10,
-        check=False)
+        done = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-
-
-__all__ = ["Eyes", "Line", "ModelError", "local_placement", "open_eyes", "probes", "roles"]

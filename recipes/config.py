@@ -1,9 +1,10 @@
-"""A recipe as typed sections. The sections of components (algorithms, rewards, rollouts, learner, benchmarks) are theirs."""
+"""A recipe as typed sections. The sections of components (algorithms, rewards, rollouts,
+learner, benchmarks) are theirs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from evals.base import BenchmarkConfig
 from evals.gates import GateConfig
 from rewards.base import RewardConfig
-from rl.config import Component, Page, Section, build, dump, load_page
+from rl.config import Component, Page, Section, build, dump, load_page, page_of
 from rl.data.sources import DataSource
 from rl.errors import ConfigError
 from rl.learners.base import LearnerConfig
@@ -48,7 +49,8 @@ class RewardWorkersSection(Section):
 
     workers: int = Field(1, ge=1)
     cpus: float | None = Field(None, ge=0)
-    deadline_s: float = Field(60.0, gt=0, description="Longest wait for one batch of answers.")
+    answer_deadline_s: float = Field(10.0, gt=0, description="Longest wait for one answer.")
+    deadline_s: float = Field(600.0, gt=0, description="Longest wait for one batch of answers.")
 
 
 class EvalsSection(Section):
@@ -60,7 +62,8 @@ class EvalsSection(Section):
 
 
 class SampleSection(Section):
-    """A stage that draws the model's own answers and writes preference pairs and labelled answers."""
+    """A stage that draws the model's own answers and writes preference pairs and labelled
+    answers."""
 
     n: int = Field(8, ge=2, description="Answers a prompt.")
     rewards: tuple[RewardConfig, ...] = Field(description="What makes one answer better.")
@@ -68,12 +71,6 @@ class SampleSection(Section):
     max_new_tokens: int | None = Field(None, ge=1)
     heldout: int = Field(0, ge=0, description="Pairs kept out of training, to measure on.")
     label_threshold: float = Field(0.5, description="A score from here on is a desirable answer.")
-
-
-class StageSource(Section):
-    """Rows that an earlier `sample` stage wrote."""
-
-    stage: str
 
 
 class StageSection(Section):
@@ -84,15 +81,19 @@ class StageSection(Section):
 
     name: str = Field(pattern=_NAME.pattern)
     from_: str = Field(BASE, alias="from", description="A stage, `base`, or best(a, b).")
-    algorithm: Annotated[Any, Component("rl.algorithms")] | None = None
+    algorithm: Annotated[Any, Component("rl.algorithms")] = None
     sample: SampleSection | None = None
-    data: tuple[StageSource | DataSource, ...] = Field(min_length=1)
+    data: tuple[DataSource, ...] = Field(min_length=1)
     rewards: tuple[RewardConfig, ...] = ()
-    heldout: StageSource | None = Field(None, description="Unseen pairs to measure implicit rewards on.")
+    heldout: str | None = Field(
+        None, description="A sample stage whose held-out pairs to measure on."
+    )
     prompts_per_step: int = Field(32, ge=1)
     steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
-    lr: float | None = Field(None, gt=0, description="Peak rate; the algorithm's default if absent.")
+    lr: float | None = Field(
+        None, gt=0, description="Peak rate; the algorithm's default if absent."
+    )
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     warmup_ratio: float = Field(0.05, ge=0, le=1)
     min_lr_ratio: float = Field(0.0, ge=0, le=1)
@@ -178,10 +179,26 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a page, builds every section and orders the stages. Raises: ConfigError listing every fault."""
-    page = load_page(path, overrides)
+    """Reads a page, builds every section and orders the stages. Raises: ConfigError listing
+    every fault."""
+    return _checked(load_page(path, overrides))
+
+
+def recipe_of(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from values of a program or a command line; keys whose value is None are left
+    out."""
+    return _checked(page_of(_without_none(values), overrides))
+
+
+def _checked(page: Page) -> Recipe:
     recipe = build(Recipe, page)
     return recipe.model_copy(update={"stages": order_stages(recipe, page)})
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
 def resolved(recipe: Recipe) -> str:
@@ -192,7 +209,8 @@ def resolved(recipe: Recipe) -> str:
 def order_stages(recipe: Recipe, page: Page | None = None) -> tuple[StageSection, ...]:
     """The stages with every parent and data source before its child, else in the page's order.
 
-    Raises: ConfigError for a stage that is not there, for `best` over a stage without weights and for a cycle, with file:line.
+    Raises: ConfigError for a stage that is not there, for `best` over a stage without weights
+    and for a cycle, with file:line.
     """
     known = {stage.name: stage for stage in recipe.stages}
     for stage in recipe.stages:
@@ -229,9 +247,9 @@ def order_stages(recipe: Recipe, page: Page | None = None) -> tuple[StageSection
 
 def needed(stage: StageSection) -> tuple[str, ...]:
     """Every stage that must be finished before this one: parents and sources of rows."""
-    sources = [source.stage for source in stage.data if isinstance(source, StageSource)]
+    sources = [source.stage for source in stage.data if source.stage is not None]
     if stage.heldout is not None:
-        sources.append(stage.heldout.stage)
+        sources.append(stage.heldout)
     return (*stage.parents, *sources)
 
 

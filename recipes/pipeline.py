@@ -1,4 +1,5 @@
-"""Runs a recipe: base, then stage after stage, evaluation after each, a report that grows with them."""
+"""Runs a recipe: base, then stage after stage, evaluation after each, a report that grows with
+them."""
 
 from __future__ import annotations
 
@@ -12,22 +13,22 @@ from typing import Any
 
 from rich.console import Console
 
-from evals.gates import best
 from evals.report.build import build_report
 from recipes.assess import Assessor
 from recipes.build import Line
 from recipes.config import BASE, Recipe, StageSection, resolved
 from recipes.console import stage_progress
-from recipes.prepare import Prepared, load, prepare, samples_of, stage_sources
+from recipes.prepare import Prepared, load, prepare, stage_sources
+from recipes.steps import count_steps, make_tree
 from rl.core import Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
-from rl.errors import ConfigError, PlumblineError
+from rl.errors import ConfigError, PlumblineError, RunError
 from rl.learners.base import OptimPlan
 from rl.loops import LoopPlan, implicit_rewards, train_offline, train_online, with_references
 from rl.runs.checkpoint import fingerprint, is_valid, set_latest, write_checkpoint
 from rl.runs.metrics import JsonlSink, Metrics, Sink, TensorboardSink
-from rl.runs.store import RunStore, StageStore
+from rl.runs.store import RunStore, StageStore, write_json
 from rollouts.collect import collect, write_rollouts
 from rollouts.pairs import write_pairs
 
@@ -35,7 +36,8 @@ from rollouts.pairs import write_pairs
 class Pipeline:
     """One run of one recipe.
 
-    What can be wrong with page, data or model is found before an engine starts. A stage that is finished (its stage.json says
+    What can be wrong with page, data or model is found before an engine starts. A stage that is
+    finished (its stage.json says
     so and its checkpoint is whole) is not run again on resume.
     """
 
@@ -54,14 +56,17 @@ class Pipeline:
     def run(self) -> Path:
         """Runs every unfinished stage. Returns the report's page.
 
-        Raises: GateError where a gate says stop; any PlumblineError, after it is written to events.jsonl.
+        Raises: GateError where a gate says stop; any PlumblineError, after it is written to
+        events.jsonl.
         """
         started = time.perf_counter()
         self.prepared = prepare(self.recipe)
         self.store = open_run(self.recipe, self.root, resume=self._resume, fresh=self._fresh)
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         try:
-            with Line(self.recipe, self.prepared.eyes, self.prepared.probes, name=self.root.name) as line:
+            with Line(
+                self.recipe, self.prepared.eyes, self.prepared.prompts, name=self.root.name
+            ) as line:
                 self.line = line
                 self.assessor = Assessor(self.recipe, self.prepared, self.store, line, self.console)
                 self._greet(time.perf_counter() - started)
@@ -79,7 +84,9 @@ class Pipeline:
 
     def _greet(self, seconds: float) -> None:
         cluster = self.line.cluster
-        self.console.print(f"engines up in {seconds:.0f} s; run folder {self.root}", highlight=False)
+        self.console.print(
+            f"engines up in {seconds:.0f} s; run folder {self.root}", highlight=False
+        )
         if cluster.dashboard_url:
             self.console.print(f"Ray dashboard {cluster.dashboard_url}", highlight=False)
         self.console.print(f"metrics for Prometheus {cluster.metrics_url}", highlight=False)
@@ -131,7 +138,7 @@ class Pipeline:
     def _parent(self, stage: StageSection) -> str:
         if not stage.chooses_best:
             return stage.parents[0]
-        chosen, why = best({name: self.store.evals(name) for name in stage.parents})
+        chosen, why = self.assessor.choose(stage.parents)
         self.console.print(f"{stage.name} starts from {chosen}: {why}", highlight=False)
         self.store.event("best_chosen", stage=stage.name, chosen=chosen, why=why)
         return chosen
@@ -287,19 +294,12 @@ class Pipeline:
     def _heldout(self, stage: StageSection) -> list[Tree]:
         if stage.heldout is None:
             return []
-        path = self.root / "stages" / stage.heldout.stage / "data" / "heldout.jsonl"
+        path = self.root / "stages" / stage.heldout / "data" / "heldout.jsonl"
         records = load(self.recipe, [DataSource(path=str(path))], "preference")
         return [self._tree("preference", record) for record in records]
 
     def _tree(self, reading: str, record: Any) -> Tree:
-        renderer = self.prepared.eyes.renderer
-        make = {
-            "sft": renderer.sft_tree,
-            "preference": renderer.preference_tree,
-            "labelled": renderer.labelled_tree,
-        }
-        tree: Tree = make[reading](record)
-        return tree
+        return make_tree(self.prepared.eyes.renderer, reading, record)
 
     def _sinks(self, stage: str) -> list[Sink]:
         store = self.store.stage(stage)
@@ -338,25 +338,29 @@ def sample_pairs(
         highlight=False,
     )
     if not counts.pairs:
-        raise ConfigError(
+        raise RunError(
             "no prompt has a better and a worse answer",
             where=f"stages.{stage.name}",
             do="raise sample.n or sample.temperature, or use other prompts",
         )
-    return {"counts": counts.__dict__, "mean_score": mean, "overlap": len(samples_of(records))}
+    return {"counts": counts.__dict__, "mean_score": mean}
 
 
-def count_steps(stage: StageSection, num_rows: int) -> int:
-    """Optimizer steps of a training stage: `steps`, or what `epochs` (default 1) come to."""
-    if stage.steps is not None:
-        return stage.steps
-    return max(1, math.ceil((stage.epochs or 1.0) * num_rows / stage.prompts_per_step))
+def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
+    """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a run."""
+    stage = recipe.stages[0]
+    prepared = prepare(recipe)
+    with Line(recipe, prepared.eyes, prepared.prompts, name="sample") as line:
+        line.serve(Path(recipe.model.path))
+        facts = sample_pairs(line, stage, prepared.records[stage.name], out, console)
+    write_json(out / "sample.json", {"model": recipe.model.path, **facts})
 
 
 def open_run(recipe: Recipe, root: Path, *, resume: bool, fresh: bool) -> RunStore:
     """The run's folder: made new, or taken up again.
 
-    Raises: ConfigError where a run of that name is there and neither resume nor fresh was said, or where the page of a
+    Raises: ConfigError where a run of that name is there and neither resume nor fresh was said,
+    or where the page of a
     resumed run has changed, naming each difference.
     """
     page = resolved(recipe)
@@ -367,7 +371,7 @@ def open_run(recipe: Recipe, root: Path, *, resume: bool, fresh: bool) -> RunSto
             raise ConfigError(
                 "a run of this name is there already",
                 where=str(root),
-                do="give --resume to go on with it, --fresh to replace it, or run.name=... for another",
+                do="give --resume to go on, --fresh to replace it, or run.name=... for another",
             )
         changed = differences(page, (root / "config.yaml").read_text(encoding="utf-8"))
         if changed:
@@ -382,7 +386,8 @@ def open_run(recipe: Recipe, root: Path, *, resume: bool, fresh: bool) -> RunSto
 
 
 def differences(new: str, old: str) -> list[str]:
-    """`key: old -> new` for every leaf in which two resolved pages differ; where a run lies may change."""
+    """`key: old -> new` for every leaf in which two resolved pages differ; where a run lies may
+    change."""
     import yaml
 
     before, after = _leaves(yaml.safe_load(old)), _leaves(yaml.safe_load(new))
@@ -396,9 +401,17 @@ def differences(new: str, old: str) -> list[str]:
 
 def _leaves(value: Any, key: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        return {k: v for name, item in value.items() for k, v in _leaves(item, f"{key}.{name}".lstrip(".")).items()}
+        return {
+            k: v
+            for name, item in value.items()
+            for k, v in _leaves(item, f"{key}.{name}".lstrip(".")).items()
+        }
     if isinstance(value, list) and value:
-        return {k: v for i, item in enumerate(value) for k, v in _leaves(item, f"{key}.{_name(item, i)}").items()}
+        return {
+            k: v
+            for i, item in enumerate(value)
+            for k, v in _leaves(item, f"{key}.{_name(item, i)}").items()
+        }
     return {key: value}
 
 

@@ -1,23 +1,22 @@
-"""Everything that can be wrong before an engine starts: placement, run folder, model, data, rewards, benchmarks."""
+"""Everything that can be wrong before an engine starts: placement, run folder, model, data,
+rewards, benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from evals.base import Benchmark, BenchmarkConfig, Item
-from evals.benchmarks import open_benchmark
-from recipes.build import Eyes, local_placement, open_eyes, probes
-from recipes.config import Recipe, StageSection, StageSource
-from rewards.base import Rubric, check_on_two_rows
-from rl.core import Labelled, Preference, Sample
+from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
+from recipes.build import Eyes, Record, local_placement, open_eyes, prompts_of
+from recipes.config import Recipe, StageSection
+from rewards.base import Rubric
+from rewards.worker import check_on_two_rows
+from rl.core import Sample
 from rl.data.formats import load_records
 from rl.data.sources import DataSource
 from rl.errors import ConfigError
 
-Record = Sample | Preference | Labelled
 PAIR_FILES = {"preference": "preference.jsonl", "labelled": "labelled.jsonl"}
 
 
@@ -32,33 +31,32 @@ class LoadedBenchmark:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run needs besides engines. `records` holds the rows of every stage that reads files."""
+    """What a run needs besides engines. `records` holds the rows of every stage that reads
+    files."""
 
     eyes: Eyes
     records: dict[str, list[Record]] = field(default_factory=dict)
     benchmarks: tuple[LoadedBenchmark, ...] = ()
-    probes: tuple[Sample, ...] = ()
+    prompts: tuple[Sample, ...] = ()
 
 
 def prepare(recipe: Recipe, *, rejects: Path | None = None) -> Prepared:
-    """Opens and checks everything. Raises: ConfigError, DataError or ModelError, one clear line each."""
+    """Opens and checks everything. Raises: ConfigError, DataError or ModelError, one clear line
+    each."""
     if recipe.runtime.address is None:
         local_placement(recipe)
     eyes = open_eyes(recipe)
     records = {}
     for stage in recipe.stages:
-        if not any(isinstance(source, StageSource) for source in stage.data):
-            sources = [source for source in stage.data if isinstance(source, DataSource)]
-            records[stage.name] = load(recipe, sources, stage.reading, rejects=rejects)
+        if all(source.stage is None for source in stage.data):
+            records[stage.name] = load(recipe, stage.data, stage.reading, rejects=rejects)
         if stage.all_rewards:
             rubric = Rubric(stage.all_rewards)
-            check_on_two_rows(rubric, samples_of(records.get(stage.name, []))[:2])
-    benchmarks = tuple(
-        LoadedBenchmark(config, *open_benchmark(config)) for config in recipe.evals.benchmarks
-    )
-    seen = [sample for rows in records.values() for sample in samples_of(rows)]
-    seen += [item.sample for loaded in benchmarks for item in loaded.items[:64]]
-    return Prepared(eyes, records, benchmarks, tuple(probes(_prompts(seen))))
+            check_on_two_rows(rubric, prompts_of(records.get(stage.name, [])[:2]))
+    benchmarks = tuple(_open_benchmark(config) for config in recipe.evals.benchmarks)
+    prompts = [prompt for rows in records.values() for prompt in prompts_of(rows)]
+    prompts += [item.sample for loaded in benchmarks for item in loaded.items]
+    return Prepared(eyes, records, benchmarks, tuple(prompts))
 
 
 def load(
@@ -81,33 +79,23 @@ def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:
     """A stage's sources with `{stage: pairs}` turned into the file that the sample stage wrote."""
     found = []
     for source in stage.data:
-        if isinstance(source, StageSource):
-            if stage.reading not in PAIR_FILES:
-                raise ConfigError(
-                    f"a sample stage writes no rows for {stage.algorithm.name}",
-                    where=f"stages.{stage.name}.data",
-                    expected=f"a file, or an algorithm that reads {' or '.join(PAIR_FILES)}",
-                )
-            path = run / "stages" / source.stage / "data" / PAIR_FILES[stage.reading]
-            found.append(DataSource(path=str(path)))
-        else:
+        if source.stage is None:
             found.append(source)
+            continue
+        if stage.reading not in PAIR_FILES:
+            raise ConfigError(
+                f"a sample stage writes no rows for {stage.algorithm.name}",
+                where=f"stages.{stage.name}.data",
+                expected=f"a file, or an algorithm that reads {' or '.join(PAIR_FILES)}",
+            )
+        path = run / "stages" / source.stage / "data" / PAIR_FILES[stage.reading]
+        found.append(source.model_copy(update={"stage": None, "path": str(path)}))
     return found
 
 
-def samples_of(records: Sequence[Any]) -> list[Sample]:
-    """The prompts of records of any kind."""
-    return [record if isinstance(record, Sample) else record.sample for record in records]
-
-
-def _prompts(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples without a last assistant turn, as an engine is asked."""
-    from dataclasses import replace
-
-    return [
-        replace(sample, messages=sample.messages[:-1])
-        if sample.messages and sample.messages[-1].role == "assistant"
-        else sample
-        for sample in samples
-        if len(sample.messages) > 1 or sample.messages[-1].role != "assistant"
-    ]
+def _open_benchmark(config: BenchmarkConfig) -> LoadedBenchmark:
+    benchmark = get_benchmark(config.name)
+    items = benchmark.load(
+        config.path, profile=config.profile, prompt=config.prompt, limit=config.limit
+    )
+    return LoadedBenchmark(config, benchmark, items)

@@ -26,6 +26,7 @@ METRICS: dict[str, str] = {
     "clip_frac": "Share of trained tokens whose ratio left the clip range.",
     "frac_zero_std": "Share of groups whose rewards are all equal: they teach nothing.",
     "frac_truncated": "Share of completions ended by the length limit.",
+    "frac_error": "Share of completions whose reward failed: our error, outside every mean.",
     "frac_unscored": "Share of completions that no reward applied to.",
     "accuracy/token": "Share of trained tokens whose log-prob is above log 1/2.",
     "rewards/chosen": (
@@ -56,7 +57,7 @@ METRICS: dict[str, str] = {
     "version": "Weight version that the rollout workers serve.",
     "tokens/trained": "Tokens that carry loss in this step.",
     "tokens/forward": "Tokens run forward with gradient, a tree's trunk counted once.",
-    "tokens/rows": "Tokens that one row per completion would have run forward.",
+    "tokens/padded": "Columns of the padded rows run forward with gradient, padding included.",
     "tokens/generated": "New tokens sampled in this step.",
     "microbatches": "Micro-batches of the step on this rank.",
     "trees": "Trees of the step after dropping.",

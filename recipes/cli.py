@@ -1,0 +1,262 @@
+"""The `plumbline` command. Errors are one clear line: exit code 2 a user's mistake, 3 a failed
+gate, 1 otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rl.errors import ConfigError, PlumblineError
+
+app = typer.Typer(
+    name="plumbline",
+    help="Aligns vision-language models and measures after every stage whether they became better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, e.g. stages.grpo.lr=5e-5", show_default=False)
+]
+RecipePath = Annotated[Path, typer.Argument(help="A recipe page (YAML).", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)]
+ModelPath = Annotated[Path, typer.Argument(help="A model folder.", show_default=False)]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    _State.debug = debug
+
+
+class _State:
+    debug = False
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option(help="Go on after the last finished stage.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
+) -> None:
+    """Run a recipe: every stage, evaluation between them, the report."""
+    from recipes.config import load_recipe
+    from recipes.pipeline import Pipeline
+
+    Pipeline(load_recipe(recipe, overrides or []), Console(), resume=resume, fresh=fresh).run()
+
+
+@app.command()
+def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Show what a recipe comes to: batches, placement, steps, memory. Starts no engine."""
+    from recipes.config import load_recipe
+    from recipes.plan import show_plan
+
+    show_plan(load_recipe(recipe, overrides or []), Console())
+
+
+@app.command("eval")
+def evaluate(
+    model: ModelPath,
+    benchmark: Annotated[
+        list[str], typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder for responses and results.")],
+    limit: Annotated[int | None, typer.Option(help="Questions of each benchmark.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
+    profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
+    resume: Annotated[bool, typer.Option(help="Keep the answers that are there.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of a recipe")
+    ] = None,
+) -> None:
+    """Score a model on benchmarks, with the engines that training uses."""
+    from recipes.config import recipe_of
+    from recipes.pipeline import Pipeline
+
+    benchmarks = []
+    for pair in benchmark:
+        name, equals, path = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--benchmark {pair}", expected="name=path")
+        benchmarks.append({"name": name, "path": path, "limit": limit, "profile": profile})
+    page = {
+        "run": {"name": out.name, "root": str(out.parent)},
+        "model": {"path": str(model), "max_pixels": max_pixels},
+        "evals": {"benchmarks": benchmarks},
+    }
+    Pipeline(recipe_of(page, overrides or []), Console(), resume=resume).run()
+
+
+@app.command()
+def score(
+    benchmark: Annotated[str, typer.Argument(help="A benchmark's id, e.g. mme.")],
+    responses: Annotated[Path, typer.Argument(help="responses.jsonl, one row an answer.")],
+    profile: Annotated[str, typer.Option(help="official | lmms_eval | vlmevalkit")] = "official",
+) -> None:
+    """Score stored answers again; no model. Prints one JSON object."""
+    from evals.score import score_file
+
+    print(json.dumps(score_file(benchmark, responses, profile), ensure_ascii=False))
+
+
+@app.command()
+def sample(
+    model: ModelPath,
+    data: Annotated[Path, typer.Option(help="Prompts with solutions (JSONL).")],
+    out: Annotated[Path, typer.Option(help="Folder for the pairs.")],
+    reward: Annotated[list[str], typer.Option("--reward", help="A reward's name.")],
+    n: Annotated[int, typer.Option("--n", "-n", help="Answers a prompt.")] = 8,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 128,
+    heldout: Annotated[int, typer.Option(help="Pairs kept out of training.")] = 0,
+    max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of a recipe")
+    ] = None,
+) -> None:
+    """Draw a model's own answers and write preference pairs and labelled answers."""
+    from recipes.config import recipe_of
+    from recipes.pipeline import sample_alone
+
+    section = {
+        "n": n,
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+        "heldout": heldout,
+        "rewards": [{"name": name} for name in reward],
+    }
+    page = {
+        "run": {"name": "sample", "root": str(out)},
+        "model": {"path": str(model), "max_pixels": max_pixels},
+        "stages": [{"name": "pairs", "sample": section, "data": [{"path": str(data)}]}],
+    }
+    sample_alone(recipe_of(page, overrides or []), out, Console())
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write a run's report again: index.html and leaderboard.md, .csv, .json."""
+    from evals.report.build import build_report
+    from rl.runs.store import RunStore
+
+    print(build_report(RunStore.open(run).root))
+
+
+@app.command()
+def doctor() -> None:
+    """Check versions, engines, memory, cores and GPUs, and say what to do about each problem."""
+    from recipes.doctor import doctor as check
+
+    raise typer.Exit(check(Console()))
+
+
+@app.command("list")
+def show(
+    what: Annotated[str, typer.Argument(help="algorithms | rewards | benchmarks | families")] = "",
+) -> None:
+    """List algorithms, rewards, benchmarks and model families."""
+    from rl.plugins import names
+
+    packages = {
+        "algorithms": "rl.algorithms",
+        "rewards": "rewards",
+        "benchmarks": "evals.benchmarks",
+        "families": "rl.models.families",
+    }
+    if what and what not in packages:
+        raise ConfigError(f'nothing to list called "{what}"', expected=", ".join(packages))
+    for kind in [what] if what else packages:
+        print(f"{kind}: {', '.join(names(packages[kind]))}")
+
+
+@app.command()
+def tiny(
+    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.", show_default=False)],
+    family: Annotated[str, typer.Option(help="qwen3_vl | qwen2_5_vl | llava | qwen3")] = "qwen3_vl",
+    size: Annotated[str, typer.Option(help="tiny | small")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+) -> None:
+    """Make a small random checkpoint of a real architecture, offline."""
+    from recipes.tiny import make_tiny
+
+    print(make_tiny(family, out, seed=seed, size=size))
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Argument(help="Folder for the data.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Seed of the worlds.")] = 0,
+) -> None:
+    """Make synthetic scenes: SFT and RL rows, an MME-style and a TextVQA-style benchmark."""
+    from recipes.scenes import write_scenes
+
+    print(write_scenes(out, seed=seed))
+
+
+def _one_stage(algorithm: str) -> Any:
+    def command(
+        model: Annotated[Path, typer.Option(help="A model folder.")],
+        data: Annotated[list[Path], typer.Option(help="Rows (JSONL, Parquet, ...).")],
+        out: Annotated[Path, typer.Option(help="Run folder.")],
+        steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+        epochs: Annotated[float | None, typer.Option(help="Passes over the rows.")] = None,
+        lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+        reward: Annotated[list[str] | None, typer.Option("--reward", help="A reward.")] = None,
+        max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
+        overrides: Annotated[
+            list[str] | None, typer.Option("--set", help="key=value, e.g. learner.zero=2")
+        ] = None,
+        resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
+    ) -> None:
+        from recipes.config import recipe_of
+        from recipes.pipeline import Pipeline
+
+        stage: dict[str, Any] = {
+            "name": algorithm,
+            "algorithm": {"name": algorithm},
+            "data": [{"path": str(path)} for path in data],
+            "rewards": [{"name": name} for name in reward or []],
+        }
+        stage |= {
+            key: value
+            for key, value in {"steps": steps, "epochs": epochs, "lr": lr}.items()
+            if value is not None
+        }
+        page = {
+            "run": {"name": out.name, "root": str(out.parent)},
+            "model": {"path": str(model), "max_pixels": max_pixels},
+            "stages": [stage],
+        }
+        Pipeline(recipe_of(page, overrides or []), Console(), resume=resume).run()
+
+    command.__doc__ = f"Run one {algorithm} stage from flags."
+    return command
+
+
+for _name in ("sft", "dpo", "kto", "grpo"):
+    app.command(_name)(_one_stage(_name))
+
+
+def main() -> None:
+    """The command's entry: turns our errors into one line and an exit code."""
+    try:
+        app()
+    except PlumblineError as error:
+        if _State.debug:
+            traceback.print_exc()
+            print(getattr(error, "remote_traceback", ""), file=sys.stderr)
+        print(f"plumbline: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("plumbline: interrupted", file=sys.stderr)
+        sys.exit(130)

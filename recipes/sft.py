@@ -1,0 +1,45 @@
+"""Supervised fine-tuning, written out: read it, change it, run it.
+
+python -m recipes.sft --model models/tiny --data data/scenes/sft.jsonl --out runs/my-sft
+"""
+
+from pathlib import Path
+
+import typer
+
+from recipes.build import Line, open_eyes, prompts_of
+from recipes.config import recipe_of
+from recipes.console import step_line
+from rl.algorithms.sft import SFT
+from rl.data.formats import load_records
+from rl.data.sources import DataSource
+from rl.learners.base import OptimPlan
+from rl.loops import LoopPlan, train_offline
+from rl.runs.checkpoint import write_checkpoint
+
+
+def main(
+    model: Path, data: Path, out: Path, steps: int = 100, lr: float = 1e-3, batch: int = 32
+) -> None:
+    """Trains `model` on the answers in `data` and writes a model folder under `out`."""
+    recipe = recipe_of({"model": {"path": str(model)}})
+    eyes = open_eyes(recipe)
+    samples = load_records([DataSource(path=str(data))], "sft", base=Path())
+    trees = [eyes.renderer.sft_tree(sample) for sample in samples]  # one branch a tree
+
+    with Line(recipe, eyes, prompts_of(samples), name=out.name) as line:
+        plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
+        line.learner.begin_stage(str(model), plan, needs_reference=False)
+        train_offline(
+            learner=line.learner,
+            algorithm=SFT(),
+            trees=trees,
+            plan=LoopPlan(num_steps=steps, prompts_per_step=batch, seed=0),
+            on_step=lambda step, metrics: print(step_line("sft", step, steps, metrics)),
+        )
+        folder = write_checkpoint(out / f"step-{steps:06d}", line.save, facts={"step": steps})
+        print(f"saved {folder}; parity {line.publish()['parity/max']:.0e}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

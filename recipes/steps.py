@@ -1,0 +1,30 @@
+"""From a stage's section and its records to trees and a number of optimizer steps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from recipes.config import StageSection
+from rl.data.tree import Tree
+
+if TYPE_CHECKING:
+    from rl.data.render import Renderer
+
+
+def count_steps(stage: StageSection, num_rows: int) -> int:
+    """Optimizer steps of a training stage: `steps`, or what `epochs` (default 1) come to."""
+    if stage.steps is not None:
+        return stage.steps
+    return max(1, math.ceil((stage.epochs or 1.0) * num_rows / stage.prompts_per_step))
+
+
+def make_tree(renderer: Renderer, reading: str, record: Any) -> Tree:
+    """An offline record as a tree, by how its stage reads rows."""
+    make = {
+        "sft": renderer.sft_tree,
+        "preference": renderer.preference_tree,
+        "labelled": renderer.labelled_tree,
+    }
+    tree: Tree = make[reading](record)
+    return tree
