@@ -50,6 +50,13 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
+def _write_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    """Text with characters that YAML folds or drops is written with escapes."""
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+Dumper.add_representer(str, _write_text)
 for _name, _pattern, _first, _ in _SCALARS:
     for _class in (_Loader, Dumper):
         _class.add_implicit_resolver(

@@ -32,12 +32,7 @@ def open_image(source: ImageSource) -> PIL.Image.Image:
     """
     try:
         with _quiet(), _open(source) as image:
-            orientation = _orientation(image)
-            image.load()
-            if orientation > 1:
-                image.getexif()[_ORIENTATION] = orientation
-                image = ImageOps.exif_transpose(image)
-            return _rgb(image)
+            return _upright_rgb(image)
     except _FAULTS as error:
         raise _unreadable(source, error) from error
 
@@ -87,7 +82,7 @@ def to_source(
     """
     if isinstance(media, PIL.Image.Image):
         buffer = io.BytesIO()
-        media.save(buffer, format="PNG")
+        _upright_rgb(media).save(buffer, format="PNG")
         return ImageSource(data=buffer.getvalue())
     if isinstance(media, Mapping):
         return _from_mapping(media, folder, image_root, allow_urls)
@@ -214,11 +209,20 @@ def _orientation(image: PIL.Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    orientation = _orientation(image)
+    image.load()
+    if orientation > 1:
+        image.getexif()[_ORIENTATION] = orientation
+        image = ImageOps.exif_transpose(image)
+    return _rgb(image)
+
+
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode == "RGB":
         return image.copy()
     if image.mode.startswith("I;16"):
-        image = image.point([value >> 8 for value in range(65536)], "L")
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = PIL.Image.new("RGBA", image.size, "white")

@@ -163,9 +163,9 @@ def _rows_of(name: str, base: Path, split: str | None) -> Iterator[Row]:
         return _folder_rows(path, split)
     if _exists(path):
         return _file_rows(path)
-    parts = Path(name).parts
-    looks_like_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and parts[0] not in (".", "..")
-    if looks_like_hub and not name.endswith(_SUFFIXES) and not (base / parts[0]).exists():
+    owner = name.partition("/")[0]
+    looks_like_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and owner not in (".", "..")
+    if looks_like_hub and not name.endswith(_SUFFIXES) and not (base / owner).exists():
         return hub_rows(name, split)
     raise DataError(
         "the data file is missing",

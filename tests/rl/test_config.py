@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,7 +23,7 @@ from rl.config import (
     load_page,
 )
 from rl.config_yaml import parse_yaml
-from rl.errors import ConfigError, PlumblineError
+from rl.errors import ConfigError
 from rl.plugins import unknown_name
 
 
@@ -63,7 +64,7 @@ class Recipe(Section):
     note: str = ""
     keep: bool = False
     stages: tuple[Stage, ...] = ()
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field({})
 
 
 PAGE = """\
@@ -148,7 +149,8 @@ note: [x]
         "page.yaml:9 stages.grpo.data.0.pth: unknown key. Did you mean path? (path, weight)",
         "page.yaml:9 stages.grpo.data.0.weight: got 0; expected greater than 0",
         "page.yaml:9 stages.grpo.data.1: got 3; expected a mapping or text",
-        'page.yaml:10 stages.dpo.algorithm: unknown algorithm "dppo". Did you mean dpo? (dpo, grpo)',
+        'page.yaml:10 stages.dpo.algorithm: unknown algorithm "dppo". '
+        "Did you mean dpo? (dpo, grpo)",
         f"page.yaml:10 stages.dpo.frm: unknown key. Did you mean from? ({known})",
         'page.yaml:11 note: got ["x"]; expected text',
     }
@@ -283,14 +285,14 @@ recipes = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(recipes)
 def test_a_dumped_recipe_reads_back_equal(recipe: Recipe) -> None:
     text = dump(recipe)
     assert build(Recipe, Page(Path(), parse_yaml(text, "page"))) == recipe
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(words, min_size=1, max_size=4), scalars)
 def test_an_override_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], value: Any
@@ -304,7 +306,7 @@ def test_an_override_is_read_back(
     assert page.section(key).where == f"override {key}={given}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=20))
 def test_any_text_is_a_page_or_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, text: str, override: str
@@ -312,10 +314,8 @@ def test_any_text_is_a_page_or_a_config_error(
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     for overrides in ([], [override], [f"a.b={override}"]):
-        try:
+        with contextlib.suppress(ConfigError):
             build(Recipe, load_page(path, overrides))
-        except PlumblineError as error:
-            assert error.exit_code == 2
 
 
 def test_the_dump_is_read_alike_by_other_readers() -> None:
