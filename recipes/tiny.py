@@ -1,7 +1,7 @@
-"""Tiny random checkpoints of real architectures with tokenizer, chat template and processor, made offline.
+"""Tiny random checkpoints of real architectures, with tokenizer, chat template and processor.
 
-What is tiny is only the sizes: the classes, the files and the weight names are those of the hub's checkpoints, so
-transformers and vLLM open the folder as they would open the real model's.
+Made offline. Only the sizes are tiny: classes, files and weight names are those of the hub's
+checkpoints, so transformers and vLLM open the folder as they would open the real model's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.scenes import corpus
+from recipes.questions import corpus
 from rl.errors import ConfigError
 
 IMAGE_SIDE = 64  # the scenes' pictures; LLaVA's vision tower takes exactly this size
@@ -37,7 +37,7 @@ SIZES = {
     "small": Size(hidden=128, layers=4, vision_hidden=128, vision_layers=4),  # learns the scenes
 }
 
-# -- chat templates: the families' own turn marks; the generation span is the answer and its end token
+# -- chat templates: the generation span is the answer and its end token
 
 
 CHATML = (
@@ -56,7 +56,8 @@ VICUNA = (
 CONTENT = (
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}IMAGE{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'image' %}IMAGE"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}"
 )
 
@@ -81,7 +82,7 @@ LLAVA_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
 
 
 def _tokenizer(special: tuple[str, ...], template: str, vocab: int, **names: Any) -> Any:
-    """A byte-level BPE trained on the scenes' own text: any string can be written, the scenes' words are one token."""
+    """A byte-level BPE trained on the scenes' text: their words are one token each."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -105,7 +106,7 @@ def _tokenizer(special: tuple[str, ...], template: str, vocab: int, **names: Any
 
 def _chatml_tokenizer(size: Size, *, vision: bool) -> Any:
     names: dict[str, Any] = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    special = CHATML_TOKENS
+    special: tuple[str, ...] = CHATML_TOKENS
     if vision:
         special += QWEN_VISION_TOKENS
         names["extra_special_tokens"] = {
@@ -180,7 +181,7 @@ def _qwen3_vl(out: Path, size: Size) -> Any:
             "temporal_patch_size": 2,
             "out_hidden_size": size.hidden,
             "num_position_embeddings": (128 // size.patch) ** 2,
-            "deepstack_visual_indexes": list(range(size.vision_layers))[-min(3, size.layers) :],
+            "deepstack_visual_indexes": list(range(size.vision_layers))[-min(1, size.layers) :],
         },
         tie_word_embeddings=True,
         **_qwen_vision_ids(tokenizer),
@@ -285,7 +286,10 @@ def _llava(out: Path, size: Size) -> Any:
 
 
 def _llava_hub_name(name: str) -> str:
-    """LLaVA-1.5's weight name on the hub: `save_pretrained` of a model built from a config leaves a level out."""
+    """LLaVA-1.5's weight name on the hub.
+
+    `save_pretrained` of a model built from a config leaves one level out.
+    """
     head, _, rest = name.partition("vision_tower.")
     if rest and not rest.startswith("vision_model."):
         return f"{head}vision_tower.vision_model.{rest}"
@@ -308,7 +312,7 @@ FAMILIES: dict[str, Callable[[Path, Size], Any]] = {
 
 
 def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> Path:
-    """The folder of a tiny random checkpoint, float32, that transformers and vLLM open like the hub's.
+    """The folder of a tiny random float32 checkpoint that opens like the hub's.
 
     Raises: ConfigError for an unknown family or size.
     """

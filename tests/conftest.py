@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny checkpoints of every family and a small folder of scenes, made once a session."""
+"""Shared fixtures, made once a session: tiny checkpoints of every family and a few scenes."""
 
 from __future__ import annotations
 

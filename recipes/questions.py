@@ -1,0 +1,258 @@
+"""What is asked about a world: short-answer skills, MME's yes/no pairs, annotators' answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from recipes.worlds import COLORS, KINDS, PLACES, SHAPES, WORDS, Kind, Part, World, worlds
+
+SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # TextVQA's prompt
+YES_NO = " Please answer yes or no."  # ends every MME question
+NUMBERS = ("zero", "one", "two", "three", "four")
+
+# Five of MME's fourteen categories, 200 points each: the maximum of this subset is 1,000.
+MME_CATEGORIES = ("existence", "count", "position", "color", "OCR")
+OPEN_SKILLS = ("color", "shape", "count", "position", "word", "digit")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Shares of training answers that are not the bare right answer."""
+
+    wordy: float = 0.25  # "It is red."
+    period: float = 0.10  # "red."
+    wrong: float = 0.06
+    bare_prompt: float = 0.15  # the question without the benchmark's instruction
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question about a world. `wrong` are other answers of the right one's kind."""
+
+    skill: str
+    question: str
+    answer: str
+    wrong: tuple[str, ...]
+    wordy: tuple[str, ...]  # the same answer in a sentence
+    is_yes_no: bool = False
+
+    @property
+    def prompt(self) -> str:
+        """What the benchmark asks: MME's bare question, or TextVQA's with its instruction."""
+        return self.question if self.is_yes_no else self.question.capitalize() + SHORT_ANSWER
+
+    def noisy_answer(self, noise: Noise, rng: random.Random) -> str:
+        """An annotator's answer: mostly the bare right one."""
+        if rng.random() < noise.wrong:
+            return rng.choice(self.wrong)
+        lot = rng.random()
+        if lot < noise.wordy:
+            return rng.choice(self.wordy)
+        return f"{self.answer}." if lot < noise.wordy + noise.period else self.answer
+
+
+def open_question(world: World, skill: str, rng: random.Random) -> Ask | None:
+    """A short-answer question of one skill, or None where the world does not carry it."""
+    return _OPEN[skill](world, rng)
+
+
+def yes_no_pair(world: World, category: str, rng: random.Random) -> tuple[Ask, Ask] | None:
+    """MME's two questions about one picture, the first to be answered Yes, the second No."""
+    pair = _PAIRS[category](world, rng)
+    if pair is None:
+        return None
+    right, wrong = pair
+    return _yes_no(category, right, "Yes"), _yes_no(category, wrong, "No")
+
+
+def _yes_no(category: str, question: str, answer: str) -> Ask:
+    other = "No" if answer == "Yes" else "Yes"
+    wordy = (f"The answer is {answer.lower()}.", f"I think {answer.lower()}.")
+    return Ask(category, question, answer, (other,), wordy, is_yes_no=True)
+
+
+# -- short-answer skills
+
+
+def _others(answer: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in known if name != answer)
+
+
+def _unique(world: World, key: Callable[[Any], Any], rng: random.Random) -> Any | None:
+    """A thing that no other thing of the world resembles in `key`."""
+    keys = [key(thing) for thing in world.things]
+    single = [thing for thing in world.things if keys.count(key(thing)) == 1]
+    return rng.choice(single) if single else None
+
+
+def _ask_color(world: World, rng: random.Random) -> Ask | None:
+    thing = _unique(world, lambda t: t.name, rng)
+    if thing is not None and rng.random() < 0.5:
+        question = f"what color is the {thing.name}?"
+    else:
+        thing = rng.choice(world.things)
+        question = f"what color is the shape at the {thing.place}?"
+    answer = thing.color
+    wordy = (f"It is {answer}.", f"The color is {answer}.")
+    return Ask("color", question, answer, _others(answer, tuple(COLORS)), wordy)
+
+
+def _ask_shape(world: World, rng: random.Random) -> Ask | None:
+    thing = _unique(world, lambda t: t.color, rng)
+    if thing is not None and rng.random() < 0.5:
+        question = f"what is the {thing.color} shape?"
+    else:
+        thing = rng.choice(world.things)
+        question = f"what shape is at the {thing.place}?"
+    answer = thing.name
+    wordy = (f"It is a {answer}.", f"The shape is a {answer}.")
+    return Ask("shape", question, answer, _others(answer, SHAPES), wordy)
+
+
+def _ask_count(world: World, rng: random.Random) -> Ask | None:
+    answer = str(len(world.things))
+    question = rng.choice(("how many shapes are there?", "how many shapes are in the image?"))
+    wordy = (f"There are {answer} shapes.", f"I see {answer}.")
+    return Ask("count", question, answer, _others(answer, ("1", "2", "3", "4")), wordy)
+
+
+def _ask_position(world: World, rng: random.Random) -> Ask | None:
+    thing = _unique(world, lambda t: (t.name, t.color), rng)
+    if thing is None:
+        return None
+    question, answer = f"where is the {thing.color} {thing.name}?", thing.place
+    wordy = (f"It is at the {answer}.", f"The {thing.name} is at the {answer}.")
+    return Ask("position", question, answer, _others(answer, PLACES), wordy)
+
+
+def _ask_word(world: World, rng: random.Random) -> Ask | None:
+    answer = world.things[0].name
+    question = rng.choice(("what does the sign say?", "what word is on the sign?"))
+    wordy = (f"It says {answer}.", f"The sign says {answer}.")
+    return Ask("word", question, answer, _others(answer, WORDS), wordy)
+
+
+def _ask_digit(world: World, rng: random.Random) -> Ask | None:
+    answer = world.things[0].name
+    question = rng.choice(("what number is written by hand?", "which number is this?"))
+    wordy = (f"It is a {answer}.", f"The number is {answer}.")
+    return Ask("digit", question, answer, _others(answer, tuple("0123456789")), wordy)
+
+
+_OPEN: dict[str, Callable[[World, random.Random], Ask | None]] = {
+    "color": _ask_color,
+    "shape": _ask_shape,
+    "count": _ask_count,
+    "position": _ask_position,
+    "word": _ask_word,
+    "digit": _ask_digit,
+}
+
+
+# -- MME's categories: (a question whose answer is Yes, one whose answer is No)
+
+
+def _pair_existence(world: World, rng: random.Random) -> tuple[str, str] | None:
+    there = {(t.color, t.name) for t in world.things}
+    right = rng.choice(sorted(there))
+    wrong = rng.choice([(c, s) for c in COLORS for s in SHAPES if (c, s) not in there])
+
+    def ask(color: str, shape: str) -> str:
+        return f"Is there a {color} {shape} in this image?{YES_NO}"
+
+    return ask(*right), ask(*wrong)
+
+
+def _pair_count(world: World, rng: random.Random) -> tuple[str, str] | None:
+    right = len(world.things)
+    wrong = rng.choice([n for n in range(1, 5) if n != right])
+
+    def ask(n: int) -> str:
+        shapes = "Is there one shape" if n == 1 else f"Are there {NUMBERS[n]} shapes"
+        return f"{shapes} in this image?{YES_NO}"
+
+    return ask(right), ask(wrong)
+
+
+def _pair_position(world: World, rng: random.Random) -> tuple[str, str] | None:
+    thing = _unique(world, lambda t: (t.name, t.color), rng)
+    if thing is None:
+        return None
+    wrong = rng.choice(_others(thing.place, PLACES))
+
+    def ask(place: str) -> str:
+        return f"Is the {thing.color} {thing.name} at the {place} of this image?{YES_NO}"
+
+    return ask(thing.place), ask(wrong)
+
+
+def _pair_color(world: World, rng: random.Random) -> tuple[str, str] | None:
+    there = {t.color for t in world.things}
+    right, wrong = rng.choice(sorted(there)), rng.choice([c for c in COLORS if c not in there])
+    return (
+        f"Is there a {right} shape in this image?{YES_NO}",
+        f"Is there a {wrong} shape in this image?{YES_NO}",
+    )
+
+
+def _pair_ocr(world: World, rng: random.Random) -> tuple[str, str] | None:
+    name = world.things[0].name
+    known = WORDS if world.kind == "sign" else tuple("0123456789")
+    wrong = rng.choice(_others(name, known))
+    what = "word on the sign" if world.kind == "sign" else "handwritten number"
+    return f'Is the {what} "{name}"?{YES_NO}', f'Is the {what} "{wrong}"?{YES_NO}'
+
+
+_PAIRS: dict[str, Callable[[World, random.Random], tuple[str, str] | None]] = {
+    "existence": _pair_existence,
+    "count": _pair_count,
+    "position": _pair_position,
+    "color": _pair_color,
+    "OCR": _pair_ocr,
+}
+
+
+# -- streams
+
+
+def questions(
+    part: Part, rng: random.Random, *, yes_no: float
+) -> Iterator[tuple[World, tuple[Ask, ...]]]:
+    """Endless different worlds with what is asked about each; `yes_no` is the pairs' share."""
+    pools = {kind: worlds(kind, part, rng) for kind in KINDS}
+    while True:
+        asks: tuple[Ask, ...] | None
+        if rng.random() < yes_no:
+            category = rng.choice(MME_CATEGORIES)
+            world = next(pools[kind_of(category, rng)])
+            asks = yes_no_pair(world, category, rng)
+        else:
+            skill = rng.choice(OPEN_SKILLS)
+            world = next(pools[kind_of(skill, rng)])
+            ask = open_question(world, skill, rng)
+            asks = None if ask is None else (ask,)
+        if asks is not None:
+            yield world, asks
+
+
+def kind_of(skill: str, rng: random.Random) -> Kind:
+    """Which kind of world carries a skill."""
+    if skill == "OCR":
+        return rng.choice(("sign", "digit"))
+    if skill == "word":
+        return "sign"
+    return "digit" if skill == "digit" else "shapes"
+
+
+def corpus() -> list[str]:
+    """The text that scenes are asked and answered in, for training a tokenizer."""
+    rng = random.Random(0)
+    lines: list[str] = []
+    for _, asks in islice(questions("train", rng, yes_no=0.4), 1500):
+        for ask in asks:
+            lines += [ask.prompt, ask.answer, f" {ask.answer}", f"{ask.answer}.", *ask.wordy]
+    return lines
