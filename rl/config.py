@@ -194,8 +194,8 @@ def validate(cls: type[Model], value: Any) -> Model:
 
 
 def dump(model: BaseModel | Mapping[str, Any] | Sequence[Any]) -> str:
-    """The resolved page as YAML text: every default written out, and `build` reads it back to an
-    equal model.
+    """The resolved page as YAML text: every default but an empty one (null) written out. `build`
+    reads it back to an equal model.
     """
     return yaml.dump(plain(model), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
@@ -206,6 +206,7 @@ def plain(value: Any) -> Any:
         fields = {
             field.alias or key: plain(getattr(value, key))
             for key, field in type(value).model_fields.items()
+            if getattr(value, key) is not None or field.default is not None
         }
         name = None if "name" in fields else plugins.name_of(type(value))
         return fields if name is None else {"name": name, **fields}

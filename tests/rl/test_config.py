@@ -21,6 +21,7 @@ from rl.config import (
     build_component,
     dump,
     load_page,
+    page_of,
 )
 from rl.config_yaml import parse_yaml
 from rl.errors import ConfigError
@@ -316,6 +317,17 @@ def test_any_text_is_a_page_or_a_config_error(
     for overrides in ([], [override], [f"a.b={override}"]):
         with contextlib.suppress(ConfigError):
             build(Recipe, load_page(path, overrides))
+
+
+def test_an_absent_component_is_left_out_of_the_dump() -> None:
+    assert "algorithm" not in dump(Stage(name="a"))
+
+
+def test_the_page_of_a_program_is_built_like_a_file() -> None:
+    page = page_of({"seed": 1, "stages": [{"name": "a", "algorithm": Clip()}]}, ["stages.a.lr=1"])
+    assert build(Recipe, page).stages[0] == Stage(name="a", algorithm=Clip(), lr=1.0)
+    with pytest.raises(ConfigError, match=r'command line seed: got "x"'):
+        build(Recipe, page_of({"seed": "x"}))
 
 
 def test_the_dump_is_read_alike_by_other_readers() -> None:
