@@ -231,9 +231,8 @@ def _start(
     from vllm import LLM
     from vllm.config import WeightTransferConfig
 
-    from rollouts.transfer import BACKEND, register
+    from rollouts.transfer import BACKEND
 
-    register()
     options: dict[str, Any] = {
         "dtype": config.dtype,
         "seed": 0,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rl.core import Rollout, Sample, Sampling
-from rl.errors import ConfigError, PlumblineError, RolloutError
+from rl.errors import ConfigError, DataError, PlumblineError, RolloutError
 from rl.runtime.actors import Handle, Pending
 from rollouts.base import GenerateRequest, GenerateResult, completion_seed
 
@@ -66,7 +66,7 @@ class Pool:
     ) -> list[Rollout]:
         """One rollout a sample, in the order given; `progress` hears how many samples are done.
 
-        Raises: RolloutError naming the sample whose prompt an engine refused; DeadlineError.
+        Raises: DataError naming the sample whose prompt an engine refused; DeadlineError.
         """
         found: dict[int, Rollout] = {}
         for index, rollout in self._stream(samples, sampling, None):
@@ -191,7 +191,5 @@ def _tokens(request: GenerateRequest, sampling: Sampling) -> int:
 
 def _rollout(sample: Sample, result: GenerateResult) -> Rollout:
     if result.error is not None:
-        raise RolloutError(
-            result.error, where=f"sample {result.uid}", do="remove or mend the row, then resume"
-        )
+        raise DataError(result.error, where=f"sample {result.uid}", do="mend or remove the row")
     return Rollout(sample, result.prompt_token_ids, result.completions)

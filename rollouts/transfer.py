@@ -1,8 +1,8 @@
 """vLLM's weight-transfer API over files: safetensors in shared memory or on a shared file system.
 
-The default and reference transport: a restarted engine can read the file again. `register` is
-the `vllm.general_plugins` entry point `plumbline_file = "rollouts.transfer:register"`, so that
-engine processes that vLLM starts by itself know the backend too.
+The default and reference transport: a restarted engine can read the file again. Importing this
+module registers the backend: every process in which vLLM runs a worker imports it for
+`WorkerExtension` before it makes its transfer engine, so no packaging entry point is needed.
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ def register() -> None:
     """Makes the backend known to vLLM; again is harmless."""
     if BACKEND not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
+
+
+register()
 
 
 def weight_names(path: Path) -> frozenset[str]:

@@ -20,7 +20,7 @@ import pytest
 
 from rl.core import Image, ImageSource, Message, Sample, Text
 from rl.data.tree import Tree
-from rl.errors import DeadlineError
+from rl.errors import DeadlineError, RunError
 from rl.learners.base import LogitView
 
 MAX_PIXELS = 16384
@@ -58,6 +58,10 @@ class EngineProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    def exit_code(self) -> int:
+        """What the process ended with; waits for it."""
+        return self._process.wait(timeout=60)
+
     def stop(self) -> None:
         self._pipe.close()
         self._process.wait(timeout=30)
@@ -67,7 +71,10 @@ class EngineProcess:
         while self._taken < number:
             if not self._pipe.poll(deadline_s):
                 raise DeadlineError(f"no answer in {deadline_s} s", where=f"{self.name} {method}")
-            is_fine, value = self._pipe.recv()
+            try:
+                is_fine, value = self._pipe.recv()
+            except (EOFError, ConnectionError):
+                raise RunError("the actor died", where=f"{self.name} {method}") from None
             self._taken += 1
         if not is_fine:
             raise value
@@ -219,9 +226,12 @@ def vl_line(tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield from _line("rollout-0", tiny_qwen3vl, MAX_PIXELS, tmp_path_factory.mktemp("weights"))
 
 
-@pytest.fixture
-def second_handle(tiny_qwen3vl: Path, tmp_path: Path) -> Iterator[EngineProcess]:
-    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, tmp_path):
+@pytest.fixture(scope="session")
+def second_handle(
+    tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineProcess]:
+    """Another worker; the last test that uses it kills its engine."""
+    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, tmp_path_factory.mktemp("second")):
         yield line.handle
 
 

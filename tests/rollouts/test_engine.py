@@ -11,7 +11,7 @@ import pytest
 
 from rl.core import ImageSource, Sample, Sampling
 from rl.data.tree import Branch, Tree
-from rl.errors import ParityError, RolloutError
+from rl.errors import ParityError, RolloutError, RunError
 from rl.learners.base import LogitView
 from rl.runtime.parity import ParityGate, choose_probes, without_images
 from rl.runtime.publish import publish
@@ -194,6 +194,16 @@ def test_a_prompt_that_cannot_be_served_is_an_error_of_its_own(
     assert "maximum context length" in results[1].error
     assert results[2].error is None
     assert len(results[2].completions) == 2
+
+
+def test_a_dead_engine_ends_its_process(
+    second_handle: Any, learner: Any, make_question: Callable[..., Sample]
+) -> None:
+    second_handle.call("kill_engine", deadline_s=60)
+    pool = Pool([second_handle], learner.renderer.prompt_text, deadline_s=60)
+    with pytest.raises(RunError, match="the actor died"):
+        pool.sample([make_question(0)], SAMPLED)
+    assert second_handle.exit_code() == 70
 
 
 def test_other_families_take_published_weights(

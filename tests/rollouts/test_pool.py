@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rl.core import Completion, Message, Sample, Sampling, Text
-from rl.errors import ConfigError, RolloutError
+from rl.errors import ConfigError, DataError, RolloutError
 from rl.runtime.actors import LocalHandle
 from rollouts.base import GenerateRequest, GenerateResult
 from rollouts.pool import Pool
@@ -112,7 +112,7 @@ def test_a_sample_twice_gives_two_rollouts() -> None:
 def test_a_refused_prompt_names_its_sample() -> None:
     worker = FakeWorker(broken=["s3"])
     pool = _pool([worker], max_num_seqs=8)
-    with pytest.raises(RolloutError, match="sample s3: no such image"):
+    with pytest.raises(DataError, match="sample s3: no such image"):
         pool.sample(_samples(40), SAMPLING)
     assert worker.aborted == 1
     assert not worker.under_way
