@@ -36,6 +36,7 @@ __all__ = [
     "build_component",
     "dump",
     "load_page",
+    "page_of",
     "plain",
 ]
 
