@@ -52,8 +52,8 @@ def main() -> None:
 
 
 def fingerprint() -> str:
-    """What the environment is made from: the files' contents, the place and the interpreter."""
-    digest = hashlib.sha256(f"{ROOT} {sys.version}".encode())
+    """What the environment is made from: the files' contents, and the place."""
+    digest = hashlib.sha256(str(ROOT).encode())
     for path in MADE_FROM:
         digest.update(path.read_bytes())
     return digest.hexdigest()
