@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl.algorithms.base import Algorithm
+from rl.algorithms.base import Algorithm, Denominators, Loss, TreeBatch
 from rl.algorithms.dpo import DPO, VARIANTS
 from rl.algorithms.grpo import GRPO
 from rl.algorithms.kto import KTO, rotate_answers
@@ -108,3 +108,14 @@ def test_any_split_is_the_same_step(algorithm: Algorithm, data: st.DataObject) -
         assert difference <= 1e-6 * gradient.norm() + 1e-12
     for name, (total, count) in whole[2].items():
         assert split[2][name] == pytest.approx((total, count), rel=1e-5, abs=1e-5)
+
+
+def test_the_property_catches_a_mean_of_micro_batch_means() -> None:
+    class MeanOfMeans(SFT):
+        def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
+            return Loss(-batch.policy_logp_N.mean())
+
+    trees = make_trees("sft", seed=3)
+    whole = run(MeanOfMeans(), [trees], cuts=len(trees))
+    split = run(MeanOfMeans(), [trees], cuts=1)
+    assert split[0] != pytest.approx(whole[0], rel=1e-2)
