@@ -33,7 +33,7 @@ class ImageStore:
     def __init__(self, spec: ModelSpec, max_bytes: int = 512 * 2**20) -> None:
         self.spec, self.max_bytes = spec, max_bytes
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
-        self._bytes = 0
+        self.bytes = 0
 
     def get(self, images: Sequence[ImageSource]) -> list[dict[str, Tensor]]:
         """One dict of tensors an image. Raises: DataError for an image that does not decode."""
@@ -46,11 +46,11 @@ class ImageStore:
         for key in dict.fromkeys(image.sha256 for image in images):
             if key in fresh:
                 self._kept[key] = fresh[key]
-                self._bytes += _size(fresh[key])
+                self.bytes += _size(fresh[key])
             self._kept.move_to_end(key)
-        while self._bytes > self.max_bytes and len(self._kept) > 1:
+        while self.bytes > self.max_bytes and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
-            self._bytes -= _size(dropped)
+            self.bytes -= _size(dropped)
         return found
 
 

@@ -1,0 +1,226 @@
+"""The DeepSpeed learner against plain torch, on a tiny Qwen3-VL."""
+
+import multiprocessing
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rl.algorithms.grpo import GRPO
+from rl.algorithms.kto import KTO
+from rl.algorithms.sft import SFT
+from rl.data.tree import Tree
+from rl.errors import ModelError
+from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.schedule import rate
+from rl.models.load import file_weights, load_model
+from tests.rl.learners import zero_child
+from tests.rl.models.trees import Small, small
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+CONFIG = LearnerConfig(row_tokens=100, tokens_per_microbatch=200, threads=1)
+PLAN = OptimPlan(
+    lr=1e-3, total_steps=4, warmup_steps=1, weight_decay=0.1, max_grad_norm=0.5, min_lr_ratio=0.1
+)
+Call = Callable[..., Any]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def run(child: ProcessPoolExecutor, tiny_qwen3vl: Path) -> Call:
+    """Calls a function of zero_child on the one learner "a"."""
+    child.submit(zero_child.start, "a", CONFIG, str(tiny_qwen3vl), 0, 1, free_port()).result(300)
+    return lambda function, *args, **kwargs: child.submit(function, "a", *args, **kwargs).result(
+        200
+    )
+
+
+def sft_steps(model: Small) -> list[list[Tree]]:
+    return [[model.tree(10 * step + i, branches=2) for i in range(6)] for step in range(4)]
+
+
+def plain_torch(path: Path, steps: list[list[Tree]]) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The same four steps by hand: AdamW, two groups, torch's own clipping. Gradient norms,
+    weights.
+    """
+    model = Small(path)
+    parameters = list(model.model.parameters())
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+    )
+    norms = []
+    for number, trees in enumerate(steps, 1):
+        tokens = sum(tree.num_trained for tree in trees)
+        for batch in model.batches(
+            trees, row_tokens=CONFIG.row_tokens, tokens=CONFIG.tokens_per_microbatch
+        ):
+            (-model.forward(batch).sum() / tokens).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, 0.5)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate(PLAN, number)
+        optimizer.step()
+        optimizer.zero_grad()
+    return norms, file_weights(model.model)
+
+
+def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
+    """The largest norm of a difference over the tensor's norm."""
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[n] - w).norm() / w.norm()) for n, w in theirs.items())
+
+
+def test_four_clipped_steps_are_plain_torchs(run: Call, tiny_qwen3vl: Path, tmp_path: Path) -> None:
+    steps = sft_steps(small(tiny_qwen3vl))
+    out = str(tmp_path / "weights.safetensors")
+    metrics = run(zero_child.train, str(tiny_qwen3vl), PLAN, steps, SFT(), out)
+    norms, weights = plain_torch(tiny_qwen3vl, steps)
+    assert [m["grad_norm"] for m in metrics] == pytest.approx(norms, rel=1e-5)
+    assert min(norms) > PLAN.max_grad_norm
+    assert [m["lr"] for m in metrics] == [rate(PLAN, n) for n in range(1, 5)]
+    assert distance(load_file(out), weights) < 1e-6
+    first = metrics[0]
+    assert first["tokens/trained"] == sum(tree.num_trained for tree in steps[0])
+    assert first["tokens/forward"] == sum(tree.num_tokens for tree in steps[0])
+    again = run(zero_child.train, str(tiny_qwen3vl), PLAN, steps, SFT(), out)
+    assert [m["loss"] for m in again] == [m["loss"] for m in metrics]  # begin_stage resets all
+
+
+def test_publish_and_save_are_the_checkpoints_names(
+    run: Call, tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    run(zero_child.train, str(tiny_qwen3vl), PLAN, [], SFT(), str(tmp_path / "w.safetensors"))
+    run(zero_child.call, "save", str(tmp_path / "saved"))
+    original = load_file(tiny_qwen3vl / "model.safetensors")
+    for file in (tmp_path / "w.safetensors", tmp_path / "saved" / "model.safetensors"):
+        found = load_file(file)
+        assert found.keys() == original.keys()
+        assert all(torch.equal(found[name], original[name]) for name in original)
+    assert (tmp_path / "saved" / "generation_config.json").is_file()
+    load_model(tmp_path / "saved")
+    assert [f.name for f in tmp_path.iterdir() if "partial" in f.name] == []
+
+
+def test_logprobs_are_the_models(run: Call, tiny_qwen3vl: Path, tmp_path: Path) -> None:
+    model = small(tiny_qwen3vl)
+    trees = [model.tree(seed) for seed in range(5)]
+    run(zero_child.train, str(tiny_qwen3vl), PLAN, [], SFT(), str(tmp_path / "w"))
+    view = LogitView(temperature=0.7, banned_ids=model.spec.banned_ids)
+    found = run(zero_child.call, "logprobs", trees, view)
+    [batch] = model.batches(trees)
+    with torch.no_grad():
+        logp_N = model.forward(batch, 0.7, model.spec.banned_ids)
+    for number, (tree, branch) in enumerate(batch.owners):
+        wanted = logp_N[batch.branch_N == number].tolist()
+        assert found[tree][branch] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_reference_stays_where_the_stage_began(
+    run: Call, tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    """KTO with mismatched answers: z and all references come from the frozen copy."""
+    model = small(tiny_qwen3vl)
+    singles = [model.tree(seed, branches=1, images=1) for seed in range(4)]
+    trees = [
+        replace(
+            tree,
+            trunk_trained=None,
+            branches=(replace(tree.branches[0], label=i % 2 == 0),),
+            mismatched=singles[i - 1].branches[0],
+        )
+        for i, tree in enumerate(singles)
+    ]
+    metrics = run(
+        zero_child.train,
+        str(tiny_qwen3vl),
+        PLAN,
+        [trees, trees],
+        KTO(),
+        str(tmp_path / "w"),
+        needs_reference=True,
+    )
+    assert metrics[0]["kto/z"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics[0]["loss"] == pytest.approx(0.5, abs=1e-4)  # policy = reference: sigmoid(0)
+    assert metrics[1]["loss"] < metrics[0]["loss"]
+    before = run(zero_child.call, "logprobs", trees, LogitView(), reference=True)
+    fresh = Small(tiny_qwen3vl)
+    [batch] = fresh.batches(trees)
+    with torch.no_grad():
+        logp_N = fresh.forward(batch)
+    flat = [x for tree in before for branch in tree for x in branch]
+    owners = sorted(range(len(batch.owners)), key=lambda n: batch.owners[n])
+    wanted = torch.cat([logp_N[batch.branch_N == n] for n in owners]).tolist()
+    assert flat == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_step_with_nothing_to_learn_changes_nothing(
+    run: Call, tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    model = small(tiny_qwen3vl)
+    tree = replace(model.tree(1), trunk_trained=None)
+    equal = replace(
+        tree,
+        branches=tuple(
+            replace(b, reward=1.0, behavior_logps=(-1.0,) * len(b.token_ids)) for b in tree.branches
+        ),
+    )
+    out = str(tmp_path / "w")
+    for steps in ([[equal]], [[]]):
+        [metrics] = run(zero_child.train, str(tiny_qwen3vl), PLAN, steps, GRPO(), out)
+        assert metrics["loss"] == 0
+        assert metrics["tokens/trained"] == 0
+        assert distance(load_file(out), load_file(tiny_qwen3vl / "model.safetensors")) == 0
+
+
+def test_another_models_checkpoint_is_refused(
+    run: Call, tiny_qwen25vl: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="another model's"):
+        run(zero_child.train, str(tiny_qwen25vl), PLAN, [], SFT(), str(tmp_path / "w"))
+
+
+def test_two_ranks_are_one(tiny_qwen3vl: Path, tmp_path: Path) -> None:
+    """ZeRO 1 on two ranks with unequal shares: one of them runs more micro-batches."""
+    steps = sft_steps(small(tiny_qwen3vl))
+    port, outs = free_port(), [str(tmp_path / f"{rank}") for rank in range(2)]
+    config = CONFIG.model_copy(update={"ranks": 2})
+    shares = [[trees[:5] for trees in steps], [trees[5:] for trees in steps]]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as one, ProcessPoolExecutor(1, context) as two:
+        ranks = list(enumerate((one, two)))
+        for done in [
+            pool.submit(zero_child.start, "r", config, str(tiny_qwen3vl), rank, 2, port)
+            for rank, pool in ranks
+        ]:
+            done.result(300)
+        calls = [
+            pool.submit(
+                zero_child.train, "r", str(tiny_qwen3vl), PLAN, shares[rank], SFT(), outs[rank]
+            )
+            for rank, pool in ranks
+        ]
+        first, second = (waiting.result(200) for waiting in calls)
+    norms, weights = plain_torch(tiny_qwen3vl, steps)
+    assert [m["loss"] for m in first] == [m["loss"] for m in second]
+    assert [m["grad_norm"] for m in first] == pytest.approx(norms, rel=1e-5)
+    assert distance(load_file(outs[0]), weights) < 1e-5
