@@ -1,0 +1,162 @@
+"""Tiny checkpoints: whole folders, templates with answer spans, and engines that agree on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from recipes.tiny import FAMILIES, SIZES, make_tiny
+from rl.errors import ConfigError
+
+FIXTURES = {
+    "qwen3_vl": "tiny_qwen3vl",
+    "qwen2_5_vl": "tiny_qwen25vl",
+    "llava": "tiny_llava",
+    "qwen3": "tiny_qwen3",
+}
+
+
+@pytest.fixture(params=sorted(FIXTURES))
+def checkpoint(request: pytest.FixtureRequest) -> tuple[str, Path]:
+    """Each family's name and folder."""
+    return request.param, request.getfixturevalue(FIXTURES[request.param])
+
+
+def _processor(path: Path) -> Any:
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(path)
+
+
+def test_every_family_has_a_fixture() -> None:
+    assert set(FIXTURES) == set(FAMILIES)
+
+
+def test_the_folder_holds_all_that_a_checkpoint_needs(checkpoint: tuple[str, Path]) -> None:
+    family, path = checkpoint
+    files = {file.name for file in path.iterdir()}
+    assert {"config.json", "model.safetensors", "generation_config.json"} <= files
+    assert {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= files
+    assert family == "qwen3" or "processor_config.json" in files
+    config = json.loads((path / "generation_config.json").read_text())
+    tokenizer = getattr(_processor(path), "tokenizer", _processor(path))
+    assert config["eos_token_id"] == tokenizer.eos_token_id
+    assert config["pad_token_id"] == tokenizer.pad_token_id
+
+
+def test_the_generation_span_is_the_answer_and_its_end_token(checkpoint: tuple[str, Path]) -> None:
+    processor = _processor(checkpoint[1])
+    tokenizer = getattr(processor, "tokenizer", processor)
+    turns = [("user", "What color?"), ("assistant", "red"), ("user", "And?"), ("assistant", "blue")]
+    messages = [{"role": role, "content": [{"type": "text", "text": t}]} for role, t in turns]
+    encoded = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    pairs = zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
+    trained = tokenizer.decode([token for token, mask in pairs if mask])
+    end = tokenizer.eos_token
+    assert trained.replace(" ", "") == f"red{end}blue{end}"
+
+
+def test_an_answer_begins_where_the_generation_prompt_ends(checkpoint: tuple[str, Path]) -> None:
+    processor = _processor(checkpoint[1])
+    tokenizer = getattr(processor, "tokenizer", processor)
+    messages = [{"role": "user", "content": "Is it red?"}, {"role": "assistant", "content": "Yes"}]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    prompt = tokenizer.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
+    assert whole.startswith(prompt)
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert ids[: len(head)] == head
+    assert len(head) < len(ids) <= len(head) + 4
+
+
+def test_string_and_block_content_render_alike(checkpoint: tuple[str, Path]) -> None:
+    processor = _processor(checkpoint[1])
+    render = [
+        processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+        for content in ("How many?", [{"type": "text", "text": "How many?"}])
+    ]
+    assert render[0] == render[1]
+
+
+def test_the_tokenizer_writes_any_text_and_the_scenes_words_in_one_token(
+    checkpoint: tuple[str, Path],
+) -> None:
+    processor = _processor(checkpoint[1])
+    tokenizer = getattr(processor, "tokenizer", processor)
+    for text in ("zebra crossing", "naïve 北京 😀", 'say "x"\n\tthen'):
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    for word in ("red", "circle", "Yes", "No", "7", "cat"):
+        assert len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1
+    config = json.loads((checkpoint[1] / "config.json").read_text())
+    assert config.get("text_config", config)["vocab_size"] >= len(tokenizer)
+
+
+def test_llava_has_the_hubs_weight_names(tiny_llava: Path) -> None:
+    with safe_open(tiny_llava / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert "language_model.lm_head.weight" in names
+    assert "language_model.model.embed_tokens.weight" in names
+    assert "multi_modal_projector.linear_1.weight" in names
+    assert "vision_tower.vision_model.embeddings.patch_embedding.weight" in names
+    assert all(n.split(".")[0] != "vision_tower" or ".vision_model." in n for n in names)
+
+
+def test_transformers_finds_every_weight_and_no_other(checkpoint: tuple[str, Path]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    family, path = checkpoint
+    kind = AutoModelForCausalLM if family == "qwen3" else AutoModelForImageTextToText
+    _, info = kind.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+
+
+def test_same_seed_same_weights(tmp_path: Path) -> None:
+    files = [
+        make_tiny("qwen3", tmp_path / name, seed=seed) / "model.safetensors"
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    first, second, third = (load_file(file) for file in files)
+    assert all(first[name].equal(second[name]) for name in first)
+    assert any(not first[name].equal(third[name]) for name in first)
+
+
+def test_heads_are_wide_enough_for_the_engine() -> None:
+    assert all(size.head_dim >= 32 for size in SIZES.values())
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="qwen3_vl"):
+        make_tiny("qwen4_vl", tmp_path)
+    with pytest.raises(ConfigError, match="tiny"):
+        make_tiny("qwen3", tmp_path, size="huge")
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(240)
+def test_transformers_and_vllm_agree(checkpoint: tuple[str, Path]) -> None:
+    child = Path(__file__).with_name("agreement_child.py")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(child), str(checkpoint[1])],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found["tokens"] >= 24
+    assert found["largest_difference"] <= 1e-5, found
