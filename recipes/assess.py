@@ -18,7 +18,7 @@ from evals.gates import Best, Gate, best, enforce
 from evals.harness import EvalSettings, evaluate, write_result
 from recipes.build import Line
 from recipes.config import BASE, Recipe
-from recipes.console import stage_progress
+from recipes.console import say, stage_progress
 from recipes.prepare import LoadedBenchmark, Prepared
 from rl.runs.store import RunStore
 
@@ -43,7 +43,7 @@ class Assessor:
             result = self._one(stage, parent, loaded)
             gate = dict(result["gate"])
             gates[loaded.benchmark.id] = Gate(**{**gate, "reasons": tuple(gate["reasons"])})
-            self.console.print(result_line(stage, result), highlight=False, markup=False)
+            say(self.console, result_line(stage, result))
         seconds = time.perf_counter() - started
         self.store.event("evaluated", stage=stage, seconds=round(seconds, 1))
         if parent is not None:
@@ -116,10 +116,10 @@ class Assessor:
         for loaded in self.prepared.benchmarks:
             found[loaded.benchmark.id] = overlap(hashes, loaded.items)
             if found[loaded.benchmark.id].num_images:
-                self.console.print(
+                say(
+                    self.console,
                     f"{loaded.benchmark.id}: {found[loaded.benchmark.id].num_images} images "
                     "are in the training data too; the leaderboard marks this",
-                    highlight=False,
                 )
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -121,7 +122,9 @@ class Line:
 
         recipe, place_ = self.recipe, self.placement
         port = free_port()
-        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads)}
+        # DeepSpeed builds an extension at its first use, and finds ninja on the PATH.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads), "PATH": path}
         ranks = [
             self.cluster.actor(
                 ZeroLearner,
@@ -162,6 +165,7 @@ class Line:
             deadline_s=recipe.rollout.deadline_s,
             publish_deadline_s=recipe.rollout.publish_deadline_s,
         )
+        self.gate.check(self.learner, self.pool, version=0)
 
     def rewards(self, configs: Sequence[RewardConfig]) -> RewardPool:
         """Reward workers for these rewards; the same list gets the same workers."""

@@ -14,6 +14,7 @@ from evals.base import BenchmarkConfig
 from evals.gates import GateConfig
 from rewards.base import RewardConfig
 from rl.config import Component, Page, Section, build, dump, load_page, page_of
+from rl.data.rows import Reading
 from rl.data.sources import DataSource
 from rl.errors import ConfigError
 from rl.learners.base import LearnerConfig
@@ -121,9 +122,10 @@ class StageSection(Section):
         return self.algorithm is not None and self.algorithm.needs.online
 
     @property
-    def reading(self) -> str:
+    def reading(self) -> Reading:
         """How rows are read: sft | preference | labelled | group."""
-        return "group" if self.algorithm is None else str(self.algorithm.needs.tree)
+        tree: Reading = "group" if self.algorithm is None else self.algorithm.needs.tree
+        return tree
 
     @property
     def all_rewards(self) -> tuple[RewardConfig, ...]:

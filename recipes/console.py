@@ -28,6 +28,11 @@ SHOWN = (
 )
 
 
+def say(console: Console, line: str) -> None:
+    """Prints one line as it is: no markup, no colours, no wrapping."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 class StageProgress:
     """A bar for one stage's steps or one evaluation's questions."""
 
@@ -39,7 +44,7 @@ class StageProgress:
         self._progress.update(self._task, completed=step, total=total)
         if step % self._log_every == 0 or step == total:
             line = step_line(self._name, step, total, metrics)
-            self._progress.console.print(line, markup=False, highlight=False)
+            say(self._progress.console, line)
 
     def advance(self, done: int, total: int) -> None:
         """Sets how many of `total` items are done."""

@@ -17,7 +17,7 @@ from evals.report.build import build_report
 from recipes.assess import Assessor
 from recipes.build import Line
 from recipes.config import BASE, Recipe, StageSection, resolved
-from recipes.console import stage_progress
+from recipes.console import say, stage_progress
 from recipes.prepare import Prepared, load, prepare, stage_sources
 from recipes.steps import count_steps, make_tree
 from rl.core import Rollout, Sample, Score
@@ -60,7 +60,7 @@ class Pipeline:
         events.jsonl.
         """
         started = time.perf_counter()
-        self.prepared = prepare(self.recipe)
+        self.prepared = prepare(self.recipe, rejects=self.root / "rejects")
         self.store = open_run(self.recipe, self.root, resume=self._resume, fresh=self._fresh)
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         try:
@@ -75,21 +75,20 @@ class Pipeline:
                     self._stage(stage)
         except PlumblineError as error:
             self.store.event("run_failed", error=type(error).__name__, message=str(error))
+            build_report(self.root)
             raise
         seconds = time.perf_counter() - started
         self.store.event("run_finished", seconds=round(seconds, 1))
         page = build_report(self.root)
-        self.console.print(f"finished in {seconds / 60:.1f} min; report: {page}", highlight=False)
+        say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
         return page
 
     def _greet(self, seconds: float) -> None:
         cluster = self.line.cluster
-        self.console.print(
-            f"engines up in {seconds:.0f} s; run folder {self.root}", highlight=False
-        )
+        say(self.console, f"engines up in {seconds:.0f} s; run folder {self.root}")
         if cluster.dashboard_url:
-            self.console.print(f"Ray dashboard {cluster.dashboard_url}", highlight=False)
-        self.console.print(f"metrics for Prometheus {cluster.metrics_url}", highlight=False)
+            say(self.console, f"Ray dashboard {cluster.dashboard_url}")
+        say(self.console, f"metrics for Prometheus {cluster.metrics_url}")
         self.store.event("engines_up", seconds=round(seconds, 1), metrics_url=cluster.metrics_url)
 
     def _base(self) -> None:
@@ -107,20 +106,26 @@ class Pipeline:
     def _stage(self, stage: StageSection) -> None:
         store = self.store.stage(stage.name)
         if self._is_done(store):
-            self.console.print(f"{stage.name}: finished before, kept", highlight=False)
+            say(self.console, f"{stage.name}: finished before, kept")
             return
         parent = self._parent(stage)
         store.clear()
         started = time.perf_counter()
         kind = "sample" if stage.sample is not None else "train"
         algorithm = None if stage.sample is not None else stage.algorithm.name
-        store.write_facts(kind=kind, algorithm=algorithm, parent=parent, status="running")
+        store.write_facts(
+            kind=kind,
+            algorithm=algorithm,
+            parent=parent,
+            status="running",
+            **{"from": stage.from_, "data": [source.stage or source.path for source in stage.data]},
+        )
         self.store.event("stage_started", stage=stage.name, parent=parent)
         try:
             facts = self._sample(stage, parent) if kind == "sample" else self._train(stage, parent)
             store.write_facts(**facts)
-            if kind == "train" and stage.evaluate:
-                self.assessor.assess(stage.name, parent=parent)
+            if kind == "train" and stage.evaluate and self.prepared.benchmarks:
+                self._assess(stage, parent, int(facts["steps"]))
         except PlumblineError as error:
             store.write_facts(status="failed", error=str(error))
             raise
@@ -128,6 +133,14 @@ class Pipeline:
         store.write_facts(status="finished", seconds=seconds)
         self.store.event("stage_finished", stage=stage.name, seconds=seconds)
         build_report(self.root)
+
+    def _assess(self, stage: StageSection, parent: str, step: int) -> None:
+        """Evaluates the stage's weights; the time that it took is a metric of the last step."""
+        seconds = self.assessor.assess(stage.name, parent=parent)
+        metrics = Metrics(self._sinks(stage.name))
+        metrics.write(step, {"time/eval_s": seconds})
+        metrics.close()
+        say(self.console, f"{stage.name} evaluated: {seconds:.1f} s = eval {seconds:.2f}")
 
     def _is_done(self, store: StageStore) -> bool:
         facts = store.facts()
@@ -139,7 +152,7 @@ class Pipeline:
         if not stage.chooses_best:
             return stage.parents[0]
         chosen, why = self.assessor.choose(stage.parents)
-        self.console.print(f"{stage.name} starts from {chosen}: {why}", highlight=False)
+        say(self.console, f"{stage.name} starts from {chosen}: {why}")
         self.store.event("best_chosen", stage=stage.name, chosen=chosen, why=why)
         return chosen
 
@@ -218,7 +231,7 @@ class Pipeline:
 
             arrange = rotate_answers
             if warning := algorithm.balance_warning([record.label for record in records]):
-                self.console.print(warning, highlight=False)
+                say(self.console, warning)
         if algorithm.needs.reference:
             trees = with_references(learner, trees)
             heldout = with_references(learner, heldout)
@@ -234,9 +247,9 @@ class Pipeline:
             return {}
         rewards = implicit_rewards(learner, heldout, algorithm.beta)
         right = sum(chosen > rejected for chosen, rejected in rewards) / len(rewards)
-        self.console.print(
+        say(
+            self.console,
             f"{stage.name}: implicit reward accuracy {right:.3f} on {len(rewards)} unseen pairs",
-            highlight=False,
         )
         return {"heldout": {"pairs": len(rewards), "implicit_reward_accuracy": round(right, 4)}}
 
@@ -332,10 +345,10 @@ def sample_pairs(
     )
     values = [s.value for _, scores in groups for s in scores if s.value is not None]
     mean = sum(values) / len(values) if values else math.nan
-    console.print(
+    say(
+        console,
         f"{stage.name}: {counts.prompts} prompts x {section.n}, mean score {mean:.3f}; "
-        f"{counts.pairs} pairs, {counts.heldout} held out, {counts.tied} prompts without contrast",
-        highlight=False,
+        f"{counts.pairs} pairs, {counts.heldout} held out, {counts.tied} without contrast",
     )
     if not counts.pairs:
         raise RunError(
@@ -347,7 +360,8 @@ def sample_pairs(
 
 
 def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
-    """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a run."""
+    """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a
+    run."""
     stage = recipe.stages[0]
     prepared = prepare(recipe)
     with Line(recipe, prepared.eyes, prepared.prompts, name="sample") as line:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from recipes.build import local_placement, roles
 from recipes.config import Recipe, StageSection
+from recipes.console import say
 from recipes.prepare import Prepared, prepare
 from recipes.steps import count_steps, make_tree
 from rl.core import Sample
@@ -158,10 +159,11 @@ def show_plan(recipe: Recipe, console: Console) -> None:
         parts = {
             part: sum(item.part == part for item in loaded.items) for part in ("select", "report")
         }
-        console.print(
-            f"benchmark {loaded.config.name}: {parts['select']} select + {parts['report']} report questions, "
-            f"asked after each of {1 + sum(s.algorithm is not None and s.evaluate for s in recipe.stages)} models",
-            highlight=False,
+        models = 1 + sum(s.algorithm is not None and s.evaluate for s in recipe.stages)
+        say(
+            console,
+            f"benchmark {loaded.config.name}: {parts['select']} select + {parts['report']} report "
+            f"questions, asked after each of {models} models",
         )
     owners = Table("memory, estimated", "MiB", title="activations aside")
     for owner, mib in memory(recipe, parameters).items():
@@ -172,16 +174,16 @@ def show_plan(recipe: Recipe, console: Console) -> None:
 def _print_placement(recipe: Recipe, console: Console) -> None:
     if recipe.runtime.address is not None:
         asked = ", ".join(f"{role.count} x {role.name}" for role in roles(recipe))
-        console.print(f"placement: {asked} on {recipe.runtime.address}", highlight=False)
+        say(console, f"placement: {asked} on {recipe.runtime.address}")
         return
     placement = local_placement(recipe)
     shares = ", ".join(
         f"{role.count} x {role.name} ({role.cpus:g} CPU, {role.gpus:g} GPU)"
         for role in placement.roles
     )
-    console.print(
+    say(
+        console,
         f"placement: {shares} of {placement.cluster_cpus:g} CPUs, {placement.cluster_gpus:g} GPUs",
-        highlight=False,
     )
 
 

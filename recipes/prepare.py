@@ -6,14 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
-from recipes.build import Eyes, Record, local_placement, open_eyes, prompts_of
+from recipes.build import Eyes, local_placement, open_eyes, prompts_of
 from recipes.config import Recipe, StageSection
 from rewards.base import Rubric
 from rewards.worker import check_on_two_rows
 from rl.core import Sample
-from rl.data.formats import load_records
+from rl.data.formats import Reading, load_records
 from rl.data.sources import DataSource
 from rl.errors import ConfigError
 
@@ -35,21 +36,24 @@ class Prepared:
     files."""
 
     eyes: Eyes
-    records: dict[str, list[Record]] = field(default_factory=dict)
+    records: dict[str, list[Any]] = field(default_factory=dict)
     benchmarks: tuple[LoadedBenchmark, ...] = ()
     prompts: tuple[Sample, ...] = ()
 
 
 def prepare(recipe: Recipe, *, rejects: Path | None = None) -> Prepared:
-    """Opens and checks everything. Raises: ConfigError, DataError or ModelError, one clear line
-    each."""
+    """Opens and checks everything; bad rows are listed in `rejects`/<stage>.jsonl.
+
+    Raises: ConfigError, DataError or ModelError, one clear line each.
+    """
     if recipe.runtime.address is None:
         local_placement(recipe)
     eyes = open_eyes(recipe)
     records = {}
     for stage in recipe.stages:
         if all(source.stage is None for source in stage.data):
-            records[stage.name] = load(recipe, stage.data, stage.reading, rejects=rejects)
+            listed = None if rejects is None else rejects / f"{stage.name}.jsonl"
+            records[stage.name] = load(recipe, stage.data, stage.reading, rejects=listed)
         if stage.all_rewards:
             rubric = Rubric(stage.all_rewards)
             check_on_two_rows(rubric, prompts_of(records.get(stage.name, [])[:2]))
@@ -60,10 +64,10 @@ def prepare(recipe: Recipe, *, rejects: Path | None = None) -> Prepared:
 
 
 def load(
-    recipe: Recipe, sources: Sequence[DataSource], reading: str, *, rejects: Path | None = None
-) -> list[Record]:
+    recipe: Recipe, sources: Sequence[DataSource], reading: Reading, *, rejects: Path | None = None
+) -> list[Any]:
     """Rows of files as records, judged as the recipe's `data:` says."""
-    records: list[Record] = load_records(
+    return load_records(
         sources,
         reading,
         base=Path(),
@@ -72,7 +76,6 @@ def load(
         rejects=rejects,
         seed=recipe.run.seed,
     )
-    return records
 
 
 def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:

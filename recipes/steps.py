@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import StageSection
@@ -21,10 +22,9 @@ def count_steps(stage: StageSection, num_rows: int) -> int:
 
 def make_tree(renderer: Renderer, reading: str, record: Any) -> Tree:
     """An offline record as a tree, by how its stage reads rows."""
-    make = {
+    make: dict[str, Callable[[Any], Tree]] = {
         "sft": renderer.sft_tree,
         "preference": renderer.preference_tree,
         "labelled": renderer.labelled_tree,
     }
-    tree: Tree = make[reading](record)
-    return tree
+    return make[reading](record)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rl.data.images import HeaderCache
 from rl.data.rows import Reading, Record, sample_of, to_record, with_sample
@@ -61,10 +61,11 @@ def load_records(
     max_bad_rows: float = 0.01,
     rejects: Path | None = None,
     seed: int = 0,
-) -> list[Record]:
+) -> list[Any]:
     """The records of all sources, each accepted row once (times its source's weight), in the
     sources' order.
 
+    `reading` decides what they are: Sample (sft, group), Preference or Labelled.
     Bad rows are listed in the file `rejects` with their reasons. They stop the load, or with
     `on_bad_row="skip"` are dropped while they are at most `max_bad_rows` of all; no other row takes
     their place. Raises: DataError, ConfigError.

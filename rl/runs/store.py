@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rl.errors import RunError
+from rl.errors import ConfigError, RunError
 
 PACKAGES = (
     "plumbline",
@@ -89,7 +89,7 @@ class StageStore:
 
 
 class RunStore:
-    """A run's folder. Raises: RunError where it cannot be made or is no run."""
+    """A run's folder. Raises: ConfigError where it cannot be made, RunError where it is no run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -103,7 +103,7 @@ class RunStore:
             (root / "config.yaml").write_text(config_yaml, encoding="utf-8")
             write_json(root / "env.json", {**environment(), **facts})
         except OSError as error:
-            raise RunError(
+            raise ConfigError(
                 f"the run folder cannot be written: {error.strerror}",
                 where=str(root),
                 do="choose another run.root or run.name",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rl.errors import RunError
+from rl.errors import ConfigError, RunError
 from rl.runs.store import RunStore
 
 
@@ -31,6 +31,6 @@ def test_no_run_there(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         RunStore.create(blocked / "run", config_yaml="", facts={})
     assert os.listdir(tmp_path) == ["file"]
