@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -34,6 +36,11 @@ class ImageStore:
         self.spec, self.max_bytes = spec, max_bytes
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
         self.bytes = 0
+
+    @cached_property
+    def blank(self) -> dict[str, Tensor]:
+        """A white image's inputs."""
+        return self.spec.pixels([PIL.Image.new("RGB", (64, 64), "white")])[0]
 
     def get(self, images: Sequence[ImageSource]) -> list[dict[str, Tensor]]:
         """One dict of tensors an image. Raises: DataError for an image that does not decode."""
@@ -170,11 +177,16 @@ def collate(
     layout: Layout,
     dtype: torch.dtype = torch.float32,
     finds_positions: bool = False,
+    never_without_image: bool = False,
 ) -> MicroBatch:
     """The tensors of one micro-batch. `finds_positions`: leave positions to the model itself
-    (rows only, a check).
+    (rows only, a check). `never_without_image`: a batch without images carries a blank one that
+    no token sees, so that the vision tower runs (and gets its zero gradient) where other ranks
+    run theirs.
     """
     order, fields, each = _images(trees, plan, store)
+    if fields is None and never_without_image:
+        fields = store.blank
     page = _lay_out(trees, plan, spec, each)
     own: dict[str, Any] = {}
     if finds_positions:

@@ -32,6 +32,7 @@ class Passes:
     tokens_per_microbatch: int
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    never_without_image: bool = False
 
     def plans(self, trees: Sequence[Tree]) -> list[Plan]:
         """The micro-batches of these trees."""
@@ -54,6 +55,7 @@ class Passes:
             layout=self.layout,
             dtype=self.dtype,
             finds_positions=finds_positions,
+            never_without_image=self.never_without_image,
         )
         return made if self.device == "cpu" else made.to(self.device)
 

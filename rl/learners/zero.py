@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,9 @@ class ZeroLearner:
         sums = {name: list(pair) for name, pair in denominators.metrics.items()}
         counts = dict.fromkeys(("microbatches", "trained", "forward", "padded", "loss"), 0.0)
         has_loss = self._total([sum(tree.num_trained for tree in step.trees)])[0] > 0
-        for plan in self.passes.plans(step.trees) if has_loss else ():
-            batch = self.passes.batch(step.trees, plan)
+        passes = self._passes_of(step.trees)
+        for plan in passes.plans(step.trees) if has_loss else ():
+            batch = passes.batch(step.trees, plan)
             loss = algorithm.loss(batch.tree_batch(self._forward(batch, view)), denominators)
             self.engine.backward(loss.value * self.world_size, scale_wrt_gas=False)
             for name, pair in loss.metrics.items():
@@ -124,7 +126,7 @@ class ZeroLearner:
             counts["forward"] += plan.num_tokens
             counts["padded"] += plan.shape[0] * plan.shape[1] - plan.num_tokens
             counts["loss"] += float(loss.value.detach())
-        for batch in self._idle_batches(int(counts["microbatches"])) if has_loss else ():
+        for batch in self._idle_batches(passes, int(counts["microbatches"])) if has_loss else ():
             self.engine.backward(self._forward(batch, view).sum() * 0, scale_wrt_gas=False)
         metrics = self._update() if has_loss else {"lr": 0.0, "grad_norm": 0.0}
         metrics |= self._reduced(sums, counts)
@@ -247,20 +249,27 @@ class ZeroLearner:
         logp_N: Tensor = self.engine(batch, view.temperature, view.banned_ids)
         return logp_N
 
-    def _idle_batches(self, busy: int) -> Iterator[MicroBatch]:
+    def _passes_of(self, trees: Sequence[Tree]) -> Passes:
+        """The passes over these trees, in which every rank runs the vision tower, or none does."""
+        has_images = any(tree.images for tree in trees)
+        others_have = self.world_size > 1 and self._largest(has_images) > 0
+        return replace(self.passes, never_without_image=others_have)
+
+    def _idle_batches(self, passes: Passes, busy: int) -> Iterator[MicroBatch]:
         """As many empty passes as the busiest rank has more: collectives inside a pass need every
         rank in it."""
         for _ in range(int(self._largest(busy)) - busy):
             idle = [_idle_tree(self.spec.end_id)]
-            yield self.passes.batch(idle, self.passes.plans(idle)[0])
+            yield passes.batch(idle, passes.plans(idle)[0])
 
     def _logprobs(
         self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
     ) -> list[list[Tensor]]:
         if not reference:
             forward = partial(self._forward, view=view)
-            found = self.passes.logprobs(trees, forward)
-            for batch in self._idle_batches(len(self.passes.plans(trees))):
+            passes = self._passes_of(trees)
+            found = passes.logprobs(trees, forward)
+            for batch in self._idle_batches(passes, len(passes.plans(trees))):
                 with torch.no_grad():
                     forward(batch)
             return found
@@ -276,7 +285,8 @@ class ZeroLearner:
         if self._is_checked:
             return
         first = list(trees[:NUM_CHECKED_TREES]) or [_idle_tree(self.spec.end_id)]
-        largest, mean = self.passes.layout_gap(first, partial(self._forward, view=view))
+        passes = self._passes_of(first)
+        largest, mean = passes.layout_gap(first, partial(self._forward, view=view))
         self.passes.judge_layouts(self._largest(largest), self._largest(mean))
         self._is_checked = True
 

@@ -58,14 +58,15 @@ class TreeForward(nn.Module):
         inputs: dict[str, Any] = dict(batch.own_positions)
         if batch.positions is not None:
             inputs["position_ids"] = batch.positions
+        seen = None
         if batch.images is not None:
-            inputs["mm_encoder_outputs"] = {
-                "image": self.spec.encode_images(base, batch.images, batch.image_order)
-            }
+            seen = self.spec.encode_images(base, batch.images, batch.image_order or (0,))
+            if batch.image_order:
+                inputs["mm_encoder_outputs"] = {"image": seen}
         hidden: Tensor = base(
             input_ids=batch.input_ids, attention_mask=batch.attention, use_cache=False, **inputs
         ).last_hidden_state
-        return hidden
+        return hidden if batch.image_order or seen is None else hidden + 0 * _sum(seen)
 
     def _chunk(
         self, hidden_ND: Tensor, target_N: Tensor, temperature: float, banned: Tensor
@@ -74,3 +75,11 @@ class TreeForward(nn.Module):
         if len(banned):
             logits_NV = logits_NV.index_fill(1, banned, float("-inf"))
         return -nn.functional.cross_entropy(logits_NV, target_N, reduction="none")
+
+
+def _sum(features: Any) -> Tensor:
+    """Every feature of an image summed, those of inner layers too: a thread for a zero gradient."""
+    levels = [features.pooler_output, *(getattr(features, "deepstack_features", None) or [])]
+    return torch.stack(
+        [torch.stack([part.sum() for part in level]).sum() for level in levels]
+    ).sum()

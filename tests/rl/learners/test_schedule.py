@@ -1,5 +1,7 @@
 """The rate of every update."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def test_rates_rise_then_fall_within_bounds(
     assert all(0 <= r <= 2.0 for r in rates)
     rising, falling = rates[:warmup], rates[warmup:]
     assert rising == sorted(rising)
-    assert all(a >= b - 1e-12 for a, b in zip(falling, falling[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in pairwise(falling))
     if falling:
         assert falling[0] == pytest.approx(2.0)
     if len(falling) > 1 and schedule != "constant":

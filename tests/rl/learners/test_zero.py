@@ -27,7 +27,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 CONFIG = LearnerConfig(row_tokens=100, tokens_per_microbatch=200, threads=1)
 PLAN = OptimPlan(
-    lr=1e-3, total_steps=4, warmup_steps=1, weight_decay=0.1, max_grad_norm=0.5, min_lr_ratio=0.1
+    lr=1e-3,
+    total_steps=4,
+    warmup_steps=1,
+    weight_decay=0.1,
+    max_grad_norm=0.5,
+    min_lr_ratio=0.1,
+    eps=1e-5,  # at 1e-8 AdamW takes the sign of gradients that are rounding
 )
 Call = Callable[..., Any]
 
@@ -67,7 +73,8 @@ def plain_torch(path: Path, steps: list[list[Tree]]) -> tuple[list[float], dict[
         [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        ],
+        eps=PLAN.eps,
     )
     norms = []
     for number, trees in enumerate(steps, 1):
