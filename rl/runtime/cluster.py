@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from rl.errors import ConfigError, DeadlineError, PlumblineError, RunError
+from rl.errors import DeadlineError, PlumblineError, RunError
 from rl.runtime.actors import Pending
 from rl.runtime.placement import RuntimeConfig
 
@@ -245,18 +245,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def preflight(cluster: Cluster, *, cpus: float, gpus: float) -> None:
-    """Fails at once where the cluster is too small. Raises: ConfigError with demand and supply."""
-    supply = cluster.resources()
-    for kind, demand in (("CPU", cpus), ("GPU", gpus)):
-        if demand > supply[kind] + 1e-9:
-            raise ConfigError(
-                f"the actors ask for {demand:g} {kind}s and the cluster has {supply[kind]:g}",
-                where="runtime",
-                do="lower the cpus/gpus of learner, rollout or reward, or join a larger cluster",
-            )
 
 
 def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
