@@ -40,7 +40,13 @@ class EngineProcess:
         self._process = subprocess.Popen(
             [sys.executable, str(child), str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "2"},
+            # Threads that spin while they wait take the cores from whoever works.
+            env={
+                **os.environ,
+                "PYTHONPATH": root,
+                "OMP_NUM_THREADS": "2",
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
