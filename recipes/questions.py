@@ -91,7 +91,9 @@ def _unique(world: World, key: Callable[[Any], Any], rng: random.Random) -> Any 
 
 def _ask_color(world: World, rng: random.Random) -> Ask | None:
     thing = _unique(world, lambda t: t.name, rng)
-    if thing is not None and rng.random() < 0.5:
+    if len({t.color for t in world.things}) == 1:
+        thing, question = world.things[0], "what color do you see?"
+    elif thing is not None and rng.random() < 0.5:
         question = f"what color is the {thing.name}?"
     else:
         thing = rng.choice(world.things)
@@ -103,7 +105,9 @@ def _ask_color(world: World, rng: random.Random) -> Ask | None:
 
 def _ask_shape(world: World, rng: random.Random) -> Ask | None:
     thing = _unique(world, lambda t: t.color, rng)
-    if thing is not None and rng.random() < 0.5:
+    if len({t.name for t in world.things}) == 1:
+        thing, question = world.things[0], "what shape do you see?"
+    elif thing is not None and rng.random() < 0.5:
         question = f"what is the {thing.color} shape?"
     else:
         thing = rng.choice(world.things)

@@ -34,7 +34,8 @@ class Size:
 
 SIZES = {
     "tiny": Size(hidden=64, layers=2, vision_hidden=64, vision_layers=2),  # tests
-    "small": Size(hidden=128, layers=4, vision_hidden=128, vision_layers=4),  # learns the scenes
+    # Learns the scenes in minutes: a patch of 16 makes four image tokens of a scene, one a quarter.
+    "small": Size(hidden=128, layers=3, vision_hidden=128, vision_layers=2, patch=16),
 }
 
 # -- chat templates: the generation span is the answer and its end token
@@ -132,6 +133,8 @@ def _text_config(size: Size, tokenizer: Any, rope: dict[str, Any]) -> dict[str, 
         "head_dim": size.head_dim,
         "max_position_embeddings": MAX_POSITIONS,
         "tie_word_embeddings": True,
+        "initializer_range": size.hidden
+        ** -0.5,  # 0.02 suits wide models; this learns 3 times faster
         "rope_parameters": {"rope_theta": 10000.0, **rope},
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -181,15 +184,26 @@ def _qwen3_vl(out: Path, size: Size) -> Any:
             "temporal_patch_size": 2,
             "out_hidden_size": size.hidden,
             "num_position_embeddings": (128 // size.patch) ** 2,
-            "deepstack_visual_indexes": list(range(size.vision_layers))[-min(1, size.layers) :],
+            "deepstack_visual_indexes": [size.vision_layers - 1],
+            "initializer_range": size.vision_hidden**-0.5,
         },
         tie_word_embeddings=True,
         **_qwen_vision_ids(tokenizer),
     )
     model = Qwen3VLForConditionalGeneration(config)
+    _show_places(model.model.visual)
     model.save_pretrained(out)
     _save_qwen_processor(out, tokenizer, size)
     return tokenizer
+
+
+def _show_places(visual: Any) -> None:
+    """Makes places as strong as pixels: from 0.02, learning where things are takes hours."""
+    import torch
+
+    torch.nn.init.normal_(visual.pos_embed.weight, std=1.0)
+    kernel = visual.patch_embed.proj.weight
+    torch.nn.init.normal_(kernel, std=kernel[0].numel() ** -0.5)
 
 
 def _qwen2_5_vl(out: Path, size: Size) -> Any:

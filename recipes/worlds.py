@@ -35,6 +35,8 @@ SHAPES = ("circle", "square", "triangle")
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 LINES = ("top", "middle", "bottom")  # where a sign hangs
 WORDS = ("bus", "cat", "dog", "egg", "fox", "jam", "key", "map", "owl", "sun", "tea", "van")
+CROWD = (1, 1, 1, 2, 2, 3, 4)  # how many shapes, as often as each stands here
+ALIKE = 0.6  # share of pictures whose shapes are all alike
 GROUNDS = (245, 235, 225)
 SHARES: dict[Part, range] = {"train": range(10), "select": range(10, 12), "report": range(12, 16)}
 
@@ -88,8 +90,11 @@ def worlds(kind: Kind, part: Part, rng: random.Random) -> Iterator[World]:
 def _draw_lots(kind: Kind, rng: random.Random) -> World:
     ground, wobble = rng.choice(GROUNDS), rng.randrange(1 << 16)
     if kind == "shapes":
-        places = sorted(rng.sample(PLACES, rng.choice((1, 1, 1, 2, 2, 3, 4))))
-        things = tuple(Thing(rng.choice(SHAPES), rng.choice(tuple(COLORS)), p) for p in places)
+        places = sorted(rng.sample(PLACES, rng.choice(CROWD)))
+        looks = [(rng.choice(SHAPES), rng.choice(tuple(COLORS))) for _ in places]
+        if rng.random() < ALIKE:
+            looks = looks[:1] * len(places)
+        things = tuple(Thing(*look, place) for look, place in zip(looks, places, strict=True))
         return World(kind, things, ground, wobble)
     if kind == "sign":
         thing = Thing(rng.choice(WORDS), rng.choice(INKS), rng.choice(LINES))
