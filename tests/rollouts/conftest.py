@@ -54,7 +54,10 @@ class EngineProcess:
         self.call("start", *args, deadline_s=START_DEADLINE_S, **kwargs)
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> _Call:
-        self._pipe.send((method, args, kwargs))
+        try:
+            self._pipe.send((method, args, kwargs))
+        except ConnectionError:
+            raise RunError("the actor is dead", where=f"{self.name} {method}") from None
         self._sent += 1
         return _Call(self, method, self._sent)
 
