@@ -39,7 +39,7 @@ def make_trees(renderer: Renderer, folder: Path, seed: int) -> list[Tree]:
     for number in range(PROMPTS):
         file = folder / f"{seed}-{number}.png"
         PIL.Image.frombytes("RGB", (64, 64), rng.randbytes(64 * 64 * 3)).save(file)
-        question = " ".join(["what color is the shape?"] * rng.randint(3, 9))
+        question = " ".join(["what color is the shape?"] * rng.randint(3, 8))
         turn = Message(role="user", parts=(Image(0), Text(question)))
         sample = Sample(uid=f"{seed}/{number}", messages=(turn,), images=(ImageSource(str(file)),))
         completions = []
@@ -75,7 +75,7 @@ def main() -> None:
             tokens_per_microbatch=arguments.tokens_per_microbatch, row_tokens=arguments.row_tokens
         )
         learner = ZeroLearner(config, ModelConfig(path=str(model)), master_port=29611)
-        learner.begin_stage(str(model), OptimPlan(lr=1e-5, total_steps=100), needs_reference=False)
+        learner.begin_stage(str(model), OptimPlan(lr=0.0, total_steps=100), needs_reference=False)
         renderer = Renderer(learner.spec.processor, learner.spec, 512)
         tree_passes, times = learner.passes, {"tree": [0.0], "rows": [0.0]}
         algorithm = GRPO(mismatch=Mismatch(sequence_mask=None))  # random answers would be masked
