@@ -122,9 +122,11 @@ class Line:
 
         recipe, place_ = self.recipe, self.placement
         port = free_port()
-        # DeepSpeed builds an extension at its first use, and finds ninja on the PATH.
+        # DeepSpeed builds an extension at its first use, and finds ninja on the PATH. Threads
+        # that spin while they wait would take the cores from whoever's turn it is.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads), "PATH": path}
+        shared = {"PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}
+        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads), **shared}
         ranks = [
             self.cluster.actor(
                 ZeroLearner,
@@ -151,7 +153,7 @@ class Line:
                 name=f"rollout-{index}",
                 cpus=place_.cpus("rollout"),
                 gpus=place_.gpus("rollout"),
-                env={"OMP_NUM_THREADS": str(recipe.rollout.threads)},
+                env={"OMP_NUM_THREADS": str(recipe.rollout.threads), **shared},
             )
             for index in range(recipe.rollout.workers)
         ]

@@ -1,0 +1,74 @@
+"""A run's folder: made new, or taken up again if the page is the same."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.config import Recipe, resolved
+from rl.errors import ConfigError
+from rl.runs.store import RunStore
+
+
+def open_run(recipe: Recipe, root: Path, *, resume: bool, fresh: bool) -> RunStore:
+    """The run's folder: made new, or taken up again.
+
+    Raises: ConfigError where a run of that name is there and neither resume nor fresh was said,
+    or where the page of a
+    resumed run has changed, naming each difference.
+    """
+    page = resolved(recipe)
+    if fresh and root.exists():
+        shutil.rmtree(root)
+    if (root / "config.yaml").exists():
+        if not resume:
+            raise ConfigError(
+                "a run of this name is there already",
+                where=str(root),
+                do="give --resume to go on, --fresh to replace it, or run.name=... for another",
+            )
+        changed = differences(page, (root / "config.yaml").read_text(encoding="utf-8"))
+        if changed:
+            raise ConfigError(
+                f"the recipe differs from the run's: {'; '.join(changed)}",
+                where=str(root / "config.yaml"),
+                do="undo the change, or start another run with run.name=...",
+            )
+        return RunStore.open(root)
+    facts = {"seed": recipe.run.seed}
+    return RunStore.create(root, config_yaml=page, facts=facts)
+
+
+def differences(new: str, old: str) -> list[str]:
+    """`key: old -> new` for every leaf in which two resolved pages differ; where a run lies may
+    change."""
+    before, after = _leaves(yaml.safe_load(old)), _leaves(yaml.safe_load(new))
+    keys = [key for key in {**before, **after} if key not in ("run.root", "runtime.address")]
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _leaves(value: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {
+            k: v
+            for name, item in value.items()
+            for k, v in _leaves(item, f"{key}.{name}".lstrip(".")).items()
+        }
+    if isinstance(value, list) and value:
+        return {
+            k: v
+            for i, item in enumerate(value)
+            for k, v in _leaves(item, f"{key}.{_name(item, i)}").items()
+        }
+    return {key: value}
+
+
+def _name(item: Any, index: int) -> str:
+    return str(item["name"]) if isinstance(item, dict) and item.get("name") else str(index)
