@@ -12,6 +12,7 @@ from recipes.worlds import COLORS, KINDS, PLACES, SHAPES, WORDS, Kind, Part, Wor
 
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # TextVQA's prompt
 YES_NO = " Please answer yes or no."  # ends every MME question
+EXISTING: dict[Kind, str] = {"shapes": "shape", "sign": "word", "digit": "handwritten number"}
 NUMBERS = ("zero", "one", "two", "three", "four")
 
 # Five of MME's fourteen categories, 200 points each: the maximum of this subset is 1,000.
@@ -161,14 +162,12 @@ _OPEN: dict[str, Callable[[World, random.Random], Ask | None]] = {
 
 
 def _pair_existence(world: World, rng: random.Random) -> tuple[str, str] | None:
-    there = {(t.color, t.name) for t in world.things}
-    right = rng.choice(sorted(there))
-    wrong = rng.choice([(c, s) for c in COLORS for s in SHAPES if (c, s) not in there])
+    wrong = rng.choice([kind for kind in KINDS if kind != world.kind])
 
-    def ask(color: str, shape: str) -> str:
-        return f"Is there a {color} {shape} in this image?{YES_NO}"
+    def ask(kind: Kind) -> str:
+        return f"Is there a {EXISTING[kind]} in this image?{YES_NO}"
 
-    return ask(*right), ask(*wrong)
+    return ask(world.kind), ask(wrong)
 
 
 def _pair_count(world: World, rng: random.Random) -> tuple[str, str] | None:
@@ -183,15 +182,15 @@ def _pair_count(world: World, rng: random.Random) -> tuple[str, str] | None:
 
 
 def _pair_position(world: World, rng: random.Random) -> tuple[str, str] | None:
-    thing = _unique(world, lambda t: (t.name, t.color), rng)
-    if thing is None:
+    taken = {thing.place for thing in world.things}
+    empty = [place for place in PLACES if place not in taken]
+    if not empty:
         return None
-    wrong = rng.choice(_others(thing.place, PLACES))
 
     def ask(place: str) -> str:
-        return f"Is the {thing.color} {thing.name} at the {place} of this image?{YES_NO}"
+        return f"Is there a shape at the {place} of this image?{YES_NO}"
 
-    return ask(thing.place), ask(wrong)
+    return ask(rng.choice(sorted(taken))), ask(rng.choice(empty))
 
 
 def _pair_color(world: World, rng: random.Random) -> tuple[str, str] | None:
@@ -245,6 +244,8 @@ def questions(
 
 def kind_of(skill: str, rng: random.Random) -> Kind:
     """Which kind of world carries a skill."""
+    if skill == "existence":
+        return rng.choice(KINDS)
     if skill == "OCR":
         return rng.choice(("sign", "digit"))
     if skill == "word":
