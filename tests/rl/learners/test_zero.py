@@ -92,9 +92,9 @@ def plain_torch(path: Path, steps: list[list[Tree]]) -> tuple[list[float], dict[
 
 
 def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
-    """The largest norm of a difference over the tensor's norm."""
+    """The largest difference of any weight."""
     assert ours.keys() == theirs.keys()
-    return max(float((ours[n] - w).norm() / w.norm()) for n, w in theirs.items())
+    return max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
 
 
 def test_four_clipped_steps_are_plain_torchs(run: Call, tiny_qwen3vl: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_four_clipped_steps_are_plain_torchs(run: Call, tiny_qwen3vl: Path, tmp_
     assert [m["grad_norm"] for m in metrics] == pytest.approx(norms, rel=1e-5)
     assert min(norms) > PLAN.max_grad_norm
     assert [m["lr"] for m in metrics] == [rate(PLAN, n) for n in range(1, 5)]
-    assert distance(load_file(out), weights) < 1e-6
+    assert distance(load_file(out), weights) < 1e-7
     first = metrics[0]
     assert first["tokens/trained"] == sum(tree.num_trained for tree in steps[0])
     assert first["tokens/forward"] == sum(tree.num_tokens for tree in steps[0])
@@ -230,4 +230,4 @@ def test_two_ranks_are_one(tiny_qwen3vl: Path, tmp_path: Path) -> None:
     norms, weights = plain_torch(tiny_qwen3vl, steps)
     assert [m["loss"] for m in first] == [m["loss"] for m in second]
     assert [m["grad_norm"] for m in first] == pytest.approx(norms, rel=1e-5)
-    assert distance(load_file(outs[0]), weights) < 1e-5
+    assert distance(load_file(outs[0]), weights) < 1e-7
