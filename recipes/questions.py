@@ -13,6 +13,7 @@ from recipes.worlds import COLORS, KINDS, PLACES, SHAPES, WORDS, Kind, Part, Wor
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # TextVQA's prompt
 YES_NO = " Please answer yes or no."  # ends every MME question
 EXISTING: dict[Kind, str] = {"shapes": "shape", "sign": "word", "digit": "handwritten number"}
+FEW_OR_MANY = 0.7  # share of count pairs that ask for one or more than one
 NUMBERS = ("zero", "one", "two", "three", "four")
 
 # Five of MME's fourteen categories, 200 points each: the maximum of this subset is 1,000.
@@ -172,6 +173,12 @@ def _pair_existence(world: World, rng: random.Random) -> tuple[str, str] | None:
 
 def _pair_count(world: World, rng: random.Random) -> tuple[str, str] | None:
     right = len(world.things)
+    if rng.random() < FEW_OR_MANY:
+        pair = (
+            f"Is there only one shape in this image?{YES_NO}",
+            f"Is there more than one shape in this image?{YES_NO}",
+        )
+        return pair if right == 1 else (pair[1], pair[0])
     wrong = rng.choice([n for n in range(1, 5) if n != right])
 
     def ask(n: int) -> str:
@@ -194,8 +201,10 @@ def _pair_position(world: World, rng: random.Random) -> tuple[str, str] | None:
 
 
 def _pair_color(world: World, rng: random.Random) -> tuple[str, str] | None:
-    there = {t.color for t in world.things}
-    right, wrong = rng.choice(sorted(there)), rng.choice([c for c in COLORS if c not in there])
+    absent = [color for color in COLORS if color not in {t.color for t in world.things}]
+    if not absent:
+        return None
+    right, wrong = rng.choice(world.things).color, rng.choice(absent)
     return (
         f"Is there a {right} shape in this image?{YES_NO}",
         f"Is there a {wrong} shape in this image?{YES_NO}",

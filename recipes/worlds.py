@@ -27,10 +27,8 @@ COLORS = {
     "green": (30, 170, 60),
     "blue": (40, 70, 220),
     "yellow": (240, 210, 40),
-    "black": (10, 10, 10),
-    "purple": (150, 50, 180),
 }
-INKS = ("red", "blue", "black")  # readable on a light ground
+INKS = ("red", "green", "blue")  # readable on a light ground
 SHAPES = ("circle", "square", "triangle")
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 LINES = ("top", "middle", "bottom")  # where a sign hangs
@@ -101,7 +99,7 @@ def _draw_lots(kind: Kind, rng: random.Random) -> World:
         return World(kind, (thing,), ground, wobble)
     targets = _scans()[1]
     scan = rng.randrange(len(targets))
-    return World(kind, (Thing(str(targets[scan]), rng.choice(INKS), ""),), ground, wobble, scan)
+    return World(kind, (Thing(str(targets[scan]), "blue", ""),), ground, wobble, scan)
 
 
 def picture(world: World) -> Image.Image:
@@ -146,15 +144,15 @@ def _font(size: int) -> Any:
 
 
 def _draw_word(draw: ImageDraw.ImageDraw, thing: Thing, rng: random.Random) -> None:
-    x, y = 32 + rng.randint(-3, 3), 14 + 18 * LINES.index(thing.place) + rng.randint(-2, 2)
+    x, y = 32 + rng.randint(-2, 2), 14 + 18 * LINES.index(thing.place) + rng.randint(-1, 1)
     draw.rectangle([2, y - 12, 61, y + 12], outline=(120, 120, 120))
-    draw.text((x, y), thing.name, fill=COLORS[thing.color], font=_font(22), anchor="mm")
+    draw.text((x, y), thing.name, fill=COLORS[thing.color], font=_font(24), anchor="mm")
 
 
 def _paste_scan(image: Image.Image, world: World, rng: random.Random) -> None:
     pixels = _scans()[0][world.scan]
-    side = rng.randint(46, 52)
+    side = rng.randint(48, 52)
     ink = Image.frombytes("L", (8, 8), (pixels * 15.9375).astype("uint8").tobytes())
     mask = ink.resize((side, side), Image.Resampling.BICUBIC)
-    corner = ((SIDE - side) // 2 + rng.randint(-3, 3), (SIDE - side) // 2 + rng.randint(-3, 3))
+    corner = ((SIDE - side) // 2 + rng.randint(-2, 2), (SIDE - side) // 2 + rng.randint(-2, 2))
     image.paste(COLORS[world.things[0].color], corner, mask)
