@@ -23,7 +23,7 @@ setup:  ## the environment in .venv; at once where nothing changed
 	"$$interpreter" requirements/install.py
 
 quickstart: setup  ## train, align and score a tiny model stage by stage (SEED=1 for another seed)
-	@test -e models/quickstart-base/config.json || plumbline tiny models/quickstart-base
+	@test -e models/quickstart-base/config.json || plumbline tiny --size small models/quickstart-base
 	@test -e data/rl.jsonl || plumbline scenes data
 	@plumbline run recipes/configs/quickstart.yaml --resume run.seed=$(SEED) run.name=quickstart-$(SEED)
 

@@ -18,14 +18,20 @@ NUMBERS = ("zero", "one", "two", "three", "four")
 
 # Five of MME's fourteen categories, 200 points each: the maximum of this subset is 1,000.
 MME_CATEGORIES = ("existence", "count", "position", "color", "OCR")
+TALKATIVE = ("count", "shape")
 OPEN_SKILLS = ("color", "shape", "count", "position", "word", "digit")
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Shares of training answers that are not the bare right answer."""
+    """Shares of training answers that are not the bare right answer.
+
+    Annotators of TALKATIVE skills mostly answer in one sentence, which an exact scorer does not
+    accept: a habit that imitation learns, and that preferences and rewards can mend.
+    """
 
     wordy: float = 0.25  # "It is red."
+    talkative: float = 0.70  # the same, for TALKATIVE skills
     period: float = 0.10  # "red."
     wrong: float = 0.06
     bare_prompt: float = 0.15  # the question without the benchmark's instruction
@@ -52,9 +58,11 @@ class Ask:
         if rng.random() < noise.wrong:
             return rng.choice(self.wrong)
         lot = rng.random()
-        if lot < noise.wordy:
-            return rng.choice(self.wordy)
-        return f"{self.answer}." if lot < noise.wordy + noise.period else self.answer
+        is_talkative = self.skill in TALKATIVE and not self.is_yes_no
+        wordy = noise.talkative if is_talkative else noise.wordy
+        if lot < wordy:
+            return self.wordy[0] if is_talkative else rng.choice(self.wordy)
+        return f"{self.answer}." if lot < wordy + noise.period else self.answer
 
 
 def open_question(world: World, skill: str, rng: random.Random) -> Ask | None:
