@@ -122,11 +122,15 @@ class Line:
 
         recipe, place_ = self.recipe, self.placement
         port = free_port()
-        # DeepSpeed builds an extension at its first use, and finds ninja on the PATH. Threads
-        # that spin while they wait would take the cores from whoever's turn it is.
+        # DeepSpeed builds an extension at its first use, and finds ninja on the PATH.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        shared = {"PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}
-        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads), **shared}
+        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads), "PATH": path}
+        # An engine's threads would spin between its many short kernels and take the learner's core.
+        sampling = {
+            "OMP_NUM_THREADS": str(recipe.rollout.threads),
+            "PATH": path,
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
         ranks = [
             self.cluster.actor(
                 ZeroLearner,
@@ -153,7 +157,7 @@ class Line:
                 name=f"rollout-{index}",
                 cpus=place_.cpus("rollout"),
                 gpus=place_.gpus("rollout"),
-                env={"OMP_NUM_THREADS": str(recipe.rollout.threads), **shared},
+                env=sampling,
             )
             for index in range(recipe.rollout.workers)
         ]
