@@ -21,7 +21,7 @@ class RuntimeConfig(Section):
     dashboard_port: int | None = None
     metrics_port: int | None = None
     object_store_mib: int = Field(512, ge=80)
-    start_deadline_s: float = Field(120.0, gt=0)
+    start_deadline_s: float = Field(600.0, gt=0)  # the first start builds DeepSpeed's extension
 
 
 @dataclass(frozen=True)
