@@ -103,8 +103,9 @@ class Pipeline:
         if not store.is_finished():
             model = Path(self.recipe.model.path).resolve()
             store.write_facts(kind="base", parent=None, status="running", checkpoint=str(model))
-            self._serve(BASE)
-            store.write_facts(weights=fingerprint(model))
+            parity = self.line.serve(model)
+            self._serving = BASE
+            store.write_facts(weights=fingerprint(model), parity_max=parity["parity/max"])
             if self.recipe.evals.evaluate_base:
                 self.assessor.assess(BASE, parent=None)
             store.write_facts(status="finished")

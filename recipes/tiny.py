@@ -20,7 +20,11 @@ MAX_POSITIONS = 2048
 
 @dataclass(frozen=True)
 class Size:
-    """Widths and depths. Heads are `head_dim` wide: vLLM's CPU attention takes 32 or more."""
+    """Widths and depths. Heads are `head_dim` wide: vLLM's CPU attention takes 32 or more.
+
+    `is_learner`: weights begin at 1 / sqrt(width), which learns three times faster than the
+    0.02 that suits wide models, but magnifies rounding while they are random.
+    """
 
     hidden: int
     layers: int
@@ -30,12 +34,19 @@ class Size:
     vocab: int = 768
     head_dim: int = 32
     mlp_ratio: int = 2
+    is_learner: bool = False
+
+    def std(self, width: int) -> float:
+        """Standard deviation of fresh weights."""
+        return width**-0.5 if self.is_learner else 0.02
 
 
 SIZES = {
     "tiny": Size(hidden=64, layers=2, vision_hidden=64, vision_layers=2),  # tests
     # Learns the scenes in minutes: a patch of 16 makes four image tokens of a scene, one a quarter.
-    "small": Size(hidden=128, layers=3, vision_hidden=128, vision_layers=2, patch=16),
+    "small": Size(
+        hidden=128, layers=3, vision_hidden=128, vision_layers=2, patch=16, is_learner=True
+    ),
 }
 
 # -- chat templates: the generation span is the answer and its end token
@@ -133,8 +144,7 @@ def _text_config(size: Size, tokenizer: Any, rope: dict[str, Any]) -> dict[str, 
         "head_dim": size.head_dim,
         "max_position_embeddings": MAX_POSITIONS,
         "tie_word_embeddings": True,
-        "initializer_range": size.hidden
-        ** -0.5,  # 0.02 suits wide models; this learns 3 times faster
+        "initializer_range": size.std(size.hidden),
         "rope_parameters": {"rope_theta": 10000.0, **rope},
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -185,13 +195,14 @@ def _qwen3_vl(out: Path, size: Size) -> Any:
             "out_hidden_size": size.hidden,
             "num_position_embeddings": (128 // size.patch) ** 2,
             "deepstack_visual_indexes": [size.vision_layers - 1],
-            "initializer_range": size.vision_hidden**-0.5,
+            "initializer_range": size.std(size.vision_hidden),
         },
         tie_word_embeddings=True,
         **_qwen_vision_ids(tokenizer),
     )
     model = Qwen3VLForConditionalGeneration(config)
-    _show_places(model.model.visual)
+    if size.is_learner:
+        _show_places(model.model.visual)
     model.save_pretrained(out)
     _save_qwen_processor(out, tokenizer, size)
     return tokenizer
