@@ -52,14 +52,15 @@ def open_eyes(recipe: Recipe) -> Eyes:
 
 
 def roles(recipe: Recipe) -> list[Role]:
-    """The actors that a recipe asks for."""
-    wanted = [
+    """The actors of a run. Reward workers have their share also where no stage names a reward yet:
+    a script may ask for them later.
+    """
+    rewards = recipe.reward_workers
+    return [
         Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
         Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus),
+        Role("reward", rewards.workers, rewards.cpus),
     ]
-    if any(stage.all_rewards for stage in recipe.stages):
-        wanted.append(Role("reward", recipe.reward_workers.workers, recipe.reward_workers.cpus))
-    return wanted
 
 
 def local_placement(recipe: Recipe) -> Placement:
