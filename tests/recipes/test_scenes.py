@@ -105,7 +105,8 @@ def test_textvqa_is_in_the_hubs_form(scene_data: Path) -> None:
 
 
 def test_datasets_sees_images_as_it_does_in_the_hubs_files(scene_data: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     for benchmark in ("mme", "textvqa"):
         file = str(scene_data / benchmark / "select-00000-of-00001.parquet")
         table = datasets.load_dataset("parquet", data_files=file, split="train")
