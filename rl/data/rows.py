@@ -1,80 +1,36 @@
-"""Rows -> records. The format is found from each row's own keys; the algorithm's reading says what
-the row is asked for.
+"""Rows -> records: the draft of a row, read as its algorithm asks.
 
-Formats, by the key that marks them: `messages`, `conversations` (LLaVA, ShareGPT), `text` (with
-`image`: image + text + answer; alone: a prompt), `instruction` (alpaca), `query`, `prompt`,
-`question`, or only `chosen` and `rejected` with the prompt inside. The keys of two formats in one
-row are an error. In the flat formats an image without a mark stands before the question; in turns
-every image needs its mark. Repeated uids are made unique: the second `a` becomes `a~2`.
+What formats there are stands in `rl/data/drafts.py`. Repeated uids are made unique by the source:
+the second `a` becomes `a~2`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rl.core import Answer, Image, ImageSource, Labelled, Message, Preference, Sample, Text
-from rl.data.images import to_source
+from rl.data.drafts import Draft, images_of, read_draft
 from rl.data.sources import Row
-from rl.data.turns import (
-    Media,
-    read_answer,
-    read_history,
-    read_messages,
-    shown,
-    turn,
-)
-from rl.errors import ConfigError, DataError
-from rl.plugins import did_you_mean, is_own, load_attr
+from rl.data.turns import Media, read_answer, read_messages, shown
+from rl.errors import DataError
+from rl.plugins import is_own, load_attr
 
 Reading = Literal["sft", "preference", "labelled", "group"]
 Record = Sample | Preference | Labelled
 
-# Format name -> the key that marks it.
-MARKS = {
-    "messages": "messages",
-    "conversations": "conversations",
-    "image_text": "text",
-    "alpaca": "instruction",
-    "query": "query",
-    "prompt": "prompt",
-    "question": "question",
-}
 _ANSWERS = ("answer", "response", "completion", "output")
 _REFERENCES = ("references", "solution", "answers")
 _REJECTED = ("rejected", "rejected_response")
-_UNREAD = ("videos", "video", "audios", "audio", "rejected_images", "objects", "tools")
 _EXPECTED: dict[Reading, type[Record]] = {
     "sft": Sample,
     "preference": Preference,
     "labelled": Labelled,
     "group": Sample,
 }
-
-
-@dataclass
-class _Draft:
-    """A row on its way: the prompt's messages, the answer that the row itself ends with, and which
-    keys were taken.
-    """
-
-    row: Row
-    media: Media
-    messages: list[Message] = field(default_factory=list)
-    final: Message | None = None  # the last assistant turn, taken off the messages
-    taken: set[str] = field(default_factory=set)
-
-    def take(self, key: str) -> Any:
-        """The value under the key, which then is no meta."""
-        self.taken.add(key)
-        return self.row.value.get(key)
-
-    def has(self, key: str) -> bool:
-        """Whether the row gives the key a value."""
-        return self.row.value.get(key) is not None
 
 
 def to_record(
@@ -104,9 +60,9 @@ def to_record(
                 row, format = replace(row, value=dict(made)), None
             else:
                 return _checked(made, reading, uid)
-        draft = _draft(row, format)
+        draft = read_draft(row, format)
         record = _finish(draft, reading, uid)
-        images = _images(draft, image_root, allow_urls)
+        images = images_of(draft, image_root, allow_urls)
     except DataError as error:
         raise _placed(error, where) from error
     return with_sample(record, replace(sample_of(record), images=images))
@@ -135,103 +91,11 @@ def _uid(row: Row) -> str:
     return f"{Path(row.file).stem}:{row.line}"
 
 
-# --- finding the format
-# ------------------------------------------------------------------------------------------------
-
-
-def _draft(row: Row, format: str | None) -> _Draft:
-    for key in _UNREAD:
-        if row.value.get(key):
-            raise DataError(f"the row holds {key}, which is not read", expected="text and images")
-    draft = _Draft(row, Media(_listed(row.value)), taken={"uid", "id", "image", "images"})
-    name = _format_name(draft, format)
-    if name in ("messages", "conversations"):
-        draft.messages = read_messages(draft.take(name), draft.media, key=name)
-    elif name != "pair":
-        _flat(draft, name)
-    if draft.messages and draft.messages[-1].role == "assistant":
-        draft.final = draft.messages.pop()
-    return draft
-
-
-def _format_name(draft: _Draft, format: str | None) -> str:
-    if format is not None:
-        if format not in MARKS:
-            hint = did_you_mean(format, MARKS)
-            raise ConfigError(
-                f'unknown format "{format}"{hint} ({", ".join(MARKS)}, ./file.py:function)'
-            )
-        if not draft.has(MARKS[format]):
-            raise DataError(f"the row has no {MARKS[format]}", expected=f"format {format}")
-        return format
-    found = [name for name, key in MARKS.items() if draft.has(key)]
-    if len(found) > 1:
-        keys = " and ".join(MARKS[name] for name in found)
-        what = f"the row has the keys of {len(found)} formats: {keys}"
-        raise DataError(what, do="remove all but one, or set `format:` on the source")
-    if found:
-        return found[0]
-    if draft.has("chosen"):
-        return "pair"
-    keys = ", ".join(map(str, draft.row.value)) or "none"
-    raise DataError(
-        f"no known format (keys: {keys[:120]})", expected=f"one of {', '.join(MARKS.values())}"
-    )
-
-
-def _listed(value: Mapping[str, Any]) -> Sequence[Any]:
-    """The row's images under `images` or `image`."""
-    found = [value[key] for key in ("images", "image") if value.get(key) is not None]
-    if len(found) > 1:
-        raise DataError("the row has both image and images", do="keep one of the two")
-    if not found:
-        return ()
-    listed = found[0]
-    return listed if isinstance(listed, (list, tuple)) else (listed,)
-
-
-def _flat(draft: _Draft, name: str) -> None:
-    """The formats without turns: a question, its history and system, and perhaps an answer under
-    its own key.
-    """
-    media, content = draft.media, draft.take(MARKS[name])
-    if isinstance(content, (list, tuple)) and name in ("image_text", "prompt"):
-        draft.messages = read_messages(content, media, key=MARKS[name])
-    else:
-        if draft.has("system"):
-            draft.messages.append(turn("system", draft.take("system"), media, "system"))
-        if draft.has("history"):
-            draft.messages += read_history(draft.take("history"), media)
-        if name == "alpaca" and isinstance(extra := draft.take("input"), str) and extra.strip():
-            content = f"{content}\n{extra}" if isinstance(content, str) else content
-        draft.messages.append(turn("user", content, media, MARKS[name]))
-    if media.num_marks == 0 and media.listed:
-        _mark_front(draft)
-
-
-def _mark_front(draft: _Draft) -> None:
-    """Puts the images before the first user turn's text."""
-    marks = tuple(draft.media.mark() for _ in draft.media.listed)
-    for place, message in enumerate(draft.messages):
-        if message.role == "user":
-            draft.messages[place] = replace(message, parts=(*marks, *message.parts))
-            return
-
-
-def _images(draft: _Draft, image_root: Path | None, allow_urls: bool) -> tuple[ImageSource, ...]:
-    draft.media.check()
-    folder = Path(draft.row.file).parent
-    return tuple(
-        to_source(media, folder=folder, image_root=image_root, allow_urls=allow_urls)
-        for media in draft.media.used
-    )
-
-
 # --- the four readings
 # -------------------------------------------------------------------------------------------------
 
 
-def _finish(draft: _Draft, reading: Reading, uid: str) -> Record:
+def _finish(draft: Draft, reading: Reading, uid: str) -> Record:
     if reading == "sft":
         return _sft(draft, uid)
     if reading == "group":
@@ -240,7 +104,7 @@ def _finish(draft: _Draft, reading: Reading, uid: str) -> Record:
 
 
 def _sample(
-    draft: _Draft, uid: str, messages: Sequence[Message], references: Sequence[str] = ()
+    draft: Draft, uid: str, messages: Sequence[Message], references: Sequence[str] = ()
 ) -> Sample:
     if not any(message.role == "user" for message in messages):
         raise DataError("no user turn", expected="a prompt")
@@ -254,7 +118,7 @@ def _sample(
     return Sample(uid, tuple(messages), (), tuple(references), meta)
 
 
-def _answer_key(draft: _Draft) -> str | None:
+def _answer_key(draft: Draft) -> str | None:
     """The one key that holds the answer beside the prompt."""
     found = [key for key in _ANSWERS if draft.has(key)]
     if len(found) > 1:
@@ -264,7 +128,7 @@ def _answer_key(draft: _Draft) -> str | None:
     return found[0] if found else None
 
 
-def _answer(draft: _Draft) -> Answer | None:
+def _answer(draft: Draft) -> Answer | None:
     """The row's one answer: its last assistant turn, or what stands under its answer key."""
     key = _answer_key(draft)
     if draft.final is not None:
@@ -286,7 +150,7 @@ def _answer(draft: _Draft) -> Answer | None:
     return read_answer(value, ids, key)
 
 
-def _sft(draft: _Draft, uid: str) -> Sample:
+def _sft(draft: Draft, uid: str) -> Sample:
     final = draft.final
     if final is None:
         answer = _answer(draft)
@@ -298,7 +162,7 @@ def _sft(draft: _Draft, uid: str) -> Sample:
     return _sample(draft, uid, [*draft.messages, final])
 
 
-def _group(draft: _Draft, uid: str) -> Sample:
+def _group(draft: Draft, uid: str) -> Sample:
     """A prompt. References: `references`, `solution`, `answers`, an answer key, else the last
     assistant turn; `solution` stays in meta as well.
     """
@@ -323,7 +187,7 @@ def _texts(value: Any, key: str) -> tuple[str, ...]:
     return texts
 
 
-def _labelled(draft: _Draft, uid: str) -> Labelled:
+def _labelled(draft: Draft, uid: str) -> Labelled:
     label = draft.take("label")
     if not isinstance(label, bool):
         raise DataError(f"label is {shown(label)}", expected="true or false")
@@ -334,7 +198,7 @@ def _labelled(draft: _Draft, uid: str) -> Labelled:
     return Labelled(_sample(draft, uid, draft.messages), answer, label)
 
 
-def _preference(draft: _Draft, uid: str) -> Preference:
+def _preference(draft: Draft, uid: str) -> Preference:
     worse = [key for key in _REJECTED if draft.has(key)]
     if not worse:
         raise DataError("the row has no rejected answer", expected="rejected or rejected_response")
@@ -369,7 +233,7 @@ def _preference(draft: _Draft, uid: str) -> Preference:
     return Preference(_sample(draft, uid, draft.messages or before), chosen, rejected)
 
 
-def _side(draft: _Draft, key: str) -> tuple[Answer, list[Message]]:
+def _side(draft: Draft, key: str) -> tuple[Answer, list[Message]]:
     """One side's answer, and the turns that its list holds before it."""
     value, ids = draft.take(key), draft.take(f"{key}_ids")
     if isinstance(value, Mapping):
