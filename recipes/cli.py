@@ -187,9 +187,15 @@ def tiny(
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
 ) -> None:
     """Make a small random checkpoint of a real architecture, offline."""
+    import os
+
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # saving imports DeepSpeed, which else warns
+    from transformers.utils import logging
+
     from recipes.tiny import make_tiny
 
-    print(make_tiny(family, out, seed=seed, size=size))
+    logging.disable_progress_bar()
+    print(f"{make_tiny(family, out, seed=seed, size=size)}: a random {family}, size {size}")
 
 
 @app.command()
@@ -200,7 +206,10 @@ def scenes(
     """Make synthetic scenes: SFT and RL rows, an MME-style and a TextVQA-style benchmark."""
     from recipes.scenes import write_scenes
 
-    print(write_scenes(out, seed=seed))
+    counts = write_scenes(out, seed=seed)
+    print(f"{out}: {counts.sft} rows for SFT, {counts.rl} for RL, {counts.images} pictures")
+    for name, parts in (("mme", counts.mme), ("textvqa", counts.textvqa)):
+        print(f"{out / name}: " + ", ".join(f"{n} questions to {part}" for part, n in parts.items()))
 
 
 def _one_stage(algorithm: str) -> Any:

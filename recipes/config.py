@@ -99,6 +99,9 @@ class StageSection(Section):
     warmup_ratio: float = Field(0.05, ge=0, le=1)
     min_lr_ratio: float = Field(0.0, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.999), description="AdamW's decay rates of the first and second moment."
+    )
     max_grad_norm: float = Field(1.0, gt=0)
     temperature: float | None = Field(None, gt=0, description="Overrides rollout.temperature.")
     max_new_tokens: int | None = Field(None, ge=1, description="Overrides rollout.max_new_tokens.")

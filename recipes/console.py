@@ -65,7 +65,8 @@ def stage_progress(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with _Rated(*columns, console=console, transient=True) as progress:
+    shows_bar = console.is_terminal
+    with _Rated(*columns, console=console, transient=True, disable=not shows_bar) as progress:
         task = progress.add_task(name, total=total, rate="")
         yield StageProgress(progress, task, name, log_every)
 

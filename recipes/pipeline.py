@@ -65,6 +65,11 @@ class Pipeline:
             say(self.console, "every stage was finished before; writing the report again")
             return build_report(self.root)
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
+        say(
+            self.console,
+            "starting Ray, the learner and the rollout workers (a machine's first start compiles "
+            "DeepSpeed's extension: about a minute more)",
+        )
         try:
             with Line(
                 self.recipe, self.prepared.eyes, self.prepared.prompts, name=self.root.name
@@ -186,6 +191,7 @@ class Pipeline:
             schedule=stage.schedule,
             min_lr_ratio=stage.min_lr_ratio,
             weight_decay=stage.weight_decay,
+            betas=stage.betas,
             max_grad_norm=stage.max_grad_norm,
             seed=self.recipe.run.seed,
         )

@@ -50,7 +50,7 @@ def write_scenes(
     rl: int = 6000,
     select: int = 1000,
     report: int = 2000,
-    yes_no: float = 0.3,
+    yes_no: float = 0.4,
     noise: Noise | None = None,
 ) -> SceneCounts:
     """How much was written below `out`: sft.jsonl, rl.jsonl, images/, mme/ and textvqa/.
@@ -84,12 +84,11 @@ def write_scenes(
 
 
 def _training(out: Path, rng: random.Random, yes_no: float) -> Iterator[tuple[str, Ask]]:
-    """Endless (picture below `out`, question) of the training part; some pictures carry two."""
-    for index, (world, asks) in enumerate(questions("train", rng, yes_no=yes_no)):
+    """Endless (picture below `out`, question) of the training part."""
+    for index, (world, ask) in enumerate(questions("train", rng, yes_no=yes_no)):
         name = f"images/{index:06d}.png"
         (out / name).write_bytes(png(world))
-        for ask in asks:
-            yield name, ask
+        yield name, ask
 
 
 def _sft_row(index: int, image: str, ask: Ask, noise: Noise, rng: random.Random) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def main(path: str) -> None:
         is_multimodal=has_images,
     )
     asked = list(islice(questions("train", random.Random(0), yes_no=0.5), 6))
-    prompts = [_prompt(processor, asks[0].prompt, has_images) for _, asks in asked]
+    prompts = [_prompt(processor, ask.prompt, has_images) for _, ask in asked]
     pictures = [png(world) for world, _ in asked]
     for index, prompt in enumerate(prompts):
         images = (ImageSource(data=pictures[index]),) if has_images else ()

@@ -141,7 +141,7 @@ def test_a_few_labels_are_wrong_and_most_are_right() -> None:
     from recipes.questions import Noise, questions
 
     rng = random.Random(0)
-    asks = [ask for _, asks in islice(questions("train", rng, yes_no=0.3), 800) for ask in asks]
+    asks = [ask for _, ask in islice(questions("train", rng, yes_no=0.3), 800)]
     wrong = [ask.noisy_answer(Noise(), rng) in ask.wrong for ask in asks]
     assert 0.02 < sum(wrong) / len(wrong) < 0.12
     assert all(ask.answer not in ask.wrong for ask in asks)
