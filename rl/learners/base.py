@@ -32,6 +32,7 @@ class LearnerConfig(Section):
     cpus: float | None = Field(None, ge=0, description="Cores of a rank; by default shared out.")
     gpus: float = Field(0.0, ge=0, description="GPUs of a rank.")
     deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one call.")
+    max_restarts: int = Field(3, ge=0, description="How often a stage starts a lost learner anew.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from rl.data.collate import ImageStore, MicroBatch
 from rl.data.tree import Branch, Tree
 from rl.errors import ModelError
 from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.schedule import rate
 from rl.models.forward import TreeForward
@@ -402,6 +403,10 @@ def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: 
         MASTER_ADDR=master_addr,
         MASTER_PORT=str(master_port),
     )
+    if "TORCH_EXTENSIONS_DIR" not in os.environ and os.access(sys.prefix, os.W_OK):
+        # Beside the compiler flags that it is built with: two environments that share one folder
+        # build it again and again, each after the other.
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(sys.prefix) / "torch_extensions")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     import deepspeed
     import transformers
@@ -409,5 +414,6 @@ def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     backend = "nccl" if torch.cuda.is_available() and _is_on_gpu() else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    with no_stale_locks():
+        deepspeed.init_distributed(dist_backend=backend, verbose=False)
     return deepspeed

@@ -182,3 +182,14 @@ def test_a_failed_gate_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(pipeline, "Line", fail)
     assert run(page()) == 3
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        Path("/dev/full").write_text("a metric")
+
+    monkeypatch.setattr("recipes.pipeline.Pipeline.run", write)
+    assert run(page()) == 1
+    assert "No space left on device. Free some space, then go on with --resume" in one_line(capsys)
