@@ -91,6 +91,8 @@ def test_the_good_page_reaches_the_engines(place: Path) -> None:
     [
         (("stages.grpo.algorithm.clip_hgih=0.3",), r"clip_hgih.*Did you mean clip_high\?"),
         (("learner.zeroo=1",), r"zeroo.*Did you mean zero\?"),
+        (("learner.zero=0", "learner.offload=true"), r"offload: true needs zero: 1, 2 or 3"),
+        (("learner.zero=0", "learner.dtype=float16"), r"float16 needs zero: 1, 2 or 3"),
         (("stages.sft.lr=fast",), r"stages.sft.lr.*fast"),
         (("stages.sft.steps=1.5",), "stages.sft.steps"),
         (("stages.sft.algorithm.name=sfd",), r'unknown algorithm "sfd".*sft'),
