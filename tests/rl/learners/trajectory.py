@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 from collections.abc import Sequence
@@ -120,6 +121,16 @@ def largest_gap(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
     """The largest difference of two weights of the same name."""
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
+
+
+def update_gap(
+    ours: dict[str, Tensor], theirs: dict[str, Tensor], start: dict[str, Tensor]
+) -> float:
+    """Norm of the difference of two updates from the same weights, over the norm of theirs."""
+    assert ours.keys() == theirs.keys()
+    gap = sum(float((ours[name] - w).square().sum()) for name, w in theirs.items())
+    moved = sum(float((w - start[name]).square().sum()) for name, w in theirs.items())
+    return math.sqrt(gap / moved)
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], atol: float = 1e-7) -> None:
