@@ -214,8 +214,16 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
             rank.ready(300)
         group = LearnerGroup(ranks, deadline_s=200)
         group.begin_stage(str(tiny_qwen3vl), TEN, needs_reference=False)
+        before = group.logprobs(trees[0], LogitView())
         metrics = [group.step(step, SFT(), LogitView()) for step in trees]
         group.publish(str(out))
+    model = small(tiny_qwen3vl)
+    [batch] = model.batches(trees[0])
+    with torch.no_grad():
+        logp_N = model.forward(batch)
+    for number, (tree, branch) in enumerate(batch.owners):
+        alone = logp_N[batch.branch_N == number].tolist()
+        assert before[tree][branch] == pytest.approx(alone, abs=1e-5)
     norms, weights = plain_torch(tiny_qwen3vl, trees, TEN, config=config)
     assert [m["grad_norm"] for m in metrics] == pytest.approx(norms, rel=1e-5)
     assert largest_gap(load_file(out), weights) <= 1e-6
