@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from rl.errors import ConfigError, PlumblineError
+from rl.plugins import names
 
 app = typer.Typer(
     name="plumbline",
@@ -165,8 +166,6 @@ def show(
     what: Annotated[str, typer.Argument(help="algorithms | rewards | benchmarks | families")] = "",
 ) -> None:
     """List algorithms, rewards, benchmarks and model families."""
-    from rl.plugins import names
-
     packages = {
         "algorithms": "rl.algorithms",
         "rewards": "rewards",
@@ -209,7 +208,9 @@ def scenes(
     counts = write_scenes(out, seed=seed)
     print(f"{out}: {counts.sft} rows for SFT, {counts.rl} for RL, {counts.images} pictures")
     for name, parts in (("mme", counts.mme), ("textvqa", counts.textvqa)):
-        print(f"{out / name}: " + ", ".join(f"{n} questions to {part}" for part, n in parts.items()))
+        print(
+            f"{out / name}: " + ", ".join(f"{n} questions to {part}" for part, n in parts.items())
+        )
 
 
 def _one_stage(algorithm: str) -> Any:
@@ -252,7 +253,7 @@ def _one_stage(algorithm: str) -> Any:
     return command
 
 
-for _name in ("sft", "dpo", "kto", "grpo"):
+for _name in names("rl.algorithms"):
     app.command(_name)(_one_stage(_name))
 
 
