@@ -32,7 +32,7 @@ def checkout(
     for page in (ROOT / "recipes" / "configs").glob("*.yaml"):
         (place / "recipes" / "configs" / page.name).write_text(scaled_down(page.read_text()))
     (place / "spread.py").write_text(SPREAD)
-    for name in ("Makefile", "pyproject.toml", "requirements", "README.md"):
+    for name in ("Makefile", "pyproject.toml", "requirements", "tests"):
         (place / name).symlink_to(ROOT / name)
     (place / ".venv").symlink_to(sys.prefix)
     return place
