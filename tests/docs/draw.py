@@ -23,7 +23,7 @@ CURVES = {  # stage -> panels, each a title and the metrics drawn in it
         ("rewards/accuracies", ("rewards/accuracies",)),
     ),
     "kto": (("implicit rewards", ("rewards/chosen", "rewards/rejected")), ("loss", ("loss",))),
-    "grpo": (("reward", ("reward",)), ("entropy", ("entropy",))),
+    "grpo": (("reward", ("reward",)), ("frac_zero_std", ("frac_zero_std",))),
 }
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #444; }
@@ -37,7 +37,7 @@ text { fill: #ccc; } .rule { stroke: #666; }
 }
 """
 WIDTH, HEIGHT = 320, 170  # of a panel's drawing
-LEFT, TOP, GAP = 48, 40, 72
+LEFT, TOP, GAP = 60, 40, 84
 POINTS = 60
 
 

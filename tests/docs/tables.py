@@ -30,6 +30,7 @@ TABLE = re.compile(r"<!-- keys: (?P<name>[^ ]+) -->\n(?P<rows>.*?)<!-- end -->",
 HEAD = "| key | values | default | meaning |\n|---|---|---|---|\n"
 METRIC_HEAD = "| key | meaning |\n|---|---|\n"
 _BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+_BOUNDS["multiple_of"] = "a multiple of {}"
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
 
