@@ -13,8 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
+from evals.base import Item
 from evals.contamination import Overlap, overlap, train_hashes
-from evals.gates import Best, Gate, best, enforce
+from evals.gates import Best, Gate, best, enforce, select_score
 from evals.harness import EvalSettings, evaluate, write_result
 from recipes.build import Line
 from recipes.config import BASE, Recipe
@@ -50,6 +51,27 @@ class Assessor:
             enforce(gates, self.recipe.evals.gate, stage)
         return seconds
 
+    def select(self, stage: str, step: int, weights: str) -> dict[str, float]:
+        """Asks the `select` parts about the weights that the workers serve in the middle of a
+        stage: `eval/<benchmark>/select`, the share of the maximum, and their mean `eval/select`."""
+        results = {}
+        for loaded in self.prepared.benchmarks:
+            items = [item for item in loaded.items if item.part == "select"]
+            folder = self.store.stage(stage).evals(step, loaded.benchmark.id)
+            self._ask(f"{stage} step {step}: {loaded.benchmark.id}", loaded, items, folder, weights)
+            results[loaded.benchmark.id] = write_result(
+                folder,
+                loaded.benchmark,
+                stage=stage,
+                gate=self.recipe.evals.gate,
+                profile=loaded.config.profile,
+                seed=self.recipe.run.seed,
+            )
+        shares = {
+            f"eval/{name}/select": select_score({name: result}) for name, result in results.items()
+        }
+        return {**shares, "eval/select": select_score(results)}
+
     def choose(self, candidates: Sequence[str]) -> Best:
         """The candidate that the `select` parts prefer."""
         return best({name: self._results(name) for name in candidates})
@@ -57,19 +79,8 @@ class Assessor:
     def _one(self, stage: str, parent: str | None, loaded: LoadedBenchmark) -> dict[str, Any]:
         benchmark = loaded.benchmark
         folder = self.store.evals(stage, benchmark.id)
-        with stage_progress(
-            self.console, f"{stage}: {benchmark.id}", total=len(loaded.items)
-        ) as bar:
-            evaluate(
-                benchmark,
-                loaded.items,
-                self.line.pool,
-                folder,
-                settings=self._settings(loaded),
-                weights=str(self.store.stage(stage).facts().get("weights", "")),
-                progress=bar.advance,
-                images=self.store.evals("images"),
-            )
+        weights = str(self.store.stage(stage).facts().get("weights", ""))
+        self._ask(f"{stage}: {benchmark.id}", loaded, loaded.items, folder, weights)
         return write_result(
             folder,
             benchmark,
@@ -81,6 +92,21 @@ class Assessor:
             contamination=self._overlaps[benchmark.id],
             seed=self.recipe.run.seed,
         )
+
+    def _ask(
+        self, what: str, loaded: LoadedBenchmark, items: Sequence[Item], folder: Path, weights: str
+    ) -> None:
+        with stage_progress(self.console, what, total=len(items)) as bar:
+            evaluate(
+                loaded.benchmark,
+                items,
+                self.line.pool,
+                folder,
+                settings=self._settings(loaded),
+                weights=weights,
+                progress=bar.advance,
+                images=self.store.evals("images"),
+            )
 
     def _other(self, stage: str | None, benchmark: str) -> Path | None:
         if stage is None:

@@ -83,6 +83,8 @@ class Line:
 
         self.recipe, self.eyes = recipe, eyes
         self.version = 0
+        self.holds: Path | None = None  # the checkpoint whose weights the workers serve
+        self._published: Mapping[str, float] = {}
         self.gate = ParityGate(
             choose_probes(prompts, has_vision=eyes.spec.has_vision),
             eyes.renderer.prompt_ids,
@@ -206,10 +208,14 @@ class Line:
         return LogitView(temperature=temperature, banned_ids=tuple(self.eyes.spec.banned_ids))
 
     def serve(self, checkpoint: Path) -> Mapping[str, float]:
-        """Learner and rollout workers take a checkpoint's weights."""
-        plan = OptimPlan(lr=1e-6, total_steps=1)
-        self.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
-        return self.publish()
+        """The rollout workers take a checkpoint's weights, through the learner, unless they hold
+        them. Returns what `publish` does."""
+        if self.holds != checkpoint:
+            plan = OptimPlan(lr=1e-6, total_steps=1)
+            self.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
+            self.publish()
+            self.holds = checkpoint
+        return self._published
 
     def publish(self) -> Mapping[str, float]:
         """One transaction: the learner's weights become version + 1 everywhere, then the gate.
@@ -220,11 +226,14 @@ class Line:
         from rl.runtime.publish import publish
 
         started = time.perf_counter()
+        self.holds = None
         published = publish(self.learner, self.pool, self._exchange, self.version + 1)
         self.version = published.version
         report = self.gate.check(self.learner, self.pool, version=self.version, path=published.path)
         seconds = time.perf_counter() - started
-        return {**report.metrics, "version": float(self.version), "time/publish_s": seconds}
+        measured = {"version": float(self.version), "time/publish_s": seconds}
+        self._published = {**report.metrics, **measured}
+        return self._published
 
     def sampling(
         self, *, n: int, temperature: float, max_new_tokens: int, step: int = 0

@@ -46,14 +46,18 @@ class _State:
 def run(
     recipe: RecipePath,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option(help="Go on after the last finished stage.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on where the run was cut off.")] = False,
     fresh: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option(help="With --resume: go on although the recipe has changed.")
+    ] = False,
 ) -> None:
     """Run a recipe: every stage, evaluation between them, the report."""
     from recipes.config import load_recipe
     from recipes.pipeline import Pipeline
 
-    Pipeline(load_recipe(recipe, overrides or []), Console(), resume=resume, fresh=fresh).run()
+    how = {"resume": resume, "fresh": fresh, "accept_changes": accept_changes}
+    Pipeline(load_recipe(recipe, overrides or []), Console(), **how).run()
 
 
 @app.command()

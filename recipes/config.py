@@ -36,6 +36,9 @@ class RunSection(Section):
     root: str = Field("runs", description="Folder of all runs.")
     seed: int = Field(0, ge=0, description="Seed of data order, sampling and evaluation.")
     tensorboard: bool = Field(True, description="Whether TensorBoard files are written too.")
+    grace_s: float = Field(
+        60.0, gt=0, description="Longest time from SIGTERM to the end; the step is saved in it."
+    )
 
 
 class DataSection(Section):
@@ -106,6 +109,16 @@ class StageSection(Section):
     temperature: float | None = Field(None, gt=0, description="Overrides rollout.temperature.")
     max_new_tokens: int | None = Field(None, ge=1, description="Overrides rollout.max_new_tokens.")
     evaluate: bool = True
+    save_every: int = Field(
+        100, ge=1, description="Steps between checkpoints that a killed stage goes on from."
+    )
+    keep_last: int = Field(2, ge=1, description="How many of the newest checkpoints are kept.")
+    eval_every: int | None = Field(
+        None, ge=1, description="Steps between evaluations of the select parts inside the stage."
+    )
+    keep_best: bool = Field(
+        False, description="The stage ends with the weights that `eval_every` liked best."
+    )
     keep_rollouts_every: int = Field(10, ge=1, description="Steps between stored rollouts.")
     log_every: int = Field(1, ge=1, description="Steps between lines on the screen.")
 
@@ -115,6 +128,8 @@ class StageSection(Section):
             raise ValueError("give `algorithm` (a training stage) or `sample`, one of the two")
         if self.algorithm is not None and self.steps is not None and self.epochs is not None:
             raise ValueError("give `steps` or `epochs`, not both")
+        if self.keep_best and self.eval_every is None:
+            raise ValueError("`keep_best` needs `eval_every`")
         if self.is_online and not self.rewards:
             raise ValueError("an online stage needs `rewards`")
         return self

@@ -13,12 +13,15 @@ from rl.errors import ConfigError
 from rl.runs.store import RunStore
 
 
-def open_run(recipe: Recipe, root: Path, *, resume: bool, fresh: bool) -> RunStore:
+def open_run(
+    recipe: Recipe, root: Path, *, resume: bool, fresh: bool, accept_changes: bool = False
+) -> RunStore:
     """The run's folder: made new, or taken up again.
 
-    Raises: ConfigError where a run of that name is there and neither resume nor fresh was said,
-    or where the page of a
-    resumed run has changed, naming each difference.
+    `accept_changes` lets a resumed run go on under a changed page, which replaces the old one and
+    is written into events.jsonl; finished stages stay as they are. Raises: ConfigError where a run
+    of that name is there and neither resume nor fresh was said, or where the page of a resumed run
+    has changed, naming each difference.
     """
     page = resolved(recipe)
     if fresh and root.exists():
@@ -31,13 +34,18 @@ def open_run(recipe: Recipe, root: Path, *, resume: bool, fresh: bool) -> RunSto
                 do="give --resume to go on, --fresh to replace it, or run.name=... for another",
             )
         changed = differences(page, (root / "config.yaml").read_text(encoding="utf-8"))
-        if changed:
+        if changed and not accept_changes:
             raise ConfigError(
                 f"the recipe differs from the run's: {'; '.join(changed)}",
                 where=str(root / "config.yaml"),
-                do="undo the change, or start another run with run.name=...",
+                do="undo the change, give --accept-changes to go on with it (finished stages stay "
+                "as they are), or start another run with run.name=...",
             )
-        return RunStore.open(root)
+        store = RunStore.open(root)
+        if changed:
+            (root / "config.yaml").write_text(page, encoding="utf-8")
+            store.event("recipe_changed", changes=changed)
+        return store
     facts = {"seed": recipe.run.seed}
     return RunStore.create(root, config_yaml=page, facts=facts)
 

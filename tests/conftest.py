@@ -9,6 +9,16 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--repeats", type=int, default=1, help="how often a chaos test strikes")
+
+
+@pytest.fixture
+def repeats(request: pytest.FixtureRequest) -> int:
+    """How often a chaos test strikes in one run."""
+    return int(request.config.getoption("--repeats"))
+
+
 @pytest.fixture(scope="session")
 def tiny_qwen3vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_tiny("qwen3_vl", tmp_path_factory)

@@ -92,3 +92,12 @@ class Learner(Protocol):
         """Writes model files (safetensors, config, generation config) as `from_pretrained`
         opens them (rank 0)."""
         ...
+
+    def save_state(self, folder: str) -> None:
+        """Writes what a stage goes on from bit for bit: every rank's optimizer, counters and
+        random states."""
+        ...
+
+    def load_state(self, folder: str) -> None:
+        """Takes a saved state up again, after `begin_stage` with the same plan."""
+        ...

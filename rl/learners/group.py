@@ -54,6 +54,12 @@ class LearnerGroup:
     def save(self, folder: str) -> None:
         self._all("save", folder)
 
+    def save_state(self, folder: str) -> None:
+        self._all("save_state", folder)
+
+    def load_state(self, folder: str) -> None:
+        self._all("load_state", folder)
+
     def _all(self, method: str, *args: Any, **kwargs: Any) -> None:
         for call in [rank.submit(method, *args, **kwargs) for rank in self.ranks]:
             call.result(self.deadline_s)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +32,7 @@ from rl.models.load import file_weights, find_spec, freeze, load_model, load_pro
 from rl.models.spec import ModelConfig
 
 NUM_CHECKED_TREES = 2
+_STATE = "engine"  # DeepSpeed's name for the folder of a state
 
 
 class ZeroLearner:
@@ -161,6 +164,45 @@ class ZeroLearner:
         with self._whole_weights():
             if self.rank == 0:
                 self.model.save_pretrained(folder)
+
+    # -- going on later
+
+    def save_state(self, folder: str) -> None:
+        """Writes what a stage goes on from: weights and optimizer as this rank holds them, the
+        number of updates, and every random state. Every rank writes its part of `folder`.
+        """
+        self.engine.save_checkpoint(folder, tag=_STATE, save_latest=False)
+        random_states = {
+            "updates": self._updates,
+            "python": random.getstate(),
+            "numpy": np.random.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if self.device == "cuda" else [],
+        }
+        torch.save(random_states, Path(folder) / f"random-{self.rank:04d}.pt")
+
+    def load_state(self, folder: str) -> None:
+        """Takes a state up again, after `begin_stage` with the plan that it was saved under.
+
+        Raises: ModelError where it was written by another number of ranks or ZeRO stage.
+        """
+        try:
+            file = Path(folder) / f"random-{self.rank:04d}.pt"
+            states = torch.load(file, weights_only=False)
+            self.engine.load_checkpoint(folder, tag=_STATE, load_lr_scheduler_states=False)
+        except (OSError, AssertionError, RuntimeError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"the saved state does not fit: {type(error).__name__}: {error}",
+                where=folder,
+                expected=f"{self.world_size} ranks at ZeRO {self.config.zero}, as it was saved",
+                do="go on with the learner's settings of before, or start afresh with --fresh",
+            ) from error
+        self._updates = states["updates"]
+        random.setstate(states["python"])
+        np.random.set_state(states["numpy"])
+        torch.set_rng_state(states["torch"])
+        if self.device == "cuda":
+            torch.cuda.set_rng_state_all(states["cuda"])
 
     # -- the engine
 

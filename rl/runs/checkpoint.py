@@ -14,6 +14,7 @@ from typing import Any
 from rl.errors import RunError
 
 MANIFEST = "manifest.json"
+STATE = "state"  # inside a checkpoint: what a stage goes on from bit for bit
 
 
 def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[str, Any]) -> Path:
@@ -74,6 +75,26 @@ def newest_valid(checkpoints: Path) -> Path | None:
         (path for path in checkpoints.iterdir() if path.name.startswith("step-")), reverse=True
     )
     return next((folder for folder in folders if is_valid(folder)), None)
+
+
+def checkpoint_facts(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's manifest says beside its files: stage, step, version."""
+    facts: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return facts
+
+
+def prune(checkpoints: Path, keep: int, *, best: str | None = None) -> list[Path]:
+    """Removes all but the `keep` newest checkpoints of a stage and the one named `best`, and what
+    a killed writer left. Returns the checkpoints removed."""
+    for torn in checkpoints.glob(".*.writing"):
+        shutil.rmtree(torn, ignore_errors=True)
+    steps = sorted(path for path in checkpoints.iterdir() if path.name.startswith("step-"))
+    old = [folder for folder in steps[:-keep] if folder.name != best]
+    for folder in old:
+        aside = folder.with_name(f".{folder.name}.writing")  # a half-removed one is never seen
+        os.replace(folder, aside)
+        shutil.rmtree(aside)
+    return old
 
 
 def fingerprint(folder: Path) -> str:

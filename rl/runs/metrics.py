@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ METRICS: dict[str, str] = {
     "tokens/padded": "Padding run forward with gradient: places of rows that hold no token.",
     "tokens/generated": "New tokens sampled in this step.",
     "samples/s": "Completions (online) or rows (offline) per second of the step.",
+    "eval/select": "Mean over benchmarks of eval/*/select, in the middle of the stage.",
+    "eval/*/select": "Value on the benchmark's select part as a share of its maximum.",
     "time/step_s": "Seconds of the whole step.",
     "time/generate_s": "Seconds spent sampling.",
     "time/reward_s": "Seconds spent in rewards.",
@@ -114,12 +117,14 @@ class JsonlSink:
 
 
 class TensorboardSink:
-    """Scalars for TensorBoard under `folder`."""
+    """Scalars for TensorBoard under `folder`; what it shows of steps after `purge_after` is
+    replaced."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, purge_after: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder))
+        purge = purge_after + 1 if purge_after else None
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         for key, value in metrics.items():
@@ -159,3 +164,13 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.endswith("\n"):
                 yield json.loads(line)
+
+
+def keep_steps(path: Path, last: int) -> None:
+    """Removes the lines of steps after `last`: a resumed stage writes them again."""
+    if not path.exists():
+        return
+    kept = [row for row in read_metrics(path) if row["step"] <= last]
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    os.replace(aside, path)

@@ -2,6 +2,7 @@
 
 runs/<name>/ config.yaml env.json events.jsonl
   stages/<stage>/ stage.json metrics.jsonl rollouts/ checkpoints/step-000100/ latest
+    evals/step-000100/<benchmark>/  (where the page says eval_every)
   evals/images/<sha256>.png
   evals/<stage>/<benchmark>/ responses.jsonl scores.jsonl result.json
   report/ index.html leaderboard.{md,csv,json} images/
@@ -55,6 +56,10 @@ class StageStore:
     @property
     def rollouts(self) -> Path:
         return self.folder / "rollouts"
+
+    def evals(self, step: int, benchmark: str) -> Path:
+        """Where the answers of an evaluation in the middle of the stage lie."""
+        return self.folder / "evals" / f"step-{step:06d}" / benchmark
 
     def facts(self) -> dict[str, Any]:
         """What stage.json says; empty where the stage never began."""

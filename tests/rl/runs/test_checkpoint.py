@@ -3,7 +3,15 @@ from pathlib import Path
 import pytest
 
 from rl.errors import RunError
-from rl.runs.checkpoint import fingerprint, is_valid, newest_valid, set_latest, write_checkpoint
+from rl.runs.checkpoint import (
+    checkpoint_facts,
+    fingerprint,
+    is_valid,
+    newest_valid,
+    prune,
+    set_latest,
+    write_checkpoint,
+)
 
 
 def fill(text: str):
@@ -57,3 +65,14 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> No
     (tmp_path / "checkpoints").write_text("a file stands here")
     with pytest.raises(RunError, match="checkpoint not written"):
         write_checkpoint(tmp_path / "checkpoints" / "step-000001", fill("a"), facts={})
+
+
+def test_prune_keeps_the_newest_and_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
+    for step in (2, 4, 10):
+        write_checkpoint(tmp_path / f"step-{step:06d}", fill("a"), facts={"step": step})
+    (tmp_path / ".step-000012.writing").mkdir()
+    removed = prune(tmp_path, keep=2)
+    assert [path.name for path in removed] == ["step-000002"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000004", "step-000010"]
+    assert checkpoint_facts(tmp_path / "step-000010")["step"] == 10
+    assert prune(tmp_path, keep=2) == []

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from rl.errors import RunError
-from rl.runs.metrics import JsonlSink, Metrics, TensorboardSink, describe, read_metrics
+from rl.runs.metrics import (
+    JsonlSink,
+    Metrics,
+    TensorboardSink,
+    describe,
+    keep_steps,
+    read_metrics,
+)
 
 
 def test_undeclared_keys_are_refused(tmp_path: Path) -> None:
@@ -32,3 +39,16 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')
     assert [row["step"] for row in read_metrics(path)] == [1]
+
+
+def test_keep_steps_drops_what_a_resumed_stage_writes_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    keep_steps(path, 3)  # nothing there yet
+    sink = JsonlSink(path)
+    for step in range(1, 6):
+        sink.write(step, {"loss": float(step)})
+    sink.close()
+    with path.open("a") as file:
+        file.write('{"step": 6, "lo')  # torn
+    keep_steps(path, 3)
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]

@@ -1,0 +1,77 @@
+"""SIGTERM: a run that is told to stop saves its step and ends well, within a grace period."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rl.errors import PlumblineError, RunError
+
+
+class Interrupted(PlumblineError):
+    """A run that stopped because it was told to; what it had done is saved."""
+
+    exit_code = 0
+
+
+class Interrupt:
+    """Whether the run was told to stop. Use as a context around the run.
+
+    Within `at_steps` the signal waits for the step's end, where the trainer saves and calls `stop`;
+    elsewhere (evaluation, sampling, start) nothing unsaved is lost, and it stops the run at once.
+    `grace_s` seconds after the signal the run ends whether it is saved or not.
+    """
+
+    def __init__(self, grace_s: float) -> None:
+        self.grace_s = grace_s
+        self.is_asked = False
+        self._is_at_steps = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Interrupt:
+        self.listen()
+        return self
+
+    def listen(self) -> None:
+        """Takes the signals, once more where a library has taken them away (Ray's start does)."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, handler in ((signal.SIGTERM, self._asked), (signal.SIGALRM, self._late)):
+            before = signal.signal(number, handler)
+            self._before.setdefault(number, before)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before.clear()
+
+    @contextmanager
+    def at_steps(self) -> Iterator[None]:
+        """While the block runs, the signal waits for the end of a step."""
+        self._is_at_steps = True
+        try:
+            yield
+        finally:
+            self._is_at_steps = False
+
+    def stop(self, what: str) -> None:
+        """Raises: Interrupted, saying what is saved."""
+        raise Interrupted(f"stopped by SIGTERM: {what}", do="go on with --resume")
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked = True
+        signal.setitimer(signal.ITIMER_REAL, self.grace_s)
+        if not self._is_at_steps:
+            self.stop("finished stages and answers so far are kept")
+
+    def _late(self, number: int, frame: FrameType | None) -> None:
+        raise RunError(
+            f"the step did not end within {self.grace_s:g} s of SIGTERM",
+            expected="a shorter step, or a longer run.grace_s",
+            do="go on from the last checkpoint with --resume",
+        )

@@ -1,0 +1,324 @@
+"""Trains one stage of a run: from its parent, or from the last whole checkpoint of an attempt
+that was cut off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recipes.assess import Assessor
+from recipes.build import Line
+from recipes.config import Recipe, StageSection
+from recipes.console import StageProgress, say, stage_progress
+from recipes.interrupt import Interrupt
+from recipes.prepare import Prepared, load
+from recipes.steps import count_steps, make_tree
+from rl.core import Rollout, Sample, Score
+from rl.data.sources import DataSource
+from rl.data.tree import Tree
+from rl.learners.base import OptimPlan
+from rl.loops import LoopPlan, implicit_rewards, train_offline, train_online, with_references
+from rl.runs.checkpoint import (
+    STATE,
+    checkpoint_facts,
+    fingerprint,
+    newest_valid,
+    prune,
+    set_latest,
+    write_checkpoint,
+)
+from rl.runs.metrics import JsonlSink, Metrics, Sink, TensorboardSink, keep_steps, read_metrics
+from rl.runs.store import RunStore
+from rollouts.collect import collect, write_rollouts
+
+
+class StageTrainer:
+    """One training stage on live engines.
+
+    Everything that a step draws follows from the run's seed and the step's number; what does not
+    (optimizer, random states) is in the checkpoint. So a stage that goes on from a checkpoint
+    ends in the same bits.
+    """
+
+    def __init__(
+        self,
+        stage: StageSection,
+        parent: str,
+        *,
+        recipe: Recipe,
+        prepared: Prepared,
+        store: RunStore,
+        line: Line,
+        assessor: Assessor,
+        console: Console,
+        interrupt: Interrupt,
+    ) -> None:
+        self.stage, self.parent, self.recipe, self.prepared = stage, parent, recipe, prepared
+        self.run, self.store = store, store.stage(stage.name)
+        self.line, self.assessor = line, assessor
+        self.console, self.interrupt = console, interrupt
+        self._best = (-math.inf, 0)  # (select score, -step)
+
+    def train(self, records: Sequence[Any]) -> dict[str, Any]:
+        """Trains, saves and publishes. Returns what stage.json keeps.
+
+        Raises: Interrupted after the step's checkpoint is written, where the run was told to stop.
+        """
+        stage = self.stage
+        num_steps = count_steps(stage, len(records))
+        begun = self._begun(num_steps)
+        start = int(checkpoint_facts(begun)["step"]) if begun else 0
+        parent = self.run.stage(self.parent).checkpoint()
+        if stage.is_online and begun is None:
+            self.line.serve(parent)
+        # An offline stage caches its references before the first update; only what changes with
+        # the step (KTO's mismatched answers, online rollouts) needs a frozen copy.
+        needs = stage.algorithm.needs
+        needs_copy = needs.reference and (stage.is_online or needs.mismatched)
+        self.line.learner.begin_stage(
+            str(parent), self._plan(num_steps), needs_reference=needs_copy
+        )
+        keep_steps(self.store.metrics, start)
+        for row in read_metrics(self.store.metrics):
+            if row.get("eval/select") is not None:
+                self._best = max(self._best, (row["eval/select"], -row["step"]))
+        metrics = Metrics(self.sinks(start))
+        facts: dict[str, Any] = {"steps": num_steps, "rows": len(records), "lr": stage.peak_lr}
+        with stage_progress(
+            self.console, stage.name, log_every=stage.log_every, total=num_steps
+        ) as bar:
+            on_step = partial(self._on_step, metrics=metrics, bar=bar, num_steps=num_steps)
+            loop = LoopPlan(
+                num_steps=num_steps,
+                prompts_per_step=stage.prompts_per_step,
+                seed=self.recipe.run.seed,
+                start_step=start,
+            )
+            work = self._online if stage.is_online else self._offline
+            facts |= work(records, loop, on_step, begun)
+        folder = self._write(num_steps, is_last=True)
+        parity = dict(self.line.publish())
+        self.line.holds = folder
+        if stage.eval_every is not None:
+            metrics.write(num_steps, self._select(num_steps, folder))
+        metrics.close()
+        best = self._best_checkpoint() if stage.keep_best else None
+        if best is not None and best != folder:
+            say(self.console, f"{stage.name}: {best.name} was best on the select parts")
+            folder, parity = best, dict(self.line.serve(best))
+            set_latest(folder)
+        return {
+            **facts,
+            "checkpoint": str(folder.relative_to(self.run.root)),
+            "weights": fingerprint(folder),
+            "parity_max": parity["parity/max"],
+        }
+
+    # -- checkpoints
+
+    def _begun(self, num_steps: int) -> Path | None:
+        """The checkpoint that an attempt at this very stage left to go on from."""
+        found = newest_valid(self.store.checkpoints)
+        if found is None or not (found / STATE).is_dir():
+            return None
+        step = int(checkpoint_facts(found)["step"])
+        if step >= num_steps:
+            return None
+        say(self.console, f"{self.stage.name}: goes on after step {step}")
+        self.run.event("stage_resumed", stage=self.stage.name, step=step)
+        return found
+
+    def _take_up(self, begun: Path | None) -> None:
+        """The checkpoint's optimizer, weights and random states into the learner, its weights to
+        the workers of an online stage, under the version that they had."""
+        if begun is None:
+            return
+        self.line.learner.load_state(str(begun / STATE))
+        if self.stage.is_online:
+            version = int(checkpoint_facts(begun)["version"])
+            self.line.version = max(self.line.version, version - 1)
+            self.line.publish()
+
+    def _write(self, step: int, *, is_last: bool) -> Path:
+        """A checkpoint that tools open; until the last one, with what the stage goes on from."""
+
+        def fill(aside: Path) -> None:
+            self.line.save(aside)
+            if not is_last:
+                self.line.learner.save_state(str(aside / STATE))
+
+        folder = self.store.checkpoints / f"step-{step:06d}"
+        facts = {"stage": self.stage.name, "step": step, "version": self.line.version}
+        write_checkpoint(folder, fill, facts=facts)
+        set_latest(folder)
+        best = self._best_checkpoint() if self.stage.keep_best else None
+        kept = best.name if best is not None else None
+        for old in prune(self.store.checkpoints, self.stage.keep_last, best=kept):
+            self.run.event("checkpoint_removed", stage=self.stage.name, checkpoint=old.name)
+        return folder
+
+    # -- evaluation inside the stage
+
+    def _select(self, step: int, folder: Path) -> dict[str, float]:
+        """What the select parts say of the weights of this step."""
+        if self.line.holds != folder and not self.stage.is_online:
+            self.line.publish()
+            self.line.holds = folder
+        shares = self.assessor.select(self.stage.name, step, fingerprint(folder))
+        if self.stage.is_online:  # the next rollouts meet caches as a resumed stage's would
+            self.line.publish()
+            self.line.holds = folder
+        score = shares["eval/select"]
+        self._best = max(self._best, (score, -step))
+        say(self.console, f"{self.stage.name} step {step}: select {score:.4f}")
+        return shares
+
+    def _best_checkpoint(self) -> Path | None:
+        """The checkpoint that the select parts like best so far; the first of equals."""
+        step = -self._best[1]
+        return self.store.checkpoints / f"step-{step:06d}" if step else None
+
+    def _on_step(
+        self,
+        step: int,
+        values: dict[str, float],
+        *,
+        metrics: Metrics,
+        bar: StageProgress,
+        num_steps: int,
+    ) -> None:
+        bar.step(step, num_steps, values)
+        evaluates = step % (self.stage.eval_every or num_steps) == 0
+        if step == num_steps:
+            metrics.write(step, values)
+            return
+        if evaluates or self.interrupt.is_asked or step % self.stage.save_every == 0:
+            folder = self._write(step, is_last=False)
+            if evaluates:
+                values = {**values, **self._select(step, folder)}
+        metrics.write(step, values)
+        if self.interrupt.is_asked:
+            metrics.close()
+            self.interrupt.stop(f"{self.stage.name} is saved at step {step} of {num_steps}")
+
+    # -- the two kinds
+
+    def _offline(
+        self, records: Sequence[Any], loop: LoopPlan, on_step: Any, begun: Path | None
+    ) -> dict[str, Any]:
+        stage, learner = self.stage, self.line.learner
+        algorithm = stage.algorithm
+        trees = [self._tree(stage.reading, record) for record in records]
+        heldout = self._heldout()
+        arrange = None
+        if algorithm.needs.mismatched:
+            from rl.algorithms.kto import rotate_answers
+
+            arrange = rotate_answers
+            if warning := algorithm.balance_warning([record.label for record in records]):
+                say(self.console, warning)
+        if algorithm.needs.reference:
+            trees = with_references(learner, trees)
+            heldout = with_references(learner, heldout)
+        self._take_up(begun)
+        with self.interrupt.at_steps():
+            train_offline(
+                learner=learner,
+                algorithm=algorithm,
+                trees=trees,
+                plan=loop,
+                on_step=on_step,
+                arrange=arrange,
+            )
+        if not heldout:
+            return {}
+        rewards = implicit_rewards(learner, heldout, algorithm.beta)
+        right = sum(chosen > rejected for chosen, rejected in rewards) / len(rewards)
+        say(
+            self.console,
+            f"{stage.name}: implicit reward accuracy {right:.3f} on {len(rewards)} unseen pairs",
+        )
+        return {"heldout": {"pairs": len(rewards), "implicit_reward_accuracy": round(right, 4)}}
+
+    def _online(
+        self, records: Sequence[Sample], loop: LoopPlan, on_step: Any, begun: Path | None
+    ) -> dict[str, Any]:
+        stage = self.stage
+        scorer = self.line.rewards(stage.rewards)
+        temperature = stage.temperature or self.recipe.rollout.temperature
+        limit = stage.max_new_tokens or self.recipe.rollout.max_new_tokens
+
+        def gather(samples: Sequence[Sample], step: int) -> Any:
+            sampling = self.line.sampling(
+                n=stage.algorithm.group_size,
+                temperature=temperature,
+                max_new_tokens=limit,
+                step=step,
+            )
+            groups, values = collect(self.line.pool, scorer, samples, sampling)
+            if step % stage.keep_rollouts_every == 0 or step == 1:
+                write_rollouts(self.store.rollouts / f"step-{step:06d}.parquet", groups)
+            return groups, values
+
+        def publish(step: int) -> Mapping[str, float]:
+            return self.line.publish()
+
+        def make_tree(rollout: Rollout, scores: Sequence[Score]) -> Tree:
+            return self.prepared.eyes.renderer.rollout_tree(rollout, scores)
+
+        self._take_up(begun)
+        with self.interrupt.at_steps():
+            train_online(
+                learner=self.line.learner,
+                algorithm=stage.algorithm,
+                samples=records,
+                collect=gather,
+                make_tree=make_tree,
+                publish=publish,
+                view=self.line.view(temperature),
+                plan=loop,
+                on_step=on_step,
+            )
+        return {}
+
+    # -- parts
+
+    def _plan(self, num_steps: int) -> OptimPlan:
+        stage = self.stage
+        return OptimPlan(
+            lr=stage.peak_lr,
+            total_steps=num_steps,
+            warmup_steps=round(stage.warmup_ratio * num_steps),
+            schedule=stage.schedule,
+            min_lr_ratio=stage.min_lr_ratio,
+            weight_decay=stage.weight_decay,
+            betas=stage.betas,
+            max_grad_norm=stage.max_grad_norm,
+            seed=self.recipe.run.seed,
+        )
+
+    def _heldout(self) -> list[Tree]:
+        if self.stage.heldout is None:
+            return []
+        path = self.run.root / "stages" / self.stage.heldout / "data" / "heldout.jsonl"
+        records = load(self.recipe, [DataSource(path=str(path))], "preference")
+        return [self._tree("preference", record) for record in records]
+
+    def _tree(self, reading: str, record: Any) -> Tree:
+        return make_tree(self.prepared.eyes.renderer, reading, record)
+
+    def sinks(self, start: int) -> list[Sink]:
+        """Where the stage's metrics go; of what they hold, steps after `start` are replaced."""
+        sinks: list[Sink] = [JsonlSink(self.store.metrics)]
+        if self.recipe.run.tensorboard:
+            folder = self.store.folder / "tensorboard"
+            sinks.append(TensorboardSink(folder, purge_after=start))
+        sinks.append(
+            self.line.cluster.metrics_sink({"run": self.run.root.name, "stage": self.stage.name})
+        )
+        return sinks

@@ -1,0 +1,48 @@
+"""SIGTERM: at once where nothing unsaved is lost, at the step's end while a stage trains."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from recipes.interrupt import Interrupt, Interrupted
+from rl.errors import RunError
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.01)
+
+
+def test_outside_steps_it_stops_at_once_with_exit_code_0() -> None:
+    with Interrupt(5), pytest.raises(Interrupted, match=r"SIGTERM.*--resume") as told:
+        terminate()
+    assert told.value.exit_code == 0
+
+
+def test_within_steps_it_waits_to_be_asked() -> None:
+    with Interrupt(5) as interrupt, interrupt.at_steps():
+        assert not interrupt.is_asked
+        terminate()
+        assert interrupt.is_asked
+        with pytest.raises(Interrupted, match="saved at step 3"):
+            interrupt.stop("sft is saved at step 3 of 9")
+
+
+def test_a_step_that_does_not_end_is_ended_after_the_grace() -> None:
+    with Interrupt(0.1) as interrupt, interrupt.at_steps():
+        terminate()
+        with pytest.raises(RunError, match=r"within 0\.1 s"):
+            time.sleep(3)
+
+
+def test_the_handlers_of_before_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupt(5) as interrupt:
+        assert signal.getsignal(signal.SIGTERM) != before
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a library takes it
+        interrupt.listen()
+        with pytest.raises(Interrupted):
+            terminate()
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,189 @@
+"""Stopping and going on, on real engines: k + k steps are 2 k steps, bit for bit."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from recipes.config import Recipe, recipe_of
+from recipes.interrupt import Interrupted
+from recipes.pipeline import Pipeline
+from recipes.train import StageTrainer
+from rl.errors import ConfigError
+from rl.runs.checkpoint import STATE, fingerprint
+from rl.runs.metrics import read_metrics
+from rl.runs.store import RunStore
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+# The clock's, and what follows from how often this process published (probes are drawn anew).
+OWN = ("time/", "samples/s", "version", "parity/")
+STAGES = ("sft", "dpo", "kto", "grpo")
+
+
+def recipe(model: Path, data: Path, root: Path, name: str, **stage: Any) -> Recipe:
+    """Four stages of four steps from files, a checkpoint every two."""
+    own = root / "own.py"
+    own.write_text(
+        "from rewards.base import reward\n\n"
+        "@reward(name='spread')\n"
+        "def spread(text: str) -> float:\n"
+        "    return sum(map(ord, text)) % 97 / 97\n"
+    )
+    write_preferences(data, root)
+    steps = {"steps": 4, "prompts_per_step": 6, "save_every": 2, "evaluate": False, **stage}
+    offline = {"from": "sft", "lr": 1e-3, **steps}
+    return recipe_of(
+        {
+            "run": {"name": name, "root": str(root), "tensorboard": False},
+            "model": {"path": str(model)},
+            "evals": {
+                "benchmarks": [
+                    {
+                        "name": "textvqa",
+                        "path": str(data / "textvqa"),
+                        "max_new_tokens": 8,
+                        "limit": 16,
+                    }
+                ],
+                "evaluate_base": False,
+            },
+            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "stages": [
+                {
+                    "name": "sft",
+                    "algorithm": "sft",
+                    "data": [{"path": str(data / "sft.jsonl")}],
+                    "lr": 3e-3,
+                    "eval_every": 1,
+                    "keep_best": True,
+                    **steps,
+                },
+                {
+                    "name": "dpo",
+                    "algorithm": "dpo",
+                    "data": [{"path": str(root / "pairs.jsonl")}],
+                    **offline,
+                },
+                {
+                    "name": "kto",
+                    "algorithm": "kto",
+                    "data": [{"path": str(root / "labelled.jsonl")}],
+                    **offline,
+                },
+                {
+                    "name": "grpo",
+                    "algorithm": {"name": "grpo", "group_size": 4, "kl_coef": 0.02},
+                    "data": [{"path": str(data / "rl.jsonl")}],
+                    "rewards": [{"name": f"{own}:spread"}],
+                    "eval_every": 2,
+                    **offline,
+                },
+            ],
+        }
+    )
+
+
+def write_preferences(data: Path, root: Path) -> None:
+    """pairs.jsonl and labelled.jsonl from the prompts of rl.jsonl."""
+    pairs, labelled = [], []
+    for line in (data / "rl.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        row["images"] = [str(data / path) for path in row["images"]]
+        good, bad = row.pop("solution"), "no idea"
+        pairs.append({**row, "chosen": good, "rejected": bad})
+        labelled.append({**row, "answer": good, "label": True})
+        labelled.append({**row, "id": row["id"] + "-", "answer": bad, "label": False})
+    for name, rows in (("pairs", pairs), ("labelled", labelled)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def lasting(run: Path, stage: str) -> tuple[str, list[dict[str, Any]]]:
+    """A stage's weights and the metrics that no clock and no count of this process is in."""
+    store = RunStore.open(run).stage(stage)
+    rows = [
+        {k: v for k, v in row.items() if not k.startswith(OWN)}
+        for row in read_metrics(store.metrics)
+    ]
+    return str(store.facts()["weights"]), rows
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    root = tmp_path_factory.mktemp("resume")
+    page = recipe(tiny_qwen3vl, scene_data, root, "whole")
+    Pipeline(page, Console(quiet=True)).run()
+    return root
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
+    """A real SIGTERM to this process when `stage` has done `step`."""
+    before = StageTrainer._on_step
+
+    def on_step(self: StageTrainer, done: int, values: dict[str, float], **parts: Any) -> None:
+        if (self.stage.name, done) == (stage, step):
+            os.kill(os.getpid(), signal.SIGTERM)
+        before(self, done, values, **parts)
+
+    monkeypatch.setattr(StageTrainer, "_on_step", on_step)
+
+
+def test_a_run_stopped_in_every_stage_ends_in_the_same_bits(
+    undisturbed: Path, tiny_qwen3vl: Path, scene_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = recipe(tiny_qwen3vl, scene_data, undisturbed, "stopped")
+    run = undisturbed / "stopped"
+    for stage, step in (("sft", 1), ("dpo", 3), ("kto", 2), ("grpo", 3)):
+        with monkeypatch.context() as patched:
+            stop_at(patched, stage, step)
+            with pytest.raises(Interrupted, match=f"{stage} is saved at step {step} of 4") as told:
+                Pipeline(page, Console(quiet=True), resume=run.exists()).run()
+        assert told.value.exit_code == 0
+        assert RunStore.open(run).stage(stage).facts()["status"] == "running"
+    Pipeline(page, Console(quiet=True), resume=True).run()
+    for stage in STAGES:
+        assert lasting(run, stage) == lasting(undisturbed / "whole", stage), stage
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    resumed = [(e["stage"], e["step"]) for e in events if e["event"] == "stage_resumed"]
+    assert resumed == [("sft", 1), ("dpo", 3), ("kto", 2), ("grpo", 3)]
+    assert sum(e["event"] == "run_stopped" for e in events) == 4
+
+
+def test_the_best_checkpoint_is_kept_and_goes_on(undisturbed: Path) -> None:
+    store = RunStore.open(undisturbed / "whole").stage("sft")
+    rows = [row for row in read_metrics(store.metrics) if "eval/select" in row]
+    scores = {row["step"]: row["eval/select"] for row in rows}
+    assert len(scores) == 4
+    best = max(scores, key=lambda step: (scores[step], -step))
+    assert store.facts()["checkpoint"].endswith(f"step-{best:06d}")
+    kept = {path.name for path in store.checkpoints.iterdir()}
+    assert kept == {"step-000003", "step-000004", f"step-{best:06d}"}
+    assert store.facts()["weights"] == fingerprint(store.checkpoint())
+
+
+def test_the_newest_checkpoints_are_kept_and_the_last_is_plain(undisturbed: Path) -> None:
+    for stage in STAGES[1:]:
+        folder = undisturbed / "whole" / "stages" / stage
+        kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+        assert kept == ["step-000002", "step-000004"]
+        assert (folder / "latest").read_text() == "step-000004"
+        assert (folder / "checkpoints" / "step-000002" / STATE).is_dir()
+        assert not (folder / "checkpoints" / "step-000004" / STATE).exists()
+
+
+def test_a_changed_page_is_refused_unless_said(
+    undisturbed: Path, tiny_qwen3vl: Path, scene_data: Path
+) -> None:
+    changed = recipe(tiny_qwen3vl, scene_data, undisturbed, "whole", keep_last=1)
+    with pytest.raises(ConfigError, match=r"stages\.sft\.keep_last: 2 -> 1.*--accept-changes"):
+        Pipeline(changed, Console(quiet=True), resume=True).run()
+    Pipeline(changed, Console(quiet=True), resume=True, accept_changes=True).run()
+    events = (undisturbed / "whole" / "events.jsonl").read_text().splitlines()
+    told = [json.loads(line) for line in events if "recipe_changed" in line]
+    assert "stages.sft.keep_last: 2 -> 1" in told[0]["changes"]
