@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,17 +56,24 @@ def run(fence: Fence, place: Path, environment: dict[str, str]) -> None:
         command = [sys.executable, *doctest, str(snippet)]
     else:
         command = ["bash", "-euo", "pipefail", "-c", without_targets(fence.text)]
-    done = subprocess.run(
-        command,
-        cwd=place,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    shown = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert done.returncode == 0, f"{fence.where}\n{fence.text}\n{shown}"
+    with (place / "output.txt").open("w+") as output:
+        child = subprocess.Popen(
+            command,
+            cwd=place,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait()
+        finally:  # a test that ends at its time limit leaves no engine behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        output.seek(0)
+        shown = output.read()[-4000:]
+    assert code == 0, f"{fence.where}\n{fence.text}\n{shown}"
 
 
 def without_targets(commands: str) -> str:
@@ -120,8 +131,6 @@ def test_yaml_is_part_of_a_recipe(
 )
 def test_rows_are_read_as_they_say(fence: tuple[Fence, str]) -> None:
     block, mark = fence
-    import json
-
     readings: Sequence[Reading] = mark.removeprefix("row=").split(",")  # type: ignore[assignment]
     for number, line in enumerate(block.text.splitlines()):
         for reading in readings:
