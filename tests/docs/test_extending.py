@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from rewards import RewardConfig, Rubric
+from rl.core import Completion, Message, Sample, Text
+from rl.data.formats import load_records
+from rl.data.sources import DataSource
+from rl.errors import DataError
 from tests.docs.fences import ROOT, fences
 
 FOLDERS = {  # example -> the folder that is its registry
@@ -84,6 +91,37 @@ def test_each_kind_has_an_example_and_each_is_listed(
     )
     for name in CONTRACTS:
         assert name in done.stdout
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """The examples as a user's own files, beside a page."""
+    for name, text in examples().items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_row_format_reads_rows(beside: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(beside / "a.png")
+    row = {"file_name": "a.png", "caption": "A red square."}
+    (beside / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "caption": ""}))
+    source = DataSource(path="rows.jsonl#1", format="./captions.py:to_row")
+    [sample] = load_records([source], "sft", base=beside, seed=1)
+    assert sample.messages[-1].text == "A red square."
+    assert sample.images[0].path == str(beside / "a.png")
+    source = DataSource(path="rows.jsonl", format="./captions.py:to_row")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2 uid rows:2: messages\[1\] is empty"):
+        load_records([source], "sft", base=beside)
+
+
+def test_the_rewards_judge(beside: Path) -> None:
+    names = ("./first_word.py:first_word", "./trl_style.py:brief")
+    rubric = Rubric([RewardConfig(name=name) for name in names], beside)
+    sample = Sample("a", (Message("user", (Text("?"),)),), (), ("red",), {"solution": "red"})
+    said = {"red": (1.0, 1.0), "Red, I think": (1.0, 0.0), "no": (0.0, 1.0)}
+    for text, wanted in said.items():
+        score = rubric.score(sample, Completion((1,), (0.0,), text, "stop"))
+        assert tuple(score.components.values()) == wanted
 
 
 @pytest.mark.parametrize("change", ["text: str", "last_number", "replace(tree"])
