@@ -46,9 +46,12 @@ def without_setup(makefile: str) -> str:
 
 
 def scaled_down(page: str) -> str:
-    """A page whose stages take two steps, with a reward under which answers differ."""
+    """A page whose stages take two steps (enough supervised ones that answers end), with a reward
+    under which answers differ."""
     for pattern, small in (
-        (r"\bsteps: \d+", "steps: 2"),
+        (r"lr: 1\.0e-3", "lr: 3.0e-3"),
+        (r"\bsteps: 1500", "steps: 60"),
+        (r"\bsteps: (?!60\b)\d+", "steps: 2"),
         (r"epochs: 1\b", "steps: 2"),
         (r"prompts_per_step: \d+", "prompts_per_step: 8"),
         (r"heldout: \d+", "heldout: 4"),
