@@ -8,13 +8,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
 from rl.core import Labelled, Preference, Sample, Sampling
+from rl.errors import DeadlineError, RunError
 from rl.learners.base import LogitView, OptimPlan
 from rl.learners.group import LearnerGroup
 from rl.runtime.placement import Placement, Role, place
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rewards.pool import RewardPool
     from rl.data.render import Renderer
     from rl.models.spec import ModelSpec
-    from rl.runtime.cluster import Cluster
+    from rl.runtime.cluster import Cluster, RayHandle
     from rollouts.pool import Pool
 
 Record = Sample | Preference | Labelled
@@ -83,6 +84,7 @@ class Line:
 
         self.recipe, self.eyes = recipe, eyes
         self.version = 0
+        self.on_event: Callable[..., None] = lambda event, **facts: None
         self.holds: Path | None = None  # the checkpoint whose weights the workers serve
         self._published: Mapping[str, float] = {}
         self.gate = ParityGate(
@@ -118,52 +120,11 @@ class Line:
         shutil.rmtree(self._exchange, ignore_errors=True)
 
     def _start_actors(self) -> None:
-        from rl.learners.zero import ZeroLearner
-        from rl.runtime.cluster import free_port
         from rollouts.pool import Pool
-        from rollouts.worker import RolloutWorker
 
-        recipe, place_ = self.recipe, self.placement
-        port = free_port()
-        # DeepSpeed builds an extension at its first use, and finds ninja on the PATH.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        threads = {"OMP_NUM_THREADS": str(recipe.learner.threads), "PATH": path}
-        # An engine's threads would spin between its many short kernels and take the learner's core.
-        sampling = {
-            "OMP_NUM_THREADS": str(recipe.rollout.threads),
-            "PATH": path,
-            "OMP_WAIT_POLICY": "PASSIVE",
-        }
-        ranks = [
-            self.cluster.actor(
-                ZeroLearner,
-                recipe.learner,
-                recipe.model,
-                rank=rank,
-                world_size=recipe.learner.ranks,
-                master_addr="127.0.0.1",
-                master_port=port,
-                name=f"learner-{rank}",
-                cpus=place_.cpus("learner"),
-                gpus=place_.gpus("learner"),
-                env={"DS_ACCELERATOR": "cpu", **threads} if not place_.gpus("learner") else threads,
-            )
-            for rank in range(recipe.learner.ranks)
-        ]
-        workers = [
-            self.cluster.actor(
-                RolloutWorker,
-                recipe.rollout,
-                recipe.model.path,
-                recipe.model.max_pixels,
-                index=index,
-                name=f"rollout-{index}",
-                cpus=place_.cpus("rollout"),
-                gpus=place_.gpus("rollout"),
-                env=sampling,
-            )
-            for index in range(recipe.rollout.workers)
-        ]
+        recipe = self.recipe
+        ranks = self._start_learner()
+        workers = [self._start_rollout(index) for index in range(recipe.rollout.workers)]
         for handle in [*ranks, *workers]:
             handle.ready(recipe.runtime.start_deadline_s)
         self.learner = LearnerGroup(ranks, deadline_s=recipe.learner.deadline_s)
@@ -173,13 +134,96 @@ class Line:
             max_num_seqs=recipe.rollout.max_num_seqs,
             deadline_s=recipe.rollout.deadline_s,
             publish_deadline_s=recipe.rollout.publish_deadline_s,
+            restart=lambda index: self._ready(self._start_rollout(index)),
+            max_restarts=recipe.rollout.max_restarts,
+            on_event=self._tell,
         )
         self.gate.check(self.learner, self.pool, version=0)
+
+    def _start_learner(self) -> list[RayHandle]:
+        from rl.learners.zero import ZeroLearner
+        from rl.runtime.cluster import free_port
+
+        recipe, port = self.recipe, free_port()
+        gpus = self.placement.gpus("learner")
+        env = {"OMP_NUM_THREADS": str(recipe.learner.threads), "PATH": _search_path()}
+        return [
+            self.cluster.actor(
+                ZeroLearner,
+                recipe.learner,
+                recipe.model,
+                rank=rank,
+                world_size=recipe.learner.ranks,
+                master_addr="127.0.0.1",
+                master_port=port,
+                name=f"learner-{rank}",
+                cpus=self.placement.cpus("learner"),
+                gpus=gpus,
+                env=env if gpus else {"DS_ACCELERATOR": "cpu", **env},
+            )
+            for rank in range(recipe.learner.ranks)
+        ]
+
+    def _start_rollout(self, index: int) -> RayHandle:
+        from rollouts.worker import RolloutWorker
+
+        recipe = self.recipe
+        return self.cluster.actor(
+            RolloutWorker,
+            recipe.rollout,
+            recipe.model.path,
+            recipe.model.max_pixels,
+            index=index,
+            name=f"rollout-{index}",
+            cpus=self.placement.cpus("rollout"),
+            gpus=self.placement.gpus("rollout"),
+            # An engine's threads would spin between its many short kernels and take the
+            # learner's core.
+            env={
+                "OMP_NUM_THREADS": str(recipe.rollout.threads),
+                "PATH": _search_path(),
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
+        )
+
+    def _start_reward(self, configs: Sequence[RewardConfig], index: int) -> RayHandle:
+        from rewards.worker import RewardWorker
+
+        return self.cluster.actor(
+            RewardWorker,
+            tuple(configs),
+            deadline_s=self.recipe.reward_workers.answer_deadline_s,
+            base=str(Path.cwd()),
+            name=f"reward-{index}",
+            cpus=self.placement.cpus("reward"),
+        )
+
+    def _ready(self, handle: RayHandle) -> RayHandle:
+        handle.ready(self.recipe.runtime.start_deadline_s)
+        return handle
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        self.on_event(event, **facts)
+
+    def revive_learner(self, error: RunError) -> None:
+        """Starts all ranks anew where one was lost: a process group has no place for a newcomer.
+
+        Raises: `error` itself where every rank lives, or a wait has ended.
+        """
+        ranks = self.learner.ranks
+        lost = [rank.name for rank in ranks if not rank.is_alive()]
+        if isinstance(error, DeadlineError) or not lost:
+            raise error
+        self._tell("learner_lost", ranks=lost)
+        for rank in ranks:
+            rank.stop()
+        started = self._start_learner()
+        self.learner.ranks = [self._ready(handle) for handle in started]
+        self._tell("learner_restarted", ranks=[handle.name for handle in started])
 
     def rewards(self, configs: Sequence[RewardConfig]) -> RewardPool:
         """Reward workers for these rewards; the same list gets the same workers."""
         from rewards.pool import RewardPool
-        from rewards.worker import RewardWorker
 
         key = tuple(config.model_dump_json() for config in configs)
         if key not in self._reward_pools:
@@ -187,20 +231,13 @@ class Line:
                 pool.stop()
             self._reward_pools.clear()
             section = self.recipe.reward_workers
-            handles = [
-                self.cluster.actor(
-                    RewardWorker,
-                    tuple(configs),
-                    deadline_s=section.answer_deadline_s,
-                    base=str(Path.cwd()),
-                    name=f"reward-{index}",
-                    cpus=self.placement.cpus("reward"),
-                )
-                for index in range(section.workers)
-            ]
-            for handle in handles:
-                handle.ready(self.recipe.runtime.start_deadline_s)
-            self._reward_pools[key] = RewardPool(handles, deadline_s=section.deadline_s)
+            handles = [self._start_reward(configs, index) for index in range(section.workers)]
+            self._reward_pools[key] = RewardPool(
+                [self._ready(handle) for handle in handles],
+                deadline_s=section.deadline_s,
+                restart=lambda index: self._ready(self._start_reward(configs, index)),
+                on_event=self._tell,
+            )
         return self._reward_pools[key]
 
     def view(self, temperature: float) -> LogitView:
@@ -271,6 +308,12 @@ def _exchange_root(recipe: Recipe) -> str | None:
         return str(root)
     shared = Path("/dev/shm")
     return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None
+
+
+def _search_path() -> str:
+    """PATH with this environment's programs first: DeepSpeed builds an extension at its first use,
+    and finds ninja there."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def _count_gpus() -> int:

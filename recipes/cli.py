@@ -3,6 +3,7 @@ gate, 1 otherwise."""
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -271,6 +272,14 @@ def main() -> None:
             print(getattr(error, "remote_traceback", ""), file=sys.stderr)
         print(f"plumbline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if _State.debug:
+            traceback.print_exc()
+        place = f"{error.filename}: " if error.filename else ""
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = ". Free some space, then go on with --resume" if is_full else ""
+        print(f"plumbline: {place}{error.strerror or error}{advice}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("plumbline: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -81,7 +81,7 @@ class Pipeline:
                 ) as line,
             ):
                 self.interrupt.listen()
-                self.line = line
+                self.line, line.on_event = line, self.store.event
                 self.assessor = Assessor(self.recipe, self.prepared, self.store, line, self.console)
                 self._greet(time.perf_counter() - started)
                 self._base()
@@ -165,7 +165,7 @@ class Pipeline:
         if self._is_trained(store):
             self.line.serve(store.checkpoint())
         else:
-            store.write_facts(**trainer.train(self._records(stage)))
+            store.write_facts(**self._trained(trainer, self._records(stage)))
         if stage.evaluate and self.prepared.benchmarks:
             seconds = self.assessor.assess(stage.name, parent=parent)
             steps = int(store.facts()["steps"])
@@ -173,6 +173,16 @@ class Pipeline:
             metrics.write(steps, {"time/eval_s": seconds})
             metrics.close()
             say(self.console, f"{stage.name} evaluated: {seconds:.1f} s = eval {seconds:.2f}")
+
+    def _trained(self, trainer: StageTrainer, records: list[Any]) -> dict[str, Any]:
+        """Trains; where a learner's process is lost, from the stage's last checkpoint on."""
+        for _ in range(self.recipe.learner.max_restarts):
+            try:
+                return trainer.train(records)
+            except RunError as error:
+                self.line.revive_learner(error)
+                say(self.console, f"{error}; the learner was started anew")
+        return trainer.train(records)
 
     def _is_trained(self, store: StageStore) -> bool:
         """Whether only the evaluation is left."""

@@ -114,6 +114,7 @@ def memory(recipe: Recipe, parameters: int) -> dict[str, float]:
     weights = parameters * width / (ranks if zero >= 3 else 1)
     gradients = parameters * width / (ranks if zero >= 2 else 1)
     moments = parameters * (8 + master) / (ranks if zero >= 1 else 1)
+    where = "a rank, in CPU memory" if recipe.learner.offload else "a rank"
     copies = any(
         stage.algorithm is not None
         and stage.algorithm.needs.reference
@@ -124,7 +125,7 @@ def memory(recipe: Recipe, parameters: int) -> dict[str, float]:
     return {
         "learner weights (a rank)": weights / _MIB,
         "learner gradients (a rank)": gradients / _MIB,
-        "AdamW moments (a rank)": moments / _MIB,
+        f"AdamW moments ({where})": moments / _MIB,
         "reference copy (a rank)": (parameters * width / _MIB) if copies else 0.0,
         "engine weights (a worker)": engine / _MIB,
         "engine KV cache (a worker)": recipe.rollout.kv_cache_gib * 1024,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,26 +88,25 @@ class StageTrainer:
         for row in read_metrics(self.store.metrics):
             if row.get("eval/select") is not None:
                 self._best = max(self._best, (row["eval/select"], -row["step"]))
-        metrics = Metrics(self.sinks(start))
         facts: dict[str, Any] = {"steps": num_steps, "rows": len(records), "lr": stage.peak_lr}
-        with stage_progress(
-            self.console, stage.name, log_every=stage.log_every, total=num_steps
-        ) as bar:
-            on_step = partial(self._on_step, metrics=metrics, bar=bar, num_steps=num_steps)
+        with closing(Metrics(self.sinks(start))) as metrics:
             loop = LoopPlan(
                 num_steps=num_steps,
                 prompts_per_step=stage.prompts_per_step,
                 seed=self.recipe.run.seed,
                 start_step=start,
             )
-            work = self._online if stage.is_online else self._offline
-            facts |= work(records, loop, on_step, begun)
-        folder = self._write(num_steps, is_last=True)
-        parity = dict(self.line.publish())
-        self.line.holds = folder
-        if stage.eval_every is not None:
-            metrics.write(num_steps, self._select(num_steps, folder))
-        metrics.close()
+            with stage_progress(
+                self.console, stage.name, log_every=stage.log_every, total=num_steps
+            ) as bar:
+                on_step = partial(self._on_step, metrics=metrics, bar=bar, num_steps=num_steps)
+                work = self._online if stage.is_online else self._offline
+                facts |= work(records, loop, on_step, begun)
+            folder = self._write(num_steps, is_last=True)
+            parity = dict(self.line.publish())
+            self.line.holds = folder
+            if stage.eval_every is not None:
+                metrics.write(num_steps, self._select(num_steps, folder))
         best = self._best_checkpoint() if stage.keep_best else None
         if best is not None and best != folder:
             say(self.console, f"{stage.name}: {best.name} was best on the select parts")
@@ -123,8 +123,8 @@ class StageTrainer:
 
     def _begun(self, num_steps: int) -> Path | None:
         """The checkpoint that an attempt at this very stage left to go on from."""
-        found = newest_valid(self.store.checkpoints)
-        if found is None or not (found / STATE).is_dir():
+        found = newest_valid(self.store.checkpoints, holding=STATE)
+        if found is None:
             return None
         step = int(checkpoint_facts(found)["step"])
         if step >= num_steps:
@@ -203,7 +203,6 @@ class StageTrainer:
                 values = {**values, **self._select(step, folder)}
         metrics.write(step, values)
         if self.interrupt.is_asked:
-            metrics.close()
             self.interrupt.stop(f"{self.stage.name} is saved at step {step} of {num_steps}")
 
     # -- the two kinds

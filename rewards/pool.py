@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rl.core import Rollout, Score
 from rl.errors import RewardError, RunError
@@ -13,18 +13,27 @@ class RewardPool:
     """Spreads rollouts over reward workers and gives the scores back in the order asked (a
     `rl.core.Scorer`).
 
-    A worker that is lost hands its share to the others. Errors stay scores of status `error` while
-    they are rare; once more than `max_error_share` of all scores so far are errors, the first one's
-    RewardError is raised.
+    A worker that is lost is started anew by `restart` (its place -> a new actor), at most
+    `max_restarts` times; its share is scored again, by whoever is there. Errors stay scores of
+    status `error` while they are rare; once more than `max_error_share` of all scores so far are
+    errors, the first one's RewardError is raised.
     """
 
     def __init__(
-        self, handles: Sequence[Handle], deadline_s: float = 600.0, max_error_share: float = 0.01
+        self,
+        handles: Sequence[Handle],
+        deadline_s: float = 600.0,
+        max_error_share: float = 0.01,
+        *,
+        restart: Callable[[int], Handle] | None = None,
+        max_restarts: int = 3,
+        on_event: Callable[..., None] | None = None,
     ) -> None:
         if not handles:
             raise RewardError("no reward workers", where="RewardPool", expected="at least one")
         self._handles, self._deadline_s = list(handles), deadline_s
         self._max_error_share = max_error_share
+        self._restart, self._restarts_left, self._on_event = restart, max_restarts, on_event
         self.num_scores = self.num_errors = 0
 
     def score(self, rollouts: Sequence[Rollout]) -> list[tuple[Score, ...]]:
@@ -65,15 +74,30 @@ class RewardPool:
             try:
                 verdicts = pending.result(self._deadline_s)
             except RunError as error:
-                if not handle.is_alive():
-                    self._handles.remove(handle)
-                if not self._handles or handle in self._handles:
+                if handle.is_alive() or not self._lose(handle, len(share)):
                     raise RewardError(
                         error.what, where=f"{handle.name}, scoring {len(share)} rollouts"
                     ) from error
                 continue
             for index, scores in zip(share, verdicts, strict=True):
                 scored[index] = tuple(scores)
+
+    def _lose(self, handle: Handle, num_rollouts: int) -> bool:
+        """Starts a lost worker anew, or goes on without it; False where none is left."""
+        if self._on_event is not None:
+            self._on_event(
+                "reward_worker_lost", worker=handle.name, rollouts_in_flight=num_rollouts
+            )
+        place = self._handles.index(handle)
+        if self._restart is None or self._restarts_left == 0:
+            self._handles.remove(handle)
+            return bool(self._handles)
+        self._restarts_left -= 1
+        handle.stop()  # its name is free then
+        self._handles[place] = self._restart(place)
+        if self._on_event is not None:
+            self._on_event("reward_worker_restarted", worker=handle.name)
+        return True
 
     def _count(self, answer: Sequence[Sequence[Score]]) -> None:
         errors = [score for scores in answer for score in scores if score.status == "error"]

@@ -22,7 +22,8 @@ class RolloutConfig(BaseModel):
 
     `block_size` is the prefix cache's unit in tokens: vLLM's default on CPU is 128, longer than
     many a prompt, which then is never shared by its group. CPU attention takes multiples of 32.
-    `max_images` bounds the images of one prompt; `cpus` and `gpus` are what Ray sets aside.
+    `max_images` bounds the images of one prompt; `max_restarts` is how many lost workers a run
+    starts anew; `cpus` and `gpus` are what Ray sets aside.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,7 @@ class RolloutConfig(BaseModel):
     start_deadline_s: float = Field(300.0, gt=0)
     deadline_s: float = Field(600.0, gt=0)
     publish_deadline_s: float = Field(120.0, gt=0)
+    max_restarts: int = Field(3, ge=0)
 
     @field_validator("top_p")
     @classmethod

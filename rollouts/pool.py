@@ -6,14 +6,25 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rl.core import Rollout, Sample, Sampling
-from rl.errors import ConfigError, DataError, PlumblineError, RolloutError
+from rl.errors import (
+    ConfigError,
+    DataError,
+    DeadlineError,
+    PlumblineError,
+    RolloutError,
+    RunError,
+)
 from rl.runtime.actors import Handle, Pending
 from rollouts.base import GenerateRequest, GenerateResult, completion_seed
 
 OnError = Callable[[Sample, str], None]
 Progress = Callable[[int], None]
+# A worker's place -> a new actor for it, started and ready, serving the model's first weights.
+Restart = Callable[[int], Handle]
+OnEvent = Callable[..., None]
 
 # Two calls a worker: while the driver takes one's results, the engine runs the next.
 _CALLS_IN_FLIGHT = 2
@@ -25,18 +36,23 @@ class _Worker:
 
     handle: Handle
     calls: deque[Pending] = field(default_factory=deque)
-    owed: dict[int, int] = field(default_factory=dict)  # ticket -> tokens
+    owed: dict[int, GenerateRequest] = field(default_factory=dict)  # by ticket
+    tokens: dict[int, int] = field(default_factory=dict)
 
     @property
     def load(self) -> int:
-        return sum(self.owed.values())
+        """Tokens that are outstanding."""
+        return sum(self.tokens[ticket] for ticket in self.owed)
 
 
 class Pool:
     """Implements rl.core.Sampler over rollout workers.
 
     `prompt_text` writes a sample's prompt as the engines take it: one placeholder an image.
-    `deadline_s` bounds every wait for a part of the answers, `publish_deadline_s` a publish.
+    `deadline_s` bounds every wait for a part of the answers, `publish_deadline_s` a publish. A
+    worker whose process is lost is started anew by `restart`, takes the weights served before it
+    serves, and its unfinished requests are asked again: their seeds are their own, so the answers
+    are the same. More than `max_restarts` in a pool's life are an error.
     """
 
     def __init__(
@@ -47,13 +63,19 @@ class Pool:
         max_num_seqs: int = 256,
         deadline_s: float = 600.0,
         publish_deadline_s: float = 120.0,
+        restart: Restart | None = None,
+        max_restarts: int = 3,
+        on_event: OnEvent | None = None,
     ) -> None:
         if not handles:
             raise ConfigError("no rollout worker", where="rollout.workers", expected="at least 1")
         self.handles, self._prompt_text = list(handles), prompt_text
         self._max_num_seqs = max_num_seqs
         self._deadline_s, self._publish_deadline_s = deadline_s, publish_deadline_s
+        self._restart, self._restarts_left = restart, max_restarts
+        self._on_event = on_event or _no_event
         self._next_ticket = 0
+        self._path: str | None = None  # the file of the weights served
         self.version = 0
 
     @property
@@ -90,21 +112,26 @@ class Pool:
     ) -> list[Rollout]:
         """The same from one worker alone: the parity gate asks each."""
         requests = self._requests(samples, sampling)
-        results: list[GenerateResult] = self.handles[worker].call(
-            "generate", requests, sampling, deadline_s=self._deadline_s
+        results: list[GenerateResult] = self._call(
+            worker, self._deadline_s, "generate", requests, sampling
         )
         return [_rollout(s, r) for s, r in zip(samples, results, strict=True)]
 
     def publish(self, version: int, path: str) -> None:
         """Every worker takes the weights; returns when all serve them. Raises: RolloutError."""
         calls = [handle.submit("update_weights", version, path) for handle in self.handles]
-        for handle, call in zip(self.handles, calls, strict=True):
-            served = call.result(self._publish_deadline_s)
+        self._path, self.version = path, version
+        for place, call in enumerate(calls):
+            try:
+                served = call.result(self._publish_deadline_s)
+            except RunError as error:
+                self._revive(place, error)  # it takes the new weights as it starts
+                continue
             if served != version:
                 raise RolloutError(
-                    f"version {served} is served after the publish of {version}", where=handle.name
+                    f"version {served} is served after the publish of {version}",
+                    where=self.handles[place].name,
                 )
-        self.version = version
 
     def remedy(self, name: str, version: int, path: str) -> None:
         """One step of the parity gate's diagnosis on every worker (see RolloutWorker.remedy)."""
@@ -123,7 +150,13 @@ class Pool:
             while queue or any(worker.owed for worker in workers):
                 self._fill(workers, queue, sampling, groups)
                 worker = max(workers, key=lambda w: (len(w.calls), w.load))
-                for result in worker.calls.popleft().result(self._deadline_s):
+                try:
+                    results = worker.calls.popleft().result(self._deadline_s)
+                except RunError as error:
+                    queue.extendleft(reversed(worker.owed.values()))
+                    self._take_over(workers, worker, error)
+                    continue
+                for result in results:
                     worker.owed.pop(result.ticket)
                     sample = samples[result.ticket - first]
                     if result.error is not None and on_error is not None:
@@ -132,6 +165,46 @@ class Pool:
                     yield result.ticket - first, _rollout(sample, result)
         finally:
             self._give_up(workers)
+
+    def _take_over(self, workers: Sequence[_Worker], lost: _Worker, error: RunError) -> None:
+        """A lost worker starts anew; what it owed is in the queue again."""
+        owed = len(lost.owed)
+        lost.calls.clear()
+        lost.owed.clear()
+        lost.handle = self._revive(workers.index(lost), error, requests_in_flight=owed)
+
+    def _revive(self, place: int, error: RunError, **facts: int) -> Handle:
+        """A new actor in a lost one's place, serving the current weights. Raises: `error` itself
+        where its process lives or a wait has ended; RolloutError where no restart is left.
+        """
+        lost = self.handles[place]
+        if isinstance(error, DeadlineError) or self._restart is None or lost.is_alive():
+            raise error
+        self._on_event("rollout_worker_lost", worker=lost.name, version=self.version, **facts)
+        if self._restarts_left == 0:
+            raise RolloutError(
+                f"its process was lost again: {error.what}",
+                where=lost.name,
+                expected="few losses",
+                do="look at the actor's log (memory?), or raise rollout.max_restarts",
+            ) from error
+        self._restarts_left -= 1
+        lost.stop()  # its name is free then
+        handle = self._restart(place)
+        self.handles[place] = handle
+        if self._path is not None:
+            handle.call(
+                "update_weights", self.version, self._path, deadline_s=self._publish_deadline_s
+            )
+        self._on_event("rollout_worker_restarted", worker=handle.name, version=self.version)
+        return handle
+
+    def _call(self, place: int, deadline_s: float, method: str, *args: Any) -> Any:
+        """One call of one worker, once more where its process was lost."""
+        try:
+            return self.handles[place].call(method, *args, deadline_s=deadline_s)
+        except RunError as error:
+            return self._revive(place, error).call(method, *args, deadline_s=deadline_s)
 
     def _fill(
         self,
@@ -147,7 +220,8 @@ class Pool:
                 return
             worker = min(free, key=lambda w: w.load)
             part = [queue.popleft() for _ in range(min(groups, len(queue)))]
-            worker.owed.update({request.ticket: _tokens(request, sampling) for request in part})
+            worker.owed.update({request.ticket: request for request in part})
+            worker.tokens.update({r.ticket: _tokens(r, sampling) for r in part})
             keep = self._max_num_seqs if queue else 0
             worker.calls.append(worker.handle.submit("advance", part, sampling, keep))
         for worker in workers:
@@ -182,6 +256,10 @@ class Pool:
             if worker.owed:
                 with contextlib.suppress(PlumblineError):
                     worker.handle.submit("abort")
+
+
+def _no_event(event: str, **_: Any) -> None:
+    """Nobody listens."""
 
 
 def _tokens(request: GenerateRequest, sampling: Sampling) -> int:

@@ -6,18 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rl.algorithms.base import Algorithm
 from rl.config import Section
 from rl.data.tree import Tree
+from rl.models.spec import Dtype
 
 
 class LearnerConfig(Section):
-    """The learner's ranks, how its optimizer is partitioned, and how rows are packed."""
+    """The learner's ranks, how its optimizer is partitioned, and how rows are packed.
+
+    Below float32 weights and gradients have `dtype`, AdamW keeps float32 master weights. On a GPU
+    `offload` and float16 are `unverified`; a CPU that does not compute float16 refuses it.
+    """
 
     ranks: int = Field(1, ge=1, description="Processes, one engine each.")
     zero: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed's ZeRO stage.")
+    offload: bool = Field(
+        False, description="AdamW's state and step in CPU memory; from ZeRO 1 on."
+    )
     tokens_per_microbatch: int = Field(
         4096, ge=1, description="Padded tokens of one forward and backward pass."
     )
@@ -27,11 +35,27 @@ class LearnerConfig(Section):
     layout: Literal["auto", "tree", "rows"] = Field(
         "auto", description="auto: tree where the family allows it. rows: one answer a row."
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the weights.")
+    dtype: Dtype = Field("float32", description="Of the weights; float16 from ZeRO 1 on.")
+    loss_scale: float = Field(
+        0.0, ge=0, description="float16: factor of the loss before backward. 0: found as it goes."
+    )
     threads: int = Field(2, ge=1, description="CPU threads of each rank.")
     cpus: float | None = Field(None, ge=0, description="Cores of a rank; by default shared out.")
     gpus: float = Field(0.0, ge=0, description="GPUs of a rank.")
     deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one call.")
+    max_restarts: int = Field(3, ge=0, description="How often a stage starts a lost learner anew.")
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> LearnerConfig:
+        if self.offload and self.zero == 0:
+            raise ValueError("offload: true needs zero: 1, 2 or 3; 0 partitions no optimizer")
+        if self.dtype == "float16" and self.zero == 0:
+            raise ValueError(
+                "dtype: float16 needs zero: 1, 2 or 3; at 0 DeepSpeed leaves the loss unscaled"
+            )
+        if self.loss_scale and self.dtype != "float16":
+            raise ValueError(f"loss_scale has no meaning for dtype: {self.dtype}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

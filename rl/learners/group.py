@@ -17,7 +17,8 @@ class LearnerGroup:
     wait."""
 
     def __init__(self, ranks: Sequence[Handle], *, deadline_s: float) -> None:
-        self.ranks, self.deadline_s = list(ranks), deadline_s
+        self.ranks: list[Handle] = list(ranks)
+        self.deadline_s = deadline_s
 
     def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
         self._all("begin_stage", checkpoint, plan, needs_reference=needs_reference)

@@ -23,8 +23,10 @@ from torch import Tensor
 from rl.algorithms.base import Algorithm
 from rl.data.collate import ImageStore, MicroBatch
 from rl.data.tree import Branch, Tree
-from rl.errors import ModelError
+from rl.errors import ConfigError, ModelError
 from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.engine import engine_config
+from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.schedule import rate
 from rl.models.forward import TreeForward
@@ -41,6 +43,10 @@ class ZeroLearner:
     One engine serves all stages: `begin_stage` loads weights into it. Gradients accumulate over
     the step's micro-batches and nothing divides them: DeepSpeed's mean over ranks is undone by
     the world size.
+
+    Below float32 gradients accumulate in the weights' dtype; AdamW's float32 masters start from
+    the rounded weights. A float16 step that overflows changes nothing (`skipped`), the schedule
+    goes on.
     """
 
     def __init__(
@@ -56,6 +62,12 @@ class ZeroLearner:
         torch.set_num_threads(config.threads)
         self.deepspeed = _start_deepspeed(rank, world_size, master_addr, master_port)
         self.device = "cuda" if torch.cuda.is_available() and _is_on_gpu() else "cpu"
+        if config.dtype == "float16" and not _computes_float16(self.deepspeed):
+            raise ConfigError(
+                "float16 is not supported on this device",
+                where="learner.dtype",
+                expected="float32 or bfloat16; float16 on a GPU",
+            )
         processor = load_processor(model.path, model.max_pixels)
         self.spec = find_spec(model.path, processor)
         self.model = load_model(model.path, config.dtype)
@@ -116,8 +128,10 @@ class ZeroLearner:
         sums = {name: list(pair) for name, pair in denominators.metrics.items()}
         counts = dict.fromkeys(("microbatches", "trained", "forward", "padded", "loss"), 0.0)
         has_loss = self._total([sum(tree.num_trained for tree in step.trees)])[0] > 0
-        passes = self._passes_of(step.trees)
-        for plan in passes.plans(step.trees) if has_loss else ():
+        passes = self._passes_of(step.trees, learns=True)
+        plans = passes.plans(step.trees) if has_loss else []
+        idle = self._idle_batches(passes, len(plans))
+        for plan in plans:
             batch = passes.batch(step.trees, plan)
             loss = algorithm.loss(batch.tree_batch(self._forward(batch, view)), denominators)
             self.engine.backward(loss.value * self.world_size, scale_wrt_gas=False)
@@ -129,7 +143,7 @@ class ZeroLearner:
             counts["forward"] += plan.num_tokens
             counts["padded"] += plan.shape[0] * plan.shape[1] - plan.num_tokens
             counts["loss"] += float(loss.value.detach())
-        for batch in self._idle_batches(passes, int(counts["microbatches"])) if has_loss else ():
+        for batch in idle:
             self.engine.backward(self._forward(batch, view).sum() * 0, scale_wrt_gas=False)
         metrics = self._update() if has_loss else {"lr": 0.0, "grad_norm": 0.0}
         metrics |= self._reduced(sums, counts)
@@ -218,16 +232,7 @@ class ZeroLearner:
         self.engine, *_ = self.deepspeed.initialize(
             model=TreeForward(self.model, self.spec),
             optimizer=optimizer,
-            config={
-                "train_micro_batch_size_per_gpu": 1,
-                "gradient_accumulation_steps": 1,
-                "managed_gradient_accumulation": False,
-                "gradient_clipping": 0.0,  # set a stage
-                "bf16": {"enabled": self.config.dtype == "bfloat16"},
-                "zero_optimization": {"stage": self.config.zero, "overlap_comm": False},
-                "zero_allow_untested_optimizer": True,
-                "zero_force_ds_cpu_optimizer": False,
-            },
+            config=engine_config(self.config),
         )
         self.engine.train()
         self._norm = 0.0
@@ -251,9 +256,14 @@ class ZeroLearner:
         lr = rate(self._plan, self._updates)
         for group in self._param_groups():
             group["lr"] = lr
+        scale = float(getattr(self.engine.optimizer, "loss_scale", 1.0))
         self.engine.step()
         norm = self.engine.get_global_grad_norm()
-        return {"lr": lr, "grad_norm": self._norm if norm is None else float(norm)}
+        metrics = {"lr": lr, "grad_norm": self._norm if norm is None else float(norm)}
+        if self.config.dtype == "float16":
+            metrics["loss_scale"] = scale
+            metrics["skipped"] = float(not self.engine.was_step_applied())
+        return metrics
 
     def _take_weights(self, fresh: Any, checkpoint: str) -> None:
         new = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
@@ -291,18 +301,25 @@ class ZeroLearner:
         logp_N: Tensor = self.engine(batch, view.temperature, view.banned_ids)
         return logp_N
 
-    def _passes_of(self, trees: Sequence[Tree]) -> Passes:
-        """The passes over these trees, in which every rank runs the vision tower, or none does."""
+    def _passes_of(self, trees: Sequence[Tree], *, learns: bool = False) -> Passes:
+        """The passes over these trees, in which every rank runs the vision tower, or none does.
+
+        ZeRO-3 and offload keep gradients where DeepSpeed never clears them: a tower that one step
+        leaves out would take the step before's again, so learning passes always run it.
+        """
         has_images = any(tree.images for tree in trees)
         others_have = self.world_size > 1 and self._largest(has_images) > 0
-        return replace(self.passes, never_without_image=others_have)
+        is_stale = learns and (self.config.zero == 3 or self.config.offload)
+        return replace(
+            self.passes, never_without_image=others_have or (is_stale and self.spec.has_vision)
+        )
 
-    def _idle_batches(self, passes: Passes, busy: int) -> Iterator[MicroBatch]:
+    def _idle_batches(self, passes: Passes, busy: int) -> list[MicroBatch]:
         """As many empty passes as the busiest rank has more: collectives inside a pass need every
-        rank in it."""
-        for _ in range(int(self._largest(busy)) - busy):
-            idle = [_idle_tree(self.spec.end_id)]
-            yield passes.batch(idle, passes.plans(idle)[0])
+        rank in it. Asked for before the first pass, lest ranks meet in different collectives."""
+        idle = [_idle_tree(self.spec.end_id)]
+        missing = int(self._largest(busy)) - busy
+        return [passes.batch(idle, plan) for plan in passes.plans(idle) * missing]
 
     def _logprobs(
         self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
@@ -310,8 +327,9 @@ class ZeroLearner:
         if not reference:
             forward = partial(self._forward, view=view)
             passes = self._passes_of(trees)
+            idle = self._idle_batches(passes, len(passes.plans(trees)))
             found = passes.logprobs(trees, forward)
-            for batch in self._idle_batches(passes, len(passes.plans(trees))):
+            for batch in idle:
                 with torch.no_grad():
                     forward(batch)
             return found
@@ -391,6 +409,11 @@ def _is_on_gpu() -> bool:
     return os.environ.get("DS_ACCELERATOR", "") != "cpu"
 
 
+def _computes_float16(deepspeed: Any) -> bool:
+    """Whether DeepSpeed lets this device train float16: GPUs, and CPUs whose oneDNN computes it."""
+    return bool(deepspeed.accelerator.get_accelerator().is_fp16_supported())
+
+
 def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: int) -> Any:
     """The deepspeed module with its process group up."""
     if not torch.cuda.is_available():
@@ -402,6 +425,10 @@ def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: 
         MASTER_ADDR=master_addr,
         MASTER_PORT=str(master_port),
     )
+    if "TORCH_EXTENSIONS_DIR" not in os.environ and os.access(sys.prefix, os.W_OK):
+        # Beside the compiler flags that it is built with: two environments that share one folder
+        # build it again and again, each after the other.
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(sys.prefix) / "torch_extensions")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     import deepspeed
     import transformers
@@ -409,5 +436,6 @@ def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     backend = "nccl" if torch.cuda.is_available() and _is_on_gpu() else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    with no_stale_locks():
+        deepspeed.init_distributed(dist_backend=backend, verbose=False)
     return deepspeed

@@ -78,8 +78,10 @@ class TreeForward(nn.Module):
 
 
 def _sum(features: Any) -> Tensor:
-    """Every feature of an image summed, those of inner layers too: a thread for a zero gradient."""
+    """Every feature of an image summed in float32 (float16 would overflow), those of inner layers
+    too: a thread for a zero gradient.
+    """
     levels = [features.pooler_output, *(getattr(features, "deepstack_features", None) or [])]
     return torch.stack(
-        [torch.stack([part.sum() for part in level]).sum() for level in levels]
+        [torch.stack([part.float().sum() for part in level]).sum() for level in levels]
     ).sum()

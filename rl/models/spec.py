@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Layout = Literal["tree", "rows"]
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 Part = Literal["vision", "projector"]
 FULL, SLIDING = "full_attention", "sliding_attention"
 

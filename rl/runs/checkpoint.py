@@ -67,14 +67,16 @@ def is_valid(folder: Path) -> bool:
         return False
 
 
-def newest_valid(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint of a stage, by step; None where there is none."""
+def newest_valid(checkpoints: Path, holding: str = "") -> Path | None:
+    """The newest whole checkpoint of a stage, by step, of those with a folder `holding`; None
+    where there is none."""
     if not checkpoints.is_dir():
         return None
     folders = sorted(
         (path for path in checkpoints.iterdir() if path.name.startswith("step-")), reverse=True
     )
-    return next((folder for folder in folders if is_valid(folder)), None)
+    kept = (folder for folder in folders if (folder / holding).is_dir())
+    return next((folder for folder in kept if is_valid(folder)), None)
 
 
 def checkpoint_facts(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,8 @@ METRICS: dict[str, str] = {
     "loss": "The step's loss: sums over the whole step divided by its global denominators.",
     "lr": "Learning rate of the update.",
     "grad_norm": "Global gradient norm before clipping.",
+    "loss_scale": "float16: factor of the loss in this step's backward passes.",
+    "skipped": "float16: 1 where gradients overflowed and the update was left out.",
     "kl": "Mean k3 estimate of the divergence from the reference, per token.",
     "entropy": (
         "Mean negative log-prob of the sampled tokens under the policy: an estimate of its "

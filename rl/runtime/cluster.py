@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from rl.plugins import OWN
 from rl.runtime.actors import Pending
 from rl.runtime.placement import RuntimeConfig
 
+_NAME_DEADLINE_S = 20.0
 CODE = ("rl", "rewards", "rollouts", "evals", "recipes")
 
 
@@ -115,15 +117,23 @@ class Cluster:
 
         `env` is set before the class's module is imported.
         """
-        wrapped = ray.remote(type(kind.__name__, (_Actor,), {}))
-        remote = wrapped.options(
+        wrapped = ray.remote(type(kind.__name__, (_Actor,), {})).options(
             name=name,
             num_cpus=cpus,
             num_gpus=gpus,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": {str(key): str(value) for key, value in (env or {}).items()}},
-        ).remote(kind.__module__, kind.__qualname__, args, kwargs)
+        )
+        ends = time.monotonic() + _NAME_DEADLINE_S
+        while True:
+            try:
+                remote = wrapped.remote(kind.__module__, kind.__qualname__, args, kwargs)
+                break
+            except ValueError:  # the name of a lost actor is free a moment after its end
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.1)
         handle = RayHandle(name, remote)
         self._handles.append(handle)
         return handle

@@ -15,6 +15,7 @@ import yaml
 
 from recipes.config import resolved
 from rl.runs.store import RunStore
+from tests.chaos.processes import titles
 from tests.recipes.test_resume import lasting, recipe
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
@@ -43,28 +44,13 @@ def events(run: Path, kind: str) -> int:
     return sum(json.loads(line)["event"] == kind for line in lines if line.endswith("}"))
 
 
-def left_behind(before: set[int]) -> list[int]:
-    """Processes of Ray that did not run before."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) not in before:
-            try:
-                command = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"ray::" in command or b"raylet" in command or b"gcs_server" in command:
-                found.append(int(folder.name))
-    return found
-
-
 def test_a_killed_driver_goes_on_and_ends_in_the_same_bits(
     tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int
 ) -> None:
     whole = page(tiny_qwen3vl, scene_data, tmp_path, "whole")
     assert start(whole).wait(timeout=600) == 0, whole.with_suffix(".log").read_text()
     killed, run = page(tiny_qwen3vl, scene_data, tmp_path, "killed"), tmp_path / "killed"
-    rng, before = random.Random(repeats), {int(p.name) for p in Path("/proc").glob("[0-9]*")}
-    kills = 0
+    rng, kills = random.Random(repeats), 0
     while True:
         driver, ups = start(killed), events(run, "engines_up")
         while driver.poll() is None and events(run, "engines_up") == ups:
@@ -76,9 +62,9 @@ def test_a_killed_driver_goes_on_and_ends_in_the_same_bits(
                 driver.wait()
                 kills += 1
                 deadline = time.monotonic() + 60
-                while left_behind(before) and time.monotonic() < deadline:
+                while list(titles(driver.pid)) and time.monotonic() < deadline:
                     time.sleep(0.5)
-                assert not left_behind(before), "processes outlive the killed driver"
+                assert not list(titles(driver.pid)), "processes outlive the killed driver"
                 continue
         assert driver.wait(timeout=600) == 0, killed.with_suffix(".log").read_text()
         break

@@ -91,6 +91,8 @@ def test_the_good_page_reaches_the_engines(place: Path) -> None:
     [
         (("stages.grpo.algorithm.clip_hgih=0.3",), r"clip_hgih.*Did you mean clip_high\?"),
         (("learner.zeroo=1",), r"zeroo.*Did you mean zero\?"),
+        (("learner.zero=0", "learner.offload=true"), r"offload: true needs zero: 1, 2 or 3"),
+        (("learner.zero=0", "learner.dtype=float16"), r"float16 needs zero: 1, 2 or 3"),
         (("stages.sft.lr=fast",), r"stages.sft.lr.*fast"),
         (("stages.sft.steps=1.5",), "stages.sft.steps"),
         (("stages.sft.algorithm.name=sfd",), r'unknown algorithm "sfd".*sft'),
@@ -182,3 +184,14 @@ def test_a_failed_gate_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(pipeline, "Line", fail)
     assert run(page()) == 3
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        Path("/dev/full").write_text("a metric")
+
+    monkeypatch.setattr("recipes.pipeline.Pipeline.run", write)
+    assert run(page()) == 1
+    assert "No space left on device. Free some space, then go on with --resume" in one_line(capsys)

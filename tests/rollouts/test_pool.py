@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rl.core import Completion, Message, Sample, Sampling, Text
-from rl.errors import ConfigError, DataError, RolloutError
+from rl.errors import ConfigError, DataError, RolloutError, RunError
 from rl.runtime.actors import LocalHandle
 from rollouts.base import GenerateRequest, GenerateResult
 from rollouts.pool import Pool
@@ -189,3 +189,72 @@ def test_every_wait_has_the_deadline() -> None:
 def test_no_worker_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no rollout worker"):
         Pool([], lambda sample: "")
+
+
+class LostHandle(LocalHandle):
+    """An actor whose process ends after `calls` calls."""
+
+    def __init__(self, name: str, target: Any, calls: int) -> None:
+        super().__init__(name, target)
+        self.calls = calls
+
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        self.calls -= 1
+        if self.calls < 0:
+            return _Lost(self.name)
+        return super().submit(method, *args, **kwargs)
+
+    def is_alive(self) -> bool:
+        return self.calls >= 0
+
+
+class _Lost:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def result(self, deadline_s: float) -> Any:
+        raise RunError("the actor died", where=self.name)
+
+
+@pytest.mark.parametrize(
+    ("calls", "others"), [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (0, 1), (1, 1), (2, 1)]
+)
+def test_a_lost_workers_requests_are_asked_again_of_its_successor(calls: int, others: int) -> None:
+    samples, successor, told = _samples(40), FakeWorker(), []
+    handles = [LostHandle("rollout-0", FakeWorker(), calls)]
+    handles += [LocalHandle(f"rollout-{i + 1}", FakeWorker()) for i in range(others)]
+    pool = Pool(
+        handles,
+        lambda sample: sample.messages[0].text,
+        max_num_seqs=8,
+        restart=lambda place: LocalHandle(f"rollout-{place}", successor),
+        on_event=lambda event, **facts: told.append((event, facts)),
+    )
+    rollouts = pool.sample(samples, SAMPLING)
+    assert rollouts == _pool([FakeWorker()]).sample(samples, SAMPLING)
+    assert [event for event, _ in told] == ["rollout_worker_lost", "rollout_worker_restarted"]
+    pool.publish(3, "weights")
+    assert successor.version == 3
+
+
+def test_a_successor_takes_the_weights_served_before_it_serves() -> None:
+    successor = FakeWorker()
+    pool = Pool(
+        [LostHandle("rollout-0", FakeWorker(), 1)],
+        lambda sample: sample.messages[0].text,
+        restart=lambda place: LocalHandle("rollout-0", successor),
+    )
+    pool.publish(7, "weights")
+    rollouts = pool.sample(_samples(3), SAMPLING)
+    assert {c.weight_versions for r in rollouts for c in r.completions} == {(7,)}
+
+
+def test_losing_workers_again_and_again_is_an_error() -> None:
+    pool = Pool(
+        [LostHandle("rollout-0", FakeWorker(), 0)],
+        lambda sample: sample.messages[0].text,
+        restart=lambda place: LostHandle("rollout-0", FakeWorker(), 0),
+        max_restarts=2,
+    )
+    with pytest.raises(RolloutError, match=r"lost again.*max_restarts"):
+        pool.sample(_samples(3), SAMPLING)

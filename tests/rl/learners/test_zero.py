@@ -1,7 +1,6 @@
 """The DeepSpeed learner against plain torch, on a tiny Qwen3-VL."""
 
 import multiprocessing
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -15,33 +14,24 @@ from safetensors.torch import load_file
 from rl.algorithms.grpo import GRPO
 from rl.algorithms.kto import KTO
 from rl.algorithms.sft import SFT
-from rl.data.tree import Tree
 from rl.errors import ModelError
-from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.base import LogitView
 from rl.learners.schedule import rate
-from rl.models.load import file_weights, load_model
+from rl.models.load import load_model
 from tests.rl.learners import zero_child
+from tests.rl.learners.trajectory import (
+    CONFIG,
+    PLAN,
+    assert_same,
+    free_port,
+    plain_torch,
+    sft_steps,
+)
 from tests.rl.models.trees import Small, small
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-CONFIG = LearnerConfig(row_tokens=100, tokens_per_microbatch=200, threads=1)
-PLAN = OptimPlan(
-    lr=1e-3,
-    total_steps=4,
-    warmup_steps=1,
-    weight_decay=0.1,
-    max_grad_norm=0.5,
-    min_lr_ratio=0.1,
-    eps=1e-5,  # at 1e-8 AdamW takes the sign of gradients that are rounding
-)
 Call = Callable[..., Any]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -57,47 +47,6 @@ def run(child: ProcessPoolExecutor, tiny_qwen3vl: Path) -> Call:
     return lambda function, *args, **kwargs: child.submit(function, "a", *args, **kwargs).result(
         200
     )
-
-
-def sft_steps(model: Small) -> list[list[Tree]]:
-    return [[model.tree(10 * step + i, branches=2) for i in range(6)] for step in range(4)]
-
-
-def plain_torch(path: Path, steps: list[list[Tree]]) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """The same four steps by hand: AdamW, two groups, torch's own clipping. Gradient norms,
-    weights.
-    """
-    model = Small(path)
-    parameters = list(model.model.parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        eps=PLAN.eps,
-    )
-    norms = []
-    for number, trees in enumerate(steps, 1):
-        tokens = sum(tree.num_trained for tree in trees)
-        for batch in model.batches(
-            trees, row_tokens=CONFIG.row_tokens, tokens=CONFIG.tokens_per_microbatch
-        ):
-            (-model.forward(batch).sum() / tokens).backward()
-        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, 0.5)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate(PLAN, number)
-        optimizer.step()
-        optimizer.zero_grad()
-    return norms, file_weights(model.model)
-
-
-def assert_same(
-    ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], atol: float = 1e-7
-) -> None:
-    """Weight by weight: `atol`, or two of float32's steps at the weight's size."""
-    assert ours.keys() == theirs.keys()
-    for name, weight in theirs.items():
-        torch.testing.assert_close(ours[name], weight, rtol=2.5e-7, atol=atol)
 
 
 def test_four_clipped_steps_are_plain_torchs(run: Call, tiny_qwen3vl: Path, tmp_path: Path) -> None:
@@ -207,31 +156,3 @@ def test_another_models_checkpoint_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match="another model's"):
         run(zero_child.train, str(tiny_qwen25vl), PLAN, [], SFT(), str(tmp_path / "w"))
-
-
-def test_two_ranks_are_one(tiny_qwen3vl: Path, tmp_path: Path) -> None:
-    """ZeRO 1 on two ranks with unequal shares: one of them runs more micro-batches."""
-    steps = sft_steps(small(tiny_qwen3vl))
-    port, outs = free_port(), [str(tmp_path / f"{rank}") for rank in range(2)]
-    config = CONFIG.model_copy(update={"ranks": 2})
-    shares = [[trees[:5] for trees in steps], [trees[5:] for trees in steps]]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as one, ProcessPoolExecutor(1, context) as two:
-        ranks = list(enumerate((one, two)))
-        for done in [
-            pool.submit(zero_child.start, "r", config, str(tiny_qwen3vl), rank, 2, port)
-            for rank, pool in ranks
-        ]:
-            done.result(300)
-        calls = [
-            pool.submit(
-                zero_child.train, "r", str(tiny_qwen3vl), PLAN, shares[rank], SFT(), outs[rank]
-            )
-            for rank, pool in ranks
-        ]
-        first, second = (waiting.result(200) for waiting in calls)
-    norms, weights = plain_torch(tiny_qwen3vl, steps)
-    assert [m["loss"] for m in first] == [m["loss"] for m in second]
-    assert [m["grad_norm"] for m in first] == pytest.approx(norms, rel=1e-5)
-    # Sums in another order: AdamW magnifies the rounding of gradients near zero.
-    assert_same(load_file(outs[0]), weights, atol=1e-6)

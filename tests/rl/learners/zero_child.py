@@ -17,10 +17,26 @@ LEARNERS: dict[str, Any] = {}
 
 
 def start(
-    name: str, config: LearnerConfig, path: str, rank: int, world_size: int, port: int
+    name: str,
+    config: LearnerConfig,
+    path: str,
+    rank: int,
+    world_size: int,
+    port: int,
+    *,
+    opens_float16: bool = False,
 ) -> int:
-    """A learner that later calls name."""
+    """A learner that later calls name. `opens_float16`: lets DeepSpeed train float16 with torch's
+    own kernels where oneDNN has none for this CPU.
+    """
     os.environ["DS_ACCELERATOR"] = "cpu"
+    LEARNERS.pop(name, None)
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    vars(accelerator).pop("is_fp16_supported", None)
+    if opens_float16:
+        accelerator.is_fp16_supported = lambda: True
     from rl.learners.zero import ZeroLearner
 
     LEARNERS[name] = ZeroLearner(
@@ -50,3 +66,15 @@ def train(
     metrics = [dict(learner.step(trees, algorithm, LogitView())) for trees in steps]
     learner.publish(published)
     return metrics
+
+
+def masters(name: str, out: str) -> None:
+    """Writes AdamW's float32 weights, under the checkpoint file's names (one rank, ZeRO 1 to 3)."""
+    from deepspeed.utils import safe_get_full_fp32_param
+    from safetensors.torch import save_file
+
+    from rl.models.load import file_weights
+
+    model = LEARNERS[name].model
+    whole = {n: safe_get_full_fp32_param(p) for n, p in model.named_parameters()}
+    save_file({n: w.clone() for n, w in file_weights(model, whole).items()}, out)

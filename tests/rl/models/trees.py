@@ -21,7 +21,7 @@ from rl.data.pack import pack
 from rl.data.tree import Branch, Tree
 from rl.models.forward import TreeForward
 from rl.models.load import find_spec, load_model, load_processor
-from rl.models.spec import Layout, ModelSpec
+from rl.models.spec import Dtype, Layout, ModelSpec
 from rl.plugins import find, names
 
 # Fixtures of the checkpoints that recipes.tiny makes, then every family that was added.
@@ -55,11 +55,11 @@ def picture(width: int, height: int, seed: int) -> ImageSource:
 class Small:
     """A tiny checkpoint with everything that a pass needs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dtype: Dtype = "float32") -> None:
         self.path = path
         self.processor: Any = load_processor(path)
         self.spec: ModelSpec = find_spec(path, self.processor)
-        self.model: Any = load_model(path)
+        self.model: Any = load_model(path, dtype)
         self.forward = TreeForward(self.model, self.spec)
         self.store = ImageStore(self.spec)
 
@@ -106,7 +106,13 @@ class Small:
         plans = pack(trees, layout=layout, row_tokens=row_tokens, tokens_per_microbatch=tokens)
         return [
             collate(
-                trees, plan, self.spec, self.store, layout=layout, finds_positions=finds_positions
+                trees,
+                plan,
+                self.spec,
+                self.store,
+                layout=layout,
+                dtype=self.model.dtype,
+                finds_positions=finds_positions,
             )
             for plan in plans
         ]

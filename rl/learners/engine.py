@@ -1,0 +1,32 @@
+"""What DeepSpeed is told of the engine that it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rl.learners.base import LearnerConfig
+
+
+def engine_config(config: LearnerConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration. Accumulation and clipping are ours to set: nothing here divides a
+    gradient.
+
+    bfloat16 and float16 keep float32 master weights and moments at every stage. `unverified`: the
+    copies of `offload` between a GPU and the CPU, and float16's speed and range on a GPU; a CPU
+    runs the same code with all of it in one memory.
+    """
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": 0.0,  # set a stage
+        "bf16": {"enabled": config.dtype == "bfloat16"},
+        "fp16": {"enabled": config.dtype == "float16", "loss_scale": config.loss_scale},
+        "zero_optimization": {
+            "stage": config.zero,
+            "overlap_comm": False,
+            "offload_optimizer": {"device": "cpu" if config.offload else "none"},
+        },
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
