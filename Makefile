@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-all chaos lint format lock doctor clean
+.PHONY: help setup quickstart test test-all docs-test chaos lint format lock doctor clean
 
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
@@ -32,6 +32,9 @@ test: setup  ## every test but the slow ones and those for a GPU (ARGS="-k word"
 
 test-all: setup  ## every test that this machine can run
 	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest $(ARGS)
+
+docs-test: setup  ## run every command and snippet of README.md and docs/
+	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest tests/docs $(ARGS)
 
 chaos: setup  ## kill actors and the driver at random moments (REPEATS=10 times each)
 	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest -m chaos --repeats $(or $(REPEATS),10) $(ARGS)

@@ -89,6 +89,8 @@ class Benchmark(ABC):
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
     profiles: ClassVar[tuple[str, ...]] = PROFILES
+    # The rows of one image as the data holds them, without the image: contract tests repeat them.
+    examples: ClassVar[tuple[Row, ...]]
 
     @abstractmethod
     def prompt(self, row: Row, profile: str) -> str:

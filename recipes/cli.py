@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from rl.errors import ConfigError, PlumblineError
+from rl.plugins import names
 
 app = typer.Typer(
     name="plumbline",
@@ -170,8 +171,6 @@ def show(
     what: Annotated[str, typer.Argument(help="algorithms | rewards | benchmarks | families")] = "",
 ) -> None:
     """List algorithms, rewards, benchmarks and model families."""
-    from rl.plugins import names
-
     packages = {
         "algorithms": "rl.algorithms",
         "rewards": "rewards",
@@ -259,7 +258,7 @@ def _one_stage(algorithm: str) -> Any:
     return command
 
 
-for _name in ("sft", "dpo", "kto", "grpo"):
+for _name in names("rl.algorithms"):
     app.command(_name)(_one_stage(_name))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from recipes.questions import corpus
 from rl.errors import ConfigError
+from rl.plugins import find, names
 
 IMAGE_SIDE = 64  # the scenes' pictures; LLaVA's vision tower takes exactly this size
 MAX_POSITIONS = 2048
@@ -328,6 +329,8 @@ def _rename_to_hub(path: Path, rename: Callable[[str], str]) -> None:
     save_file({rename(name): w for name, w in weights.items()}, path, metadata={"format": "pt"})
 
 
+PACKAGE = "rl.models.families"
+MADE_HERE = ("llava", "qwen3", "qwen_vl")  # families whose checkpoints are made here
 FAMILIES: dict[str, Callable[[Path, Size], Any]] = {
     "qwen3_vl": _qwen3_vl,
     "qwen2_5_vl": _qwen2_5_vl,
@@ -339,9 +342,11 @@ FAMILIES: dict[str, Callable[[Path, Size], Any]] = {
 def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> Path:
     """The folder of a tiny random float32 checkpoint that opens like the hub's.
 
-    Raises: ConfigError for an unknown family or size.
+    A family that was added to `rl/models/families` writes its own. Raises: ConfigError for an
+    unknown family or size.
     """
-    _check("family", family, FAMILIES)
+    added = tuple(name for name in names(PACKAGE) if name not in MADE_HERE)
+    _check("family", family, (*FAMILIES, *added))
     _check("size", size, SIZES)
     import torch
     from transformers import GenerationConfig
@@ -350,6 +355,9 @@ def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> P
     out.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if family in added:
+            find(PACKAGE, family).write_tiny(out)
+            return out
         tokenizer = FAMILIES[family](out, SIZES[size])
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,

@@ -6,7 +6,7 @@
 Arguments are picked by name from the completion and the sample (`SUPPLIED` lists them) and from the
 sample's own columns (`sample.meta`); the others are parameters that a recipe sets: `{name: exact,
 ignore_case: true, weight: 0.5}`. A reward returns a number, None (it does not apply to this sample:
-unscored) or a `Score`.
+unscored) or a `Score`. A function that asks for `completions` is TRL's kind: see `rewards.interop`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from rewards.interop import from_trl, is_trl_style
 from rl.config import Section
 from rl.core import Completion, Rollout, Sample, Score, Status
 from rl.errors import ConfigError, RewardError
@@ -199,6 +200,9 @@ def _bind(config: RewardConfig, base: Path | None, taken: set[str]) -> Reward:
     function = find("rewards", config.name, base=base)
     if not callable(function):
         raise ConfigError(f"{config.name!r} is not a function", where="rewards")
+    own = str(getattr(function, "name", config.name.rsplit(":", 1)[-1]))
+    if is_trl_style(function):
+        function = from_trl(function)
     signature = inspect.signature(function)
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.POSITIONAL_ONLY in kinds:
@@ -210,7 +214,6 @@ def _bind(config: RewardConfig, base: Path | None, taken: set[str]) -> Reward:
     }
     params = _checked_params(config, function, free)
     arguments = tuple(parameter for name, parameter in free.items() if name not in params)
-    own = str(getattr(function, "name", config.name.rsplit(":", 1)[-1]))
     label, copy = own, 1
     while label in taken:
         copy += 1

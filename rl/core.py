@@ -75,7 +75,7 @@ class Sample:
 
     `uid` names the sample everywhere; a group is keyed by it. `references` are the accepted
     answers; `meta` keeps every
-    other key of the row, for rewards.
+    other key of the row, for rewards. `has_text_prompt`: the row's prompt is a text, not turns.
     """
 
     uid: str
@@ -83,6 +83,7 @@ class Sample:
     images: tuple[ImageSource, ...] = ()
     references: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    has_text_prompt: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from typing import Any
 
 from rl.errors import ConfigError
 
+OWN = "plumbline_own_"  # modules of users' files are called so
 _SINGULAR = {"families": "family"}
 _NAME_KEYS = ("name", "id")
 _CONSTANT = ("ClassVar", "typing.ClassVar", "Final", "typing.Final")
@@ -203,7 +204,7 @@ def _literal(node: ast.expr | None) -> str | None:
 
 def _load_file(path: Path) -> Any:
     """Imports a user's file once a process. Raises: ConfigError with the line that failed."""
-    name = f"plumbline_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"{OWN}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_tiny("qwen3", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_added(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes the checkpoint of a family that was added to the folder, once."""
+    return cache(lambda family: _make_tiny(family, tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,15 @@ class MME(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 16
     primary_name: ClassVar[str] = "total"
+    examples: ClassVar[tuple[Row, ...]] = tuple(
+        {
+            "question_id": "existence/000000006040.jpg",
+            "question": f"Is there a {thing} in this image? Please answer yes or no.",
+            "answer": answer,
+            "category": "existence",
+        }
+        for thing, answer in (("train", "Yes"), ("boat", "No"))
+    )
 
     def prompt(self, row: Row, profile: str) -> str:
         """The question itself, which says "Please answer yes or no."; lmms-eval's own closing line

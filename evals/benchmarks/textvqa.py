@@ -59,6 +59,14 @@ class TextVQA(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("image_id", "question_id", "question", "image", "answers")
     max_new_tokens: ClassVar[int] = 32
     primary_name: ClassVar[str] = "accuracy"
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "image_id": "003a8ae2ef43b901",
+            "question_id": 34602,
+            "question": "what is the brand of this camera?",
+            "answers": ["dakota"] * 8 + ["dakota digital", "nous les gosses"],
+        },
+    )
 
     def prompt(self, row: Row, profile: str) -> str:
         """The question and a closing line; lmms-eval capitalises (and so lower-cases the rest)."""

@@ -45,6 +45,7 @@ class Draft:
     messages: list[Message] = field(default_factory=list)
     final: Message | None = None  # the last assistant turn, taken off the messages
     taken: set[str] = field(default_factory=set)
+    has_text_prompt: bool = False  # a text and nothing before it, not turns
 
     def take(self, key: str) -> Any:
         """The value under the key, which then is no meta."""
@@ -124,6 +125,7 @@ def _flat(draft: Draft, name: str) -> None:
             draft.messages += read_history(draft.take("history"), media)
         if name == "alpaca" and isinstance(extra := draft.take("input"), str) and extra.strip():
             content = f"{content}\n{extra}" if isinstance(content, str) else content
+        draft.has_text_prompt = isinstance(content, str) and not draft.messages
         draft.messages.append(turn("user", content, media, MARKS[name]))
     if media.num_marks == 0 and media.listed:
         _mark_front(draft)

@@ -115,7 +115,7 @@ def _sample(
         for key, value in draft.row.value.items()
         if key not in draft.taken and value is not None
     }
-    return Sample(uid, tuple(messages), (), tuple(references), meta)
+    return Sample(uid, tuple(messages), (), tuple(references), meta, draft.has_text_prompt)
 
 
 def _answer_key(draft: Draft) -> str | None:

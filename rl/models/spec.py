@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -145,6 +146,15 @@ class ModelSpec(ABC):
     def engine_kwargs(max_pixels: int) -> dict[str, Any]:
         """The same limit as an engine's `mm_processor_kwargs`."""
         return {}
+
+    @staticmethod
+    def write_tiny(out: Path) -> None:
+        """Writes a tiny random checkpoint: for `plumbline tiny` and the contract tests, where
+        `recipes/tiny.py` makes none of this family. Raises: ModelError where there is none.
+        """
+        raise ModelError(
+            "the family makes no tiny checkpoint", do="give its class a static method write_tiny"
+        )
 
     def _eos_ids(self) -> tuple[int, ...]:
         found = [self.tokenizer.eos_token_id]

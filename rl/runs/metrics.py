@@ -38,17 +38,23 @@ METRICS: dict[str, str] = {
     "rewards/rejected": "Mean implicit reward of rejected (undesirable) answers.",
     "rewards/margins": "Mean difference of the two implicit rewards of a pair.",
     "rewards/accuracies": "Share of pairs whose chosen answer has the higher implicit reward.",
-    "logps/*": "Mean summed log-prob of an answer, by side.",
-    "kto/*": "KTO's z (the KL term) and the balance of its two sides.",
-    "mismatch/*": (
-        "Learner against engine on the sampled tokens: log mean and maximum of the ratio, "
-        "effective sample size, masked share."
+    "logps/chosen": "Mean summed log-prob of chosen (desirable) answers.",
+    "logps/rejected": "Mean summed log-prob of rejected (undesirable) answers.",
+    "kto/z": "KTO's z: the mean log-ratio of mismatched answers over the step, at least 0.",
+    "kto/desirable": "Share of desirable answers.",
+    "mismatch/log_ratio": "Mean log-ratio of learner to engine on the sampled tokens.",
+    "mismatch/ratio": "Mean ratio of learner to engine on the sampled tokens.",
+    "mismatch/ratio_squared": (
+        "Mean squared ratio; the effective sample size is the square of `mismatch/ratio` over it."
     ),
+    "mismatch/masked": "Share of trained tokens whose answer the sequence mask left out.",
     "reward": "Mean total reward over scored completions.",
     "reward/std": "Standard deviation of the total reward over scored completions.",
     "reward/*/mean": "Mean of one reward over the completions that it scored.",
     "reward/*/unscored": "Share of completions that this reward did not apply to.",
-    "completion/*": "Length of completions in tokens: mean, min, max.",
+    "completion/mean": "Mean length of completions in tokens, end token included.",
+    "completion/min": "Length of the shortest completion.",
+    "completion/max": "Length of the longest completion.",
     "parity/max": (
         "Largest difference of log-probs between engine and learner over the probes at the "
         "last publish."
@@ -60,10 +66,8 @@ METRICS: dict[str, str] = {
     "version": "Weight version that the rollout workers serve.",
     "tokens/trained": "Tokens that carry loss in this step.",
     "tokens/forward": "Tokens run forward with gradient, a tree's trunk counted once.",
-    "tokens/padded": "Columns of the padded rows run forward with gradient, padding included.",
+    "tokens/padded": "Padding run forward with gradient: places of rows that hold no token.",
     "tokens/generated": "New tokens sampled in this step.",
-    "microbatches": "Micro-batches of the step on this rank.",
-    "trees": "Trees of the step after dropping.",
     "samples/s": "Completions (online) or rows (offline) per second of the step.",
     "eval/select": "Mean over benchmarks of eval/*/select, in the middle of the stage.",
     "eval/*/select": "Value on the benchmark's select part as a share of its maximum.",

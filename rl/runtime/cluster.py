@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from rl.errors import DeadlineError, PlumblineError, RunError
+from rl.plugins import OWN
 from rl.runtime.actors import Pending
 from rl.runtime.placement import RuntimeConfig
 
@@ -156,6 +158,7 @@ class RayHandle:
         _take(self.name, "start", self._remote.started.remote(), deadline_s)
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> Pending:
+        pickle_own_files_whole()
         return _RayPending(self.name, method, self._remote.run.remote(method, args, kwargs))
 
     def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
@@ -209,6 +212,13 @@ class _Actor:
             return True, getattr(self._target, method)(*args, **kwargs)
         except Exception as error:  # the driver decides what follows
             return False, flatten(error)
+
+
+def pickle_own_files_whole() -> None:
+    """Classes of a user's `./file.py` travel with their code: no other process can import it."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(OWN):
+            ray.cloudpickle.register_pickle_by_value(module)
 
 
 class RaySink:

@@ -1,5 +1,8 @@
 """Rewards pick their arguments by name; the rubric weighs them and keeps each component."""
 
+import doctest
+import inspect
+import math
 from pathlib import Path
 
 import pytest
@@ -7,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards import RewardConfig, Rubric
+from rewards.base import SUPPLIED
 from rl.config import build, dump
 from rl.config_yaml import parse_yaml
 from rl.core import Completion, Message, Rollout, Sample, Text
 from rl.errors import ConfigError, RewardError
-from rl.plugins import names
+from rl.plugins import find, names
 
 _MINE = """
 def give(text, value): return value
@@ -73,9 +77,39 @@ def test_built_in_rewards(config, text, references, value, status):
     assert score.status == status
 
 
-def test_every_built_in_reward_is_tested():
+@pytest.mark.parametrize("name", names("rewards"))
+def test_every_reward_has_cases(name):
+    """Above, or as examples in its docstring, which are run here."""
+    function = find("rewards", name)
+    runner = doctest.DocTestRunner()
+    for examples in doctest.DocTestFinder().find(function, globs=dict(function.__globals__)):
+        runner.run(examples)
     (mark,) = test_built_in_rewards.pytestmark  # type: ignore[attr-defined]
-    assert {case[0]["name"] for case in mark.args[1]} == set(names("rewards"))
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries or name in {case[0]["name"] for case in mark.args[1]}
+
+
+REQUIRED = {str: r"\w+", int: 3, float: 0.5, bool: True}  # by annotation
+
+
+@pytest.mark.parametrize("name", names("rewards"))
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(), right=st.sampled_from(["red", "B", "7", "Yes"]))
+def test_every_reward_keeps_the_contract(name, text, right):
+    """A finite number or none, the same twice, for the right answer and for any text."""
+    function = find("rewards", name)
+    asked = sample("B" if name == "choice" else "7" if name == "numeric" else right)
+    free = inspect.signature(function).parameters.values()
+    params = {
+        p.name: REQUIRED[p.annotation]
+        for p in free
+        if p.default is p.empty and p.name not in SUPPLIED and p.name != "solution"
+    }
+    judge = rubric({"name": name, **params})
+    for said in (asked.references[0], text):
+        score = judge.score(asked, answer(said))
+        assert score.value is None or math.isfinite(score.value)
+        assert judge.score(asked, answer(said)) == score
 
 
 def test_weighted_sum_keeps_components_and_leaves_none_outside(mine):

@@ -18,10 +18,12 @@ from rl.algorithms.kto import KTO, rotate_answers
 from rl.algorithms.mismatch import Mismatch
 from rl.algorithms.sft import SFT
 from rl.data.tree import Branch, Tree
+from rl.plugins import find, name_of, names
+from rl.runs.metrics import describe
 from tests.rl.algorithms.batches import Ranks, Table, collate
 
 ALGORITHMS: list[Algorithm] = [
-    SFT(),
+    *(find("rl.algorithms", name)() for name in names("rl.algorithms")),
     SFT(dft=True),
     *(DPO(variant=variant) for variant in VARIANTS),
     DPO(rpo_alpha=0.7, ld_alpha=0.4),
@@ -32,7 +34,7 @@ ALGORITHMS: list[Algorithm] = [
     GRPO(normalise="grpo", mismatch=Mismatch(sequence_mask=(0.9, 1.1), token_limit=1.1)),
     GRPO(normalise="dr_grpo", length_limit=6, scale="none"),
 ]
-IDS = [f"{algorithm.needs.tree}-{index}" for index, algorithm in enumerate(ALGORITHMS)]
+IDS = [f"{name_of(algorithm)}-{index}" for index, algorithm in enumerate(ALGORITHMS)]
 
 
 def make_trees(kind: str, seed: int) -> list[Tree]:
@@ -107,6 +109,7 @@ def test_any_split_is_the_same_step(algorithm: Algorithm, data: st.DataObject) -
         difference = (split[1][key] - gradient).norm()
         assert difference <= 1e-6 * gradient.norm() + 1e-12
     for name, (total, count) in whole[2].items():
+        assert describe(name), f"metric {name} is not declared in rl/runs/metrics.py"
         assert split[2][name] == pytest.approx((total, count), rel=1e-5, abs=1e-5)
 
 

@@ -21,7 +21,7 @@ from rl.core import (
 from rl.data.images import open_image
 from rl.data.render import Renderer
 from rl.errors import DataError, ModelError
-from tests.rl.models.trees import FAMILIES, Small, picture, small
+from tests.rl.models.trees import FAMILIES, Small, checkpoint, picture, small
 
 IMAGE = picture(64, 48, 0)
 
@@ -81,9 +81,9 @@ GOLDEN = {  # prompt, answer
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", GOLDEN)
 def test_golden(request: pytest.FixtureRequest, family: str) -> None:
-    model = small(request.getfixturevalue(family))
+    model = small(checkpoint(request, family))
     tree = renderer(model).sft_tree(chat(has_image=model.spec.has_vision))
     [branch] = tree.branches
     prompt, answer = GOLDEN[family]
@@ -98,7 +98,7 @@ def test_golden(request: pytest.FixtureRequest, family: str) -> None:
 def test_prompt_ids_are_what_an_engine_tokenises(
     request: pytest.FixtureRequest, family: str
 ) -> None:
-    model = small(request.getfixturevalue(family))
+    model = small(checkpoint(request, family))
     sample = chat(has_image=model.spec.has_vision)
     made = renderer(model)
     text = made.prompt_text(sample)
@@ -113,7 +113,7 @@ def test_prompt_ids_are_what_an_engine_tokenises(
 def test_templates_without_spans_give_the_same_tree(
     request: pytest.FixtureRequest, family: str
 ) -> None:
-    model = small(request.getfixturevalue(family))
+    model = small(checkpoint(request, family))
     marked = renderer(model)
     bare = renderer(model)
     for tag in ("{% generation %}", "{% endgeneration %}"):

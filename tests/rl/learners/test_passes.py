@@ -8,7 +8,7 @@ import torch
 from rl.data.collate import ImageStore
 from rl.errors import ModelError
 from rl.learners.passes import Passes
-from tests.rl.models.trees import FAMILIES, Small, small
+from tests.rl.models.trees import FAMILIES, Small, checkpoint, small
 
 
 def passes(model: Small) -> Passes:
@@ -23,7 +23,7 @@ def passes(model: Small) -> Passes:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layouts_agree(request: pytest.FixtureRequest, family: str) -> None:
-    model = small(request.getfixturevalue(family))
+    model = small(checkpoint(request, family))
     made = passes(model)
     largest, mean = made.layout_gap([model.tree(seed) for seed in range(3)], model.forward)
     assert 0 <= mean <= largest <= 1e-5

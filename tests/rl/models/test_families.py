@@ -8,9 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rl.data.images import open_image
-from tests.rl.models.trees import FAMILIES, picture, small
-
-VISION = [name for name in FAMILIES if name != "tiny_qwen3"]
+from tests.rl.models.trees import ADDED, FAMILIES, VISION, checkpoint, picture, small
 
 
 @pytest.mark.parametrize("family", VISION)
@@ -21,7 +19,7 @@ VISION = [name for name in FAMILIES if name != "tiny_qwen3"]
 def test_planned_tokens_are_the_processors(
     request: pytest.FixtureRequest, family: str, width: int, height: int
 ) -> None:
-    model = small(request.getfixturevalue(family))
+    model = small(checkpoint(request, family))
     source = picture(width, height, 0)
     placeholder = model.spec.tokenizer.convert_ids_to_tokens(model.spec.image_token_id)
     encoded = model.processor(text=[f"a {placeholder} b"], images=[open_image(source)])
@@ -31,7 +29,7 @@ def test_planned_tokens_are_the_processors(
 
 @pytest.mark.parametrize("family", ["tiny_qwen3vl", "tiny_qwen25vl"])
 def test_positions_are_get_rope_index(request: pytest.FixtureRequest, family: str) -> None:
-    model = small(request.getfixturevalue(family))
+    model = small(checkpoint(request, family))
     for seed in range(12):
         tree = model.tree(seed)
         images = model.store.get(tree.images)
@@ -45,12 +43,15 @@ def test_positions_are_get_rope_index(request: pytest.FixtureRequest, family: st
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_placeholders_are_banned(request: pytest.FixtureRequest, family: str) -> None:
-    spec = small(request.getfixturevalue(family)).spec
+    spec = small(checkpoint(request, family)).spec
     banned = spec.tokenizer.convert_ids_to_tokens(list(spec.banned_ids))
     vision = {f"<|{name}|>" for name in ("vision_pad", "vision_start", "vision_end")}
     qwen = {"<|image_pad|>", "<|video_pad|>", *vision}
     expected = {"tiny_llava": {"<image>"}, "tiny_qwen3": set()}
-    assert set(banned) == expected.get(family, qwen)
+    if family in ADDED:
+        assert spec.image_token_id in (None, *spec.banned_ids)
+    else:
+        assert set(banned) == expected.get(family, qwen)
     assert spec.end_id == spec.tokenizer.eos_token_id
 
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from rl.data.tree import Branch
 from rl.models.forward import TreeForward
-from tests.rl.models.trees import FAMILIES, Small, alternating, assert_same_gradient, small
+from tests.rl.models.trees import (
+    FAMILIES,
+    Small,
+    alternating,
+    assert_same_gradient,
+    checkpoint,
+    small,
+)
 
 
 def vocab_size(model: Small) -> int:
@@ -20,7 +27,7 @@ def vocab_size(model: Small) -> int:
 
 @pytest.fixture(params=FAMILIES)
 def any_small(request: pytest.FixtureRequest) -> Small:
-    return small(request.getfixturevalue(request.param))
+    return small(checkpoint(request, request.param))
 
 
 def test_tree_equals_rows(any_small: Small) -> None:

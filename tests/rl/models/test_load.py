@@ -18,7 +18,7 @@ from rl.models.load import (
     load_processor,
     processor_kwargs,
 )
-from tests.rl.models.trees import FAMILIES, small
+from tests.rl.models.trees import FAMILIES, checkpoint, small
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_weights_keep_the_names_of_the_file(
     request: pytest.FixtureRequest, family: str, tmp_path: Path
 ) -> None:
     """Publish, save and the file that was loaded have one namespace; a tied head is left out."""
-    path: Path = request.getfixturevalue(family)
+    path: Path = checkpoint(request, family)
     model = load_model(path)
     weights = file_weights(model)
     model.save_pretrained(tmp_path)

@@ -9,10 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
+from recipes.tiny import MADE_HERE, PACKAGE
 from rl.core import ImageSource
 from rl.data.collate import ImageStore, MicroBatch, collate
 from rl.data.pack import pack
@@ -20,9 +22,24 @@ from rl.data.tree import Branch, Tree
 from rl.models.forward import TreeForward
 from rl.models.load import find_spec, load_model, load_processor
 from rl.models.spec import Dtype, Layout, ModelSpec
+from rl.plugins import find, names
 
-FAMILIES = ("tiny_qwen3vl", "tiny_qwen25vl", "tiny_llava", "tiny_qwen3")
+# Fixtures of the checkpoints that recipes.tiny makes, then every family that was added.
+ADDED = tuple(name for name in names(PACKAGE) if name not in MADE_HERE)
+FAMILIES = ("tiny_qwen3vl", "tiny_qwen25vl", "tiny_llava", "tiny_qwen3", *ADDED)
+VISION = tuple(
+    name
+    for name in FAMILIES
+    if name != "tiny_qwen3" and (name not in ADDED or find(PACKAGE, name).has_vision)
+)
 SIZES = ((64, 48), (64, 64), (40, 90))
+
+
+def checkpoint(request: pytest.FixtureRequest, family: str) -> Path:
+    """The folder of a tiny checkpoint of one of FAMILIES."""
+    if family not in ADDED:
+        return Path(request.getfixturevalue(family))
+    return Path(request.getfixturevalue("tiny_added")(family))
 
 
 @cache

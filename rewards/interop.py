@@ -1,0 +1,118 @@
+"""TRL-style reward functions, unchanged: `def reward(prompts, completions, **kwargs)` -> a list.
+
+TRL calls with lists, one entry a completion. A rubric judges one completion, so every list here has
+one entry: a function that compares completions with one another has nothing to compare.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rl.core import Image, Sample
+
+_MARKS = ("completions", "completion_ids")
+_GIVEN = frozenset({"prompts", *_MARKS, "image", "images", "answer", "log_extra", "log_metric"})
+_WORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def is_trl_style(function: Callable[..., Any]) -> bool:
+    """Whether the function asks for `completions` or `completion_ids`, as TRL's functions do.
+
+    >>> is_trl_style(lambda completions, **kwargs: [0.0]), is_trl_style(lambda text: 0.0)
+    (True, False)
+    """
+    return any(name in _MARKS for name in inspect.signature(function).parameters)
+
+
+def from_trl(function: Callable[..., Any]) -> Callable[..., float | None]:
+    """The function as one of ours: a number for one completion, None where it does not apply.
+
+    The row's columns are keyword lists; a coroutine is awaited; `log_extra` and `log_metric` do
+    nothing. Parameters that are no column may be set by the recipe.
+
+    Source: trl 1.16.0, trl/trainer/grpo_trainer.py (GRPOTrainer._calculate_rewards).
+    Departs: there is no `trainer_state`; one completion a call.
+    """
+    parameters = inspect.signature(function).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def score(sample: Sample, text: str, token_ids: Sequence[int], **named: Any) -> float | None:
+        given = {**named, **arguments(sample, text, token_ids)}
+        known = given if takes_all else {k: v for k, v in given.items() if k in parameters}
+        answer = function(**known)
+        return only_reward(asyncio.run(answer) if inspect.iscoroutine(answer) else answer)
+
+    ours = [inspect.Parameter(name, _WORD) for name in ("sample", "text", "token_ids")]
+    columns = [
+        parameter.replace(kind=_WORD, annotation=inspect.Parameter.empty)
+        for name, parameter in parameters.items()
+        if name not in _GIVEN and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    score.__signature__ = inspect.Signature([*ours, *columns])  # type: ignore[attr-defined]
+    return score
+
+
+def arguments(sample: Sample, text: str, token_ids: Sequence[int]) -> dict[str, Any]:
+    """What TRL calls a reward function with, for one completion.
+
+    Prompt and completion are text where the row's prompt is text without images, and lists of
+    messages elsewhere.
+    """
+    from rl.data.images import open_image
+
+    images = [open_image(image) for image in sample.images]
+    if sample.has_text_prompt and not images:
+        prompt: Any = sample.messages[0].text
+        completion: Any = text
+    else:
+        prompt = _messages(sample, images)
+        completion = [{"role": "assistant", "content": text}]
+    columns: dict[str, Any] = dict(sample.meta)
+    if sample.references:
+        columns = {"solution": sample.references[0], "answer": sample.references[0], **columns}
+    if images:
+        columns |= {"images": images}
+    return {
+        **{name: [value] for name, value in columns.items()},
+        "prompts": [prompt],
+        "completions": [completion],
+        "completion_ids": [list(token_ids)],
+        "log_extra": _ignore,
+        "log_metric": _ignore,
+    }
+
+
+def only_reward(answer: Any) -> float | None:
+    """The one entry of what the function returned; None and NaN both say "not applicable", as in
+    TRL. Raises: ValueError for another number of entries.
+    """
+    rewards = list(answer)
+    if len(rewards) != 1:
+        raise ValueError(f"returned {len(rewards)} rewards for 1 completion")
+    if rewards[0] is None or math.isnan(value := float(rewards[0])):
+        return None
+    return value
+
+
+def _messages(sample: Sample, images: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """The prompt as TRL writes it: blocks where the sample has images, else plain content."""
+    turns: list[Mapping[str, Any]] = []
+    for message in sample.messages:
+        content: Any = message.text
+        if images:
+            content = [
+                {"type": "image", "image": images[part.index]}
+                if isinstance(part, Image)
+                else {"type": "text", "text": part.text}
+                for part in message.parts
+            ]
+        turns.append({"role": message.role, "content": content})
+    return turns
+
+
+def _ignore(*_: Any, **__: Any) -> None:
+    """Stands for `log_extra` and `log_metric`."""

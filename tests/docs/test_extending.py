@@ -1,0 +1,140 @@
+"""Every example of docs/extending.md is one file that the contract tests find by themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rewards import RewardConfig, Rubric
+from rl.core import Completion, Message, Sample, Text
+from rl.data.formats import load_records
+from rl.data.sources import DataSource
+from rl.errors import DataError
+from tests.docs.fences import ROOT, fences
+
+FOLDERS = {  # example -> the folder that is its registry
+    "first_word.py": "rewards",
+    "counting.py": "evals/benchmarks",
+    "best_of.py": "rl/algorithms",
+    "mistral.py": "rl/models/families",
+}
+# Contract tests and how many of them each example must meet.
+CONTRACTS = {
+    "first_word": ("tests/rewards/test_base.py", 2),
+    "counting": ("tests/evals/benchmarks/test_benchmarks.py", 4),
+    "best_of": ("tests/rl/algorithms/test_splits.py", 1),
+    "mistral": ("tests/rl/models tests/rl/learners/test_passes.py tests/rl/data/test_render.py", 6),
+}
+PACKAGES = ("rl", "rewards", "evals", "rollouts", "recipes", "tests")
+
+
+def examples() -> dict[str, str]:
+    page = fences(ROOT / "docs" / "extending.md")
+    return {fence.file: fence.text for fence in page if fence.file is not None}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code with each example put into its folder, and nothing else changed."""
+    place = tmp_path_factory.mktemp("extended")
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, place / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(ROOT / "pyproject.toml", place)
+    for name, folder in FOLDERS.items():
+        (place / folder / name).write_text(examples()[name])
+    return place
+
+
+def run(place: Path, environment: dict[str, str], *command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=place,
+        env={**environment, "PYTHONPATH": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_an_example_meets_its_contract(name: str, copy: Path, environment: dict[str, str]) -> None:
+    files, expected = CONTRACTS[name]
+    shown = run(copy, environment, "pytest", "-q", "-m", "not engine", "-k", name, *files.split())
+    passed = re.search(r"(\d+) passed", shown)
+    assert passed, shown
+    assert int(passed[1]) >= expected, shown
+
+
+def test_each_kind_has_an_example_and_each_is_listed(
+    copy: Path, environment: dict[str, str]
+) -> None:
+    assert {*FOLDERS, "own.yaml", "trl_style.py", "captions.py"} == set(examples())
+    code = "from recipes.cli import app; app(['list'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=copy,
+        env={**environment, "PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in CONTRACTS:
+        assert name in done.stdout
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """The examples as a user's own files, beside a page."""
+    for name, text in examples().items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_row_format_reads_rows(beside: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(beside / "a.png")
+    row = {"file_name": "a.png", "caption": "A red square."}
+    (beside / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "caption": ""}))
+    source = DataSource(path="rows.jsonl#1", format="./captions.py:to_row")
+    [sample] = load_records([source], "sft", base=beside, seed=1)
+    assert sample.messages[-1].text == "A red square."
+    assert sample.images[0].path == str(beside / "a.png")
+    source = DataSource(path="rows.jsonl", format="./captions.py:to_row")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2 uid rows:2: messages\[1\] is empty"):
+        load_records([source], "sft", base=beside)
+
+
+def test_the_rewards_judge(beside: Path) -> None:
+    names = ("./first_word.py:first_word", "./trl_style.py:brief")
+    rubric = Rubric([RewardConfig(name=name) for name in names], beside)
+    sample = Sample("a", (Message("user", (Text("?"),)),), (), ("red",), {"solution": "red"})
+    said = {"red": (1.0, 1.0), "Red, I think": (1.0, 0.0), "no": (0.0, 1.0)}
+    for text, wanted in said.items():
+        score = rubric.score(sample, Completion((1,), (0.0,), text, "stop"))
+        assert tuple(score.components.values()) == wanted
+
+
+@pytest.mark.parametrize("change", ["text: str", "last_number", "replace(tree"])
+def test_a_wrong_page_fails(
+    change: str, copy: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The tests above have teeth: an example with a fault in it does not pass."""
+    [(name, text)] = [
+        (name, text) for name, text in examples().items() if name in FOLDERS and change in text
+    ][:1]
+    broken = text.replace(change, f"{change[:-1]}_gone", 1)
+    place = tmp_path / "broken"
+    shutil.copytree(copy, place)
+    (place / FOLDERS[name] / name).write_text(broken)
+    with pytest.raises(AssertionError):
+        test_an_example_meets_its_contract(name.removesuffix(".py"), place, environment)
