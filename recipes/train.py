@@ -4,7 +4,7 @@ that was cut off."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,7 @@ class StageTrainer:
             ) as bar:
                 on_step = partial(self._on_step, metrics=metrics, bar=bar, num_steps=num_steps)
                 work = self._online if stage.is_online else self._offline
-                facts |= work(records, loop, on_step, begun)
+                facts |= work(records, loop, on_step, partial(self._take_up, begun, metrics))
             folder = self._write(num_steps, is_last=True)
             parity = dict(self.line.publish())
             self.line.holds = folder
@@ -133,16 +133,22 @@ class StageTrainer:
         self.run.event("stage_resumed", stage=self.stage.name, step=step)
         return found
 
-    def _take_up(self, begun: Path | None) -> None:
+    def _take_up(self, begun: Path | None, metrics: Metrics) -> None:
         """The checkpoint's optimizer, weights and random states into the learner, its weights to
-        the workers of an online stage, under the version that they had."""
+        the workers of an online stage, under the version that they had. An evaluation that was cut
+        off after the checkpoint is made up for."""
         if begun is None:
             return
+        step = int(checkpoint_facts(begun)["step"])
         self.line.learner.load_state(str(begun / STATE))
         if self.stage.is_online:
             version = int(checkpoint_facts(begun)["version"])
             self.line.version = max(self.line.version, version - 1)
             self.line.publish()
+            self.line.holds = begun
+        rows = read_metrics(self.store.metrics)
+        if self._evaluates(step) and not any("eval/select" in r for r in rows if r["step"] == step):
+            metrics.write(step, self._select(step, begun))
 
     def _write(self, step: int, *, is_last: bool) -> Path:
         """A checkpoint that tools open; until the last one, with what the stage goes on from."""
@@ -163,6 +169,9 @@ class StageTrainer:
         return folder
 
     # -- evaluation inside the stage
+
+    def _evaluates(self, step: int) -> bool:
+        return self.stage.eval_every is not None and step % self.stage.eval_every == 0
 
     def _select(self, step: int, folder: Path) -> dict[str, float]:
         """What the select parts say of the weights of this step."""
@@ -192,23 +201,23 @@ class StageTrainer:
         bar: StageProgress,
         num_steps: int,
     ) -> None:
+        # The line of a step before its checkpoint: a run killed in between repeats both.
+        metrics.write(step, values)
         bar.step(step, num_steps, values)
-        evaluates = step % (self.stage.eval_every or num_steps) == 0
         if step == num_steps:
-            metrics.write(step, values)
             return
+        evaluates = self._evaluates(step)
         if evaluates or self.interrupt.is_asked or step % self.stage.save_every == 0:
             folder = self._write(step, is_last=False)
             if evaluates:
-                values = {**values, **self._select(step, folder)}
-        metrics.write(step, values)
+                metrics.write(step, self._select(step, folder))
         if self.interrupt.is_asked:
             self.interrupt.stop(f"{self.stage.name} is saved at step {step} of {num_steps}")
 
     # -- the two kinds
 
     def _offline(
-        self, records: Sequence[Any], loop: LoopPlan, on_step: Any, begun: Path | None
+        self, records: Sequence[Any], loop: LoopPlan, on_step: Any, take_up: Callable[[], None]
     ) -> dict[str, Any]:
         stage, learner = self.stage, self.line.learner
         algorithm = stage.algorithm
@@ -224,7 +233,7 @@ class StageTrainer:
         if algorithm.needs.reference:
             trees = with_references(learner, trees)
             heldout = with_references(learner, heldout)
-        self._take_up(begun)
+        take_up()
         with self.interrupt.at_steps():
             train_offline(
                 learner=learner,
@@ -245,7 +254,7 @@ class StageTrainer:
         return {"heldout": {"pairs": len(rewards), "implicit_reward_accuracy": round(right, 4)}}
 
     def _online(
-        self, records: Sequence[Sample], loop: LoopPlan, on_step: Any, begun: Path | None
+        self, records: Sequence[Sample], loop: LoopPlan, on_step: Any, take_up: Callable[[], None]
     ) -> dict[str, Any]:
         stage = self.stage
         scorer = self.line.rewards(stage.rewards)
@@ -270,7 +279,7 @@ class StageTrainer:
         def make_tree(rollout: Rollout, scores: Sequence[Score]) -> Tree:
             return self.prepared.eyes.renderer.rollout_tree(rollout, scores)
 
-        self._take_up(begun)
+        take_up()
         with self.interrupt.at_steps():
             train_online(
                 learner=self.line.learner,
