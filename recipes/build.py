@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
+from recipes.hardware import count_gpus, require_gpus
 from rl.core import Labelled, Preference, Sample, Sampling
 from rl.errors import DeadlineError, RunError
 from rl.learners.base import LogitView, OptimPlan
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from rewards.base import RewardConfig
     from rewards.pool import RewardPool
     from rl.data.render import Renderer
+    from rl.learners.base import Channel
     from rl.models.spec import ModelSpec
+    from rl.runtime.actors import Handle
     from rl.runtime.cluster import Cluster, RayHandle
+    from rl.runtime.publish import Transport
     from rollouts.pool import Pool
 
 Record = Sample | Preference | Labelled
@@ -67,8 +71,9 @@ def roles(recipe: Recipe) -> list[Role]:
 def local_placement(recipe: Recipe) -> Placement:
     """The placement on this machine. Raises: ConfigError with demand and supply before anything
     starts."""
+    require_gpus(recipe)
     cpus = recipe.runtime.num_cpus or float(os.cpu_count() or 1)
-    return place(roles(recipe), cluster_cpus=cpus, cluster_gpus=float(_count_gpus()))
+    return place(roles(recipe), cluster_cpus=cpus, cluster_gpus=float(count_gpus()))
 
 
 class Line:
@@ -124,9 +129,13 @@ class Line:
 
         recipe = self.recipe
         ranks = self._start_learner()
+        if recipe.rollout.transport == "ipc":
+            # vLLM measures the free memory of a GPU as it starts: the learner has its share first.
+            for handle in ranks:
+                self._ready(handle)
         workers = [self._start_rollout(index) for index in range(recipe.rollout.workers)]
         for handle in [*ranks, *workers]:
-            handle.ready(recipe.runtime.start_deadline_s)
+            self._ready(handle)
         self.learner = LearnerGroup(ranks, deadline_s=recipe.learner.deadline_s)
         self.pool: Pool = Pool(
             workers,
@@ -138,7 +147,33 @@ class Line:
             max_restarts=recipe.rollout.max_restarts,
             on_event=self._tell,
         )
+        self.transport: Transport = self._open_transport()
         self.gate.check(self.learner, self.pool, version=0)
+
+    def _open_transport(self) -> Transport:
+        from rl.runtime.publish import FileTransport, GpuTransport
+
+        rollout = self.recipe.rollout
+        if rollout.transport == "file":
+            return FileTransport(self.learner, self.pool, self._exchange)
+        return GpuTransport(self.learner, self.pool, self._exchange, self._open_channel)
+
+    def _open_channel(self, workers: Sequence[Handle]) -> Channel:
+        from rollouts.transfer import GpuChannel
+
+        rollout = self.recipe.rollout
+        assert rollout.transport != "file"
+        meeting = None
+        if rollout.transport == "nccl":
+            host, _, port = (rollout.rendezvous or "").rpartition(":")
+            meeting = (host, int(port)) if host else self.learner.address()
+        return GpuChannel(
+            transport=rollout.transport,
+            workers=tuple(workers),
+            tensor_parallel=rollout.tensor_parallel,
+            deadline_s=rollout.publish_deadline_s,
+            rendezvous=meeting,
+        )
 
     def _start_learner(self) -> list[RayHandle]:
         from rl.learners.zero import ZeroLearner
@@ -260,11 +295,9 @@ class Line:
         Returns parity/max, parity/mean, version and time/publish_s. Raises: ParityError, which
         stops the run.
         """
-        from rl.runtime.publish import publish
-
         started = time.perf_counter()
         self.holds = None
-        published = publish(self.learner, self.pool, self._exchange, self.version + 1)
+        published = self.transport.publish(self.version + 1)
         self.version = published.version
         report = self.gate.check(self.learner, self.pool, version=self.version, path=published.path)
         seconds = time.perf_counter() - started
@@ -314,15 +347,3 @@ def _search_path() -> str:
     """PATH with this environment's programs first: DeepSpeed builds an extension at its first use,
     and finds ninja there."""
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-
-
-def _count_gpus() -> int:
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())

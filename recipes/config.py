@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from evals.base import BenchmarkConfig
 from evals.gates import GateConfig
+from recipes.hardware import HardwareSection, check_hardware
 from rewards.base import RewardConfig
 from rl.config import Component, Page, Section, build, dump, load_page, page_of
 from rl.data.rows import Reading
@@ -180,6 +181,7 @@ class Recipe(Section):
     reward_workers: RewardWorkersSection = RewardWorkersSection()
     evals: EvalsSection = EvalsSection()
     runtime: RuntimeConfig = RuntimeConfig()
+    hardware: HardwareSection = HardwareSection()
     stages: tuple[StageSection, ...] = ()
 
     @field_validator("stages")
@@ -212,6 +214,7 @@ def recipe_of(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recip
 
 def _checked(page: Page) -> Recipe:
     recipe = build(Recipe, page)
+    check_hardware(recipe, page)
     return recipe.model_copy(update={"stages": order_stages(recipe, page)})
 
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rl.core import Completion, ImageSource, Sampling
 from rl.errors import ConfigError
@@ -49,6 +49,32 @@ class RolloutConfig(BaseModel):
     deadline_s: float = Field(600.0, gt=0)
     publish_deadline_s: float = Field(120.0, gt=0)
     max_restarts: int = Field(3, ge=0)
+    transport: Literal["file", "ipc", "nccl"] = Field(
+        "file",
+        description="How published weights reach an engine. file: through shared memory or a "
+        "shared folder. ipc: on GPUs that learner and engines share (`unverified`). nccl: to GPUs "
+        "of their own (`unverified`).",
+    )
+    rendezvous: str | None = Field(
+        None,
+        description="nccl: host:port of learner rank 0 as the rollout workers reach it; by "
+        "default the address on its default route and a free port.",
+    )
+
+    @field_validator("rendezvous")
+    @classmethod
+    def _host_and_port(cls, rendezvous: str | None) -> str | None:
+        if rendezvous is not None:
+            host, _, port = rendezvous.rpartition(":")
+            if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+                raise ValueError(f'"{rendezvous}" is not host:port')
+        return rendezvous
+
+    @model_validator(mode="after")
+    def _only_nccl_meets(self) -> RolloutConfig:
+        if self.rendezvous is not None and self.transport != "nccl":
+            raise ValueError(f"rendezvous has no meaning for transport: {self.transport}")
+        return self
 
     @field_validator("top_p")
     @classmethod

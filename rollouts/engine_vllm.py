@@ -38,6 +38,7 @@ class VllmEngine:
         self._unfinished = 0
         self._serial = 0
         self._version = 0
+        self._received: set[str] = set()  # names of the weights that an update brought
         self._llm = _start(config, model_path, processor_kwargs, is_multimodal)
         self._engine = self._llm.llm_engine
         self._names = _checkpoint_names(model_path)
@@ -104,17 +105,42 @@ class VllmEngine:
         """
         from rollouts.transfer import weight_names
 
-        missing = sorted(self._names - weight_names(Path(path)) - {"lm_head.weight"})
-        if missing:
-            raise RolloutError(
-                f"{len(missing)} weights are missing, {missing[0]} first",
-                where=path,
-                expected="every name of the checkpoint that the engine started from",
-                do="publish under the checkpoint file's own names",
-            )
+        self._require_all(weight_names(Path(path)), path)
         self._llm.collective_rpc("start_weight_update")
         self._llm.collective_rpc("update_weights", kwargs={"update_info": {"path": path}})
         self._llm.collective_rpc("finish_weight_update")
+
+    def open_transfer(self, init_info: Mapping[str, Any]) -> None:
+        """Opens this engine's end of a channel, in place of an earlier one. `unverified`."""
+        self._llm.collective_rpc("shutdown_weight_transfer_engine")
+        self._llm.collective_rpc(
+            "init_weight_transfer_engine", kwargs={"init_info": dict(init_info)}
+        )
+
+    def start_update(self) -> None:
+        """The model takes weights from here on."""
+        self._received.clear()
+        self._llm.collective_rpc("start_weight_update")
+
+    def receive(self, update_info: Mapping[str, Any]) -> None:
+        """Takes one chunk of what the learner sends. `unverified`."""
+        self._received.update(update_info["names"])
+        self._llm.collective_rpc("update_weights", kwargs={"update_info": dict(update_info)})
+
+    def finish_update(self) -> None:
+        """The weights received are the model's. Raises: RolloutError where some did not come."""
+        self._require_all(frozenset(self._received), "what the learner sent")
+        self._llm.collective_rpc("finish_weight_update")
+
+    def _require_all(self, names: frozenset[str], where: str) -> None:
+        missing = sorted(self._names - names - {"lm_head.weight"})
+        if missing:
+            raise RolloutError(
+                f"{len(missing)} weights are missing, {missing[0]} first",
+                where=where,
+                expected="every name of the checkpoint that the engine started from",
+                do="publish under the checkpoint file's own names",
+            )
 
     def repack_tied_head(self) -> None:
         """Packs embeddings and output head again after a load."""
@@ -231,7 +257,7 @@ def _start(
     from vllm import LLM
     from vllm.config import WeightTransferConfig
 
-    from rollouts.transfer import BACKEND
+    from rollouts.transfer import backend
 
     options: dict[str, Any] = {
         "dtype": config.dtype,
@@ -245,7 +271,7 @@ def _start(
         "use_tqdm_on_load": False,
         # The default, raw_logprobs, ignores temperature and bans.
         "logprobs_mode": "processed_logprobs",
-        "weight_transfer_config": WeightTransferConfig(backend=BACKEND),
+        "weight_transfer_config": WeightTransferConfig(backend=backend(config.transport)),
         "worker_extension_cls": "rollouts.transfer.WorkerExtension",
     }
     if is_multimodal:

@@ -75,7 +75,7 @@ class Pool:
         self._restart, self._restarts_left = restart, max_restarts
         self._on_event = on_event or _no_event
         self._next_ticket = 0
-        self._path: str | None = None  # the file of the weights served
+        self._file: Callable[[], str] | None = None  # writes or names the file of what is served
         self.version = 0
 
     @property
@@ -120,7 +120,19 @@ class Pool:
     def publish(self, version: int, path: str) -> None:
         """Every worker takes the weights; returns when all serve them. Raises: RolloutError."""
         calls = [handle.submit("update_weights", version, path) for handle in self.handles]
-        self._path, self.version = path, version
+        self._await_version(version, lambda: path, calls)
+
+    def serve(self, version: int, file: Callable[[], str]) -> None:
+        """Every worker serves the weights that it received. `file` writes them for a worker that
+        starts anew and has missed them. Raises: RolloutError.
+        """
+        calls = [handle.submit("serve", version) for handle in self.handles]
+        self._await_version(version, file, calls)
+
+    def _await_version(
+        self, version: int, file: Callable[[], str], calls: Sequence[Pending]
+    ) -> None:
+        self._file, self.version = file, version
         for place, call in enumerate(calls):
             try:
                 served = call.result(self._publish_deadline_s)
@@ -192,9 +204,9 @@ class Pool:
         lost.stop()  # its name is free then
         handle = self._restart(place)
         self.handles[place] = handle
-        if self._path is not None:
+        if self._file is not None:
             handle.call(
-                "update_weights", self.version, self._path, deadline_s=self._publish_deadline_s
+                "update_weights", self.version, self._file(), deadline_s=self._publish_deadline_s
             )
         self._on_event("rollout_worker_restarted", worker=handle.name, version=self.version)
         return handle

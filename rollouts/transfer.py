@@ -1,30 +1,52 @@
-"""vLLM's weight-transfer API over files: safetensors in shared memory or on a shared file system.
+"""vLLM's weight-transfer API: how published weights reach the engines.
 
-The default and reference transport: a restarted engine can read the file again. Importing this
-module registers the backend: every process in which vLLM runs a worker imports it for
-`WorkerExtension` before it makes its transfer engine, so no packaging entry point is needed.
+`file` (safetensors in shared memory or on a shared file system) is the default and the reference;
+`ipc` and `nccl` are vLLM's own backends, from GPU to GPU, and `unverified`: no machine has run them
+here. Importing this module registers the backends: every process in which vLLM runs a worker
+imports it for `WorkerExtension` before it makes its transfer engine, so no packaging entry point
+is needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 from vllm.distributed.weight_transfer.base import (
+    ParamMeta,
+    TrainerWeightTransferEngine,
+    WeightSource,
     WeightTransferEngine,
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
-from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.distributed.weight_transfer.factory import (
+    WeightTransferEngineFactory,
+    WeightTransferTrainerFactory,
+)
+from vllm.distributed.weight_transfer.ipc_engine import (
+    IPCTrainerInitInfo,
+    IPCWeightTransferEngine,
+)
+from vllm.distributed.weight_transfer.nccl_engine import (
+    NCCLTrainerInitInfo,
+    NCCLWeightTransferEngine,
+)
+from vllm.distributed.weight_transfer.packed_tensor import DEFAULT_PACKED_BUFFER_SIZE_BYTES
 from vllm.model_executor.model_loader.reload import (
     finalize_layerwise_reload,
     initialize_layerwise_reload,
 )
 
-BACKEND = "plumbline_file"
+from rl.learners.weights import Weights
+from rl.runtime.actors import Handle
+
+Transport = Literal["file", "ipc", "nccl"]
 
 
 @dataclass
@@ -53,9 +75,7 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: FileUpdate) -> None:
-        with safe_open(update_info.path, framework="pt", device="cpu") as file:
-            names = file.keys()
-            self.model.load_weights((name, file.get_tensor(name)) for name in names)
+        _load_file(self.model, update_info.path)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         # The base class synchronises an accelerator, which raises where there is none.
@@ -68,6 +88,34 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
 
     def shutdown(self) -> None:
         """Nothing is held."""
+
+
+class IpcTransfer(IPCWeightTransferEngine):
+    """vLLM's `ipc`, which also takes a file: a worker that starts anew has missed what was sent.
+    `unverified`.
+    """
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        if "path" in update_info:
+            _load_file(self.model, update_info["path"])
+        else:
+            super().update_weights(update_info)
+
+
+class NcclTransfer(NCCLWeightTransferEngine):
+    """vLLM's `nccl`, which also takes a file, for the same reason. `unverified`."""
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        if "path" in update_info:
+            _load_file(self.model, update_info["path"])
+        else:
+            super().update_weights(update_info)
+
+
+def _load_file(model: Any, path: str) -> None:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        names = file.keys()
+        model.load_weights((name, file.get_tensor(name)) for name in names)
 
 
 class WorkerExtension:
@@ -88,13 +136,117 @@ class WorkerExtension:
         return len(found)
 
 
+_BACKENDS: dict[Transport, type[WeightTransferEngine[Any, Any]]] = {
+    "file": FileTransfer,
+    "ipc": IpcTransfer,
+    "nccl": NcclTransfer,
+}
+
+
+def backend(transport: Transport) -> str:
+    """The name under which vLLM knows a transport's engine side."""
+    return f"plumbline_{transport}"
+
+
 def register() -> None:
-    """Makes the backend known to vLLM; again is harmless."""
-    if BACKEND not in WeightTransferEngineFactory._registry:
-        WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
+    """Makes the backends known to vLLM; again is harmless."""
+    for transport, engine in _BACKENDS.items():
+        if backend(transport) not in WeightTransferEngineFactory._registry:
+            WeightTransferEngineFactory.register_engine(backend(transport), engine)
 
 
 register()
+
+
+class LearnerWeights(WeightSource):
+    """The learner's weights as vLLM's senders take them: what the file transport writes, in the
+    same names, one block gathered at a time.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
+    def metadata(self) -> list[ParamMeta]:
+        return [ParamMeta(info.name, info.dtype, info.shape) for info in self._weights.infos]
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        return iter(self._weights)
+
+
+class WorkersClient:
+    """The rollout workers as one to vLLM's sender (its `VLLMWeightSyncClient`). `deadline_s` bounds
+    every wait.
+
+    vLLM's sender numbers the ranks of one engine; each worker is an engine, so each gets the
+    numbers after those of the workers before it.
+    """
+
+    def __init__(self, workers: Sequence[Handle], tensor_parallel: int, deadline_s: float) -> None:
+        self._workers, self._tensor_parallel = tuple(workers), tensor_parallel
+        self._deadline_s = deadline_s
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        infos = [dict(init_info) for _ in self._workers]
+        for place, info in enumerate(infos):
+            if "rank_offset" in info:
+                info["rank_offset"] += place * self._tensor_parallel
+        calls = [w.submit("open_transfer", i) for w, i in zip(self._workers, infos, strict=True)]
+        for call in calls:
+            call.result(self._deadline_s)
+
+    def start_weight_update(self) -> None:
+        self._all("start_update")
+
+    def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
+        self._all("receive", update_info)
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """The version is bumped by `RolloutWorker.serve`, after the caches are reset."""
+        self._all("finish_update")
+
+    def _all(self, method: str, *args: Any) -> None:
+        for call in [worker.submit(method, *args) for worker in self._workers]:
+            call.result(self._deadline_s)
+
+
+@dataclass(frozen=True)
+class GpuChannel:
+    """An rl.learners.base.Channel through vLLM's `ipc` or `nccl`. `unverified`.
+
+    ipc: every engine's GPU holds a learner rank too, whose copy it reads. nccl: learner rank 0
+    broadcasts to all engine ranks, met at `rendezvous`.
+    """
+
+    transport: Literal["ipc", "nccl"]
+    workers: tuple[Handle, ...]
+    tensor_parallel: int
+    deadline_s: float
+    rendezvous: tuple[str, int] | None = None
+
+    def open(self, weights: Weights, rank: int) -> TrainerWeightTransferEngine[Any]:
+        """The sender of a learner's rank; on rank 0 it opens the engines' ends too."""
+        return WeightTransferTrainerFactory.trainer_init(
+            self.init_info(weights, rank),
+            client=WorkersClient(self.workers, self.tensor_parallel, self.deadline_s),
+            source=LearnerWeights(weights),
+        )
+
+    def init_info(self, weights: Weights, rank: int) -> IPCTrainerInitInfo | NCCLTrainerInitInfo:
+        """What vLLM's sender is told. Weights travel in buffers that hold the largest of them."""
+        largest = max(info.num_bytes for info in weights.infos)
+        size = max(DEFAULT_PACKED_BUFFER_SIZE_BYTES, largest)
+        if self.transport == "ipc":
+            return IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=size)
+        assert self.rendezvous is not None
+        host, port = self.rendezvous
+        return NCCLTrainerInitInfo(
+            rank=rank,
+            master_address=host,
+            master_port=port,
+            world_size=1 + len(self.workers) * self.tensor_parallel,
+            packed=True,
+            packed_buffer_size_bytes=size,
+        )
 
 
 def weight_names(path: Path) -> frozenset[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rl.core import Sampling
@@ -103,24 +104,64 @@ class RolloutWorker:
     def reload_weights(self, version: int, path: str) -> int:
         """The transaction itself, whatever version is served."""
         self.pause()
-        try:
+        with self._taking(version, path):
             self.load_weights(path)
-            self.repack_tied_head()
-            self.reset_prefix_cache()
-            self.reset_mm_cache()
-            self.reset_encoder_cache()
+            self._after_load()
+        return self._serves(version)
+
+    # -- weights that come straight from the learner; rollouts.transfer calls these by name
+
+    def open_transfer(self, init_info: Mapping[str, Any]) -> None:
+        """Opens this worker's end of a channel to the learner."""
+        with self._taking(self._version, "opening the channel"):
+            self._engine.open_transfer(init_info)
+
+    def start_update(self) -> None:
+        """Nothing is sampled until `serve`."""
+        self.pause()
+        with self._taking(self._version, "start"):
+            self._engine.start_update()
+
+    def receive(self, update_info: Mapping[str, Any]) -> None:
+        """Takes one chunk."""
+        with self._taking(self._version, "update"):
+            self._engine.receive(update_info)
+
+    def finish_update(self) -> None:
+        """All chunks are there."""
+        with self._taking(self._version, "finish"):
+            self._engine.finish_update()
+
+    def serve(self, version: int) -> int:
+        """Serves the weights received, under their version, with every cache empty."""
+        with self._taking(version, "reset"):
+            self._after_load()
+        return self._serves(version)
+
+    def _after_load(self) -> None:
+        self.repack_tied_head()
+        self.reset_prefix_cache()
+        self.reset_mm_cache()
+        self.reset_encoder_cache()
+
+    def _serves(self, version: int) -> int:
+        self._version = version
+        self._engine.set_version(version)
+        return version
+
+    @contextlib.contextmanager
+    def _taking(self, version: int, what: str) -> Iterator[None]:
+        try:
+            yield
         except PlumblineError:
             raise
         except Exception as error:
             self._end_if_dead(error)
             raise RolloutError(
                 f"weights of version {version} were not taken: {_line(error)}",
-                where=f"rollout-{self.index}, {path}",
-                do="check that the file holds the checkpoint's own weight names",
+                where=f"rollout-{self.index}, {what}",
+                do="check that the learner publishes under the checkpoint's own weight names",
             ) from error
-        self._version = version
-        self._engine.set_version(version)
-        return version
 
     def pause(self) -> None:
         """No request is under way after this; calls come one at a time: none starts meanwhile."""

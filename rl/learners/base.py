@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,9 @@ from rl.algorithms.base import Algorithm
 from rl.config import Section
 from rl.data.tree import Tree
 from rl.models.spec import Dtype
+
+if TYPE_CHECKING:
+    from rl.learners.weights import Weights
 
 
 class LearnerConfig(Section):
@@ -85,6 +88,20 @@ class LogitView:
 
     temperature: float = 1.0
     banned_ids: tuple[int, ...] = ()
+
+
+class Sender(Protocol):
+    """One rank's end of an open channel to the rollout workers."""
+
+    def send_weights(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+class Channel(Protocol):
+    """How weights go from GPU to GPU. It is pickled to every rank and opened there."""
+
+    def open(self, weights: Weights, rank: int) -> Sender: ...
 
 
 class Learner(Protocol):

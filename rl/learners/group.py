@@ -8,7 +8,7 @@ from typing import Any
 
 from rl.algorithms.base import Algorithm
 from rl.data.tree import Tree
-from rl.learners.base import LogitView, OptimPlan
+from rl.learners.base import Channel, LogitView, OptimPlan
 from rl.runtime.actors import Handle
 
 
@@ -51,6 +51,19 @@ class LearnerGroup:
 
     def publish(self, path: str) -> None:
         self._all("publish", path)
+
+    def address(self) -> tuple[str, int]:
+        """Rank 0's machine and a port that is free there."""
+        host, port = self.ranks[0].call("address", deadline_s=self.deadline_s)
+        return str(host), int(port)
+
+    def connect(self, channel: Channel) -> None:
+        """Every rank opens the channel to the rollout workers."""
+        self._all("connect", channel)
+
+    def send(self) -> None:
+        """The weights go through the open channel."""
+        self._all("send")
 
     def save(self, folder: str) -> None:
         self._all("save", folder)

@@ -22,15 +22,17 @@ from rl.algorithms.base import Algorithm
 from rl.data.collate import ImageStore, MicroBatch
 from rl.data.tree import Branch, Tree
 from rl.errors import ConfigError, ModelError
-from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.base import Channel, LearnerConfig, LogitView, OptimPlan, Sender
 from rl.learners.engine import engine_config
 from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.schedule import rate
 from rl.learners.state import STATE_TAG, load_random_states, save_random_states
+from rl.learners.weights import Weights
 from rl.models.forward import TreeForward
-from rl.models.load import file_weights, find_spec, freeze, load_model, load_processor
+from rl.models.load import find_spec, freeze, load_model, load_processor
 from rl.models.spec import ModelConfig
+from rl.runtime.network import free_port, own_address
 
 NUM_CHECKED_TREES = 2
 
@@ -85,6 +87,8 @@ class ZeroLearner:
             device=self.device,
         )
         self._build_engine()
+        self.weights = Weights(self.model, self._whole)
+        self._sender: Sender | None = None
         self._reference: TreeForward | None = None
         self._plan = OptimPlan(lr=0.0, total_steps=1)
         self._updates = 0
@@ -163,17 +167,37 @@ class ZeroLearner:
         """Writes the weights under the checkpoint file's names to one safetensors file (rank 0)."""
         from safetensors.torch import save_file
 
-        with self._whole_weights():
+        taken = {}
+        for name, weight in self.weights:
             if self.rank == 0:
-                target = Path(path)
-                partial_file = target.with_name(f".{target.name}.partial")
-                weights = {name: w.cpu() for name, w in file_weights(self.model).items()}
-                save_file(weights, partial_file, metadata={"format": "pt"})
-                os.replace(partial_file, target)
+                taken[name] = weight.to("cpu", copy=True)
+        if self.rank == 0:
+            target = Path(path)
+            partial_file = target.with_name(f".{target.name}.partial")
+            save_file(taken, partial_file, metadata={"format": "pt"})
+            os.replace(partial_file, target)
+
+    def address(self) -> tuple[str, int]:
+        """This rank's machine as others reach it, and a port that is free there."""
+        return own_address(), free_port()
+
+    def connect(self, channel: Channel) -> None:
+        """Opens the way on which `send` goes, in place of an earlier one. Every rank is called."""
+        if self._sender is not None:
+            self._sender.shutdown()
+        self._sender = channel.open(self.weights, self.rank)
+
+    def send(self) -> None:
+        """The weights go to the rollout workers, GPU to GPU. Every rank is called: they gather
+        together, and rank 0 leads the workers.
+        """
+        if self._sender is None:
+            raise ModelError("no way to the rollout workers is open", do="call connect first")
+        self._sender.send_weights()
 
     def save(self, folder: str) -> None:
         """Writes weights, config and generation config as `from_pretrained` opens them (rank 0)."""
-        with self._whole_weights():
+        with self._whole(list(self.model.parameters())):
             if self.rank == 0:
                 self.model.save_pretrained(folder)
 
@@ -251,7 +275,7 @@ class ZeroLearner:
 
     def _take_weights(self, fresh: Any, checkpoint: str) -> None:
         new = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
-        with self._whole_weights(writes=True):
+        with self._whole(list(self.model.parameters()), writes=True):
             old = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
             wrong = [n for n in old | new if n not in old or n not in new]
             wrong += [n for n in old if n in new and old[n].shape != new[n].shape]
@@ -268,15 +292,13 @@ class ZeroLearner:
             self.engine.optimizer.refresh_fp32_params()
 
     @contextlib.contextmanager
-    def _whole_weights(self, *, writes: bool = False) -> Iterator[None]:
-        """Within it every parameter is whole; at ZeRO-3 that is a gathering of all ranks."""
+    def _whole(self, parameters: Sequence[Any], *, writes: bool = False) -> Iterator[None]:
+        """Within it these parameters are whole; at ZeRO-3 that is a gathering of all ranks."""
         if self.config.zero < 3:
             yield
             return
         source = 0 if writes else None
-        with self.deepspeed.zero.GatheredParameters(
-            list(self.model.parameters()), modifier_rank=source
-        ):
+        with self.deepspeed.zero.GatheredParameters(list(parameters), modifier_rank=source):
             yield
 
     # -- passes
@@ -389,6 +411,12 @@ def _idle_tree(token: int) -> Tree:
     return Tree(uid="idle", trunk_ids=(token,), branches=(branch,))
 
 
+def _local_rank(rank: int) -> int:
+    """Which of the GPUs that this process sees is the rank's: Ray shows an actor its own alone."""
+    count = torch.cuda.device_count()
+    return rank % count if count else rank
+
+
 def _is_on_gpu() -> bool:
     return os.environ.get("DS_ACCELERATOR", "") != "cpu"
 
@@ -405,7 +433,7 @@ def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: 
     os.environ.update(
         RANK=str(rank),
         WORLD_SIZE=str(world_size),
-        LOCAL_RANK=str(rank if world_size > torch.cuda.device_count() else 0),
+        LOCAL_RANK=str(_local_rank(rank)),
         MASTER_ADDR=master_addr,
         MASTER_PORT=str(master_port),
     )

@@ -196,13 +196,46 @@ def file_weights(model: Any, state: dict[str, Tensor] | None = None) -> dict[str
     """The weights under the names that the checkpoint file has, tied ones once: what publish
     writes.
 
-    `state` replaces the model's own tensors (gathered ones). Goes the way of `save_pretrained`, so
-    that file, publish and export share one namespace.
+    `state` replaces the model's own tensors (gathered ones).
     """
-    from transformers.core_model_loading import revert_weight_conversion
+    state = dict(model.state_dict()) if state is None else state
+    weights = under_file_names(model, without_tied(model, state))
+    return {name: weight.detach().contiguous() for name, weight in weights.items()}
+
+
+def without_tied(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's state, of tied weights only the one that the file holds."""
     from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
-    state = dict(model.state_dict()) if state is None else state
-    state = remove_tied_weights_from_state_dict(state, model)
+    kept: dict[str, Tensor] = remove_tied_weights_from_state_dict(dict(state), model)
+    return kept
+
+
+def under_file_names(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state, or whole blocks of it, as the checkpoint file names it. Goes the way of
+    `save_pretrained`, so that file, publish and export share one namespace.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
     weights: dict[str, Tensor] = revert_weight_conversion(model, state)
-    return {name: weight.detach().contiguous() for name, weight in weights.items()}
+    return weights
+
+
+def empty_model(path: str | Path, dtype: Dtype = "float32") -> Any:
+    """The folder's model without weights (on the meta device), from its config.json alone.
+
+    Raises: ModelError where config.json is missing or makes no model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    family = family_of(path)
+    maker = AutoModelForImageTextToText if family.has_vision else AutoModelForCausalLM
+    try:
+        config = AutoConfig.from_pretrained(str(path))
+        with torch.device("meta"):
+            return maker.from_config(config, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"config.json makes no model: {type(error).__name__}: {error}", where=str(path)
+        ) from error

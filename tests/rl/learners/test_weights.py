@@ -1,0 +1,91 @@
+"""What leaves the learner is what the file holds, gathered a block at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rl.errors import ModelError
+from rl.learners.weights import Weights
+from rl.models import load
+from rl.models.load import empty_model, file_weights, load_model
+from tests.rl.models.trees import FAMILIES, checkpoint
+
+
+@contextmanager
+def nothing(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    yield
+
+
+class Partitions:
+    """As ZeRO-3 does it: a parameter has no elements but within `whole`, and keeps its shape
+    beside it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.held = {p: p.data for p in model.parameters()}
+        self.most, self.total = 0, sum(p.numel() for p in self.held)
+        for parameter in self.held:
+            parameter.ds_shape = parameter.shape
+            parameter.data = torch.empty(0, dtype=parameter.dtype)
+
+    @contextmanager
+    def whole(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+        for parameter in parameters:
+            parameter.data = self.held[parameter]
+        self.most = max(self.most, sum(p.numel() for p in parameters))
+        yield
+        for parameter in parameters:
+            parameter.data = torch.empty(0, dtype=parameter.dtype)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_give_what_the_file_holds(request: pytest.FixtureRequest, family: str) -> None:
+    model = load_model(checkpoint(request, family))
+    wanted = {name: weight.clone() for name, weight in file_weights(model).items()}
+    weights = Weights(model, nothing)
+    for found in (dict(weights), dict(weights)):  # again and again
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    told = [(info.name, info.dtype, info.shape) for info in weights.infos]
+    assert told == [(name, w.dtype, tuple(w.shape)) for name, w in weights]
+    assert weights.num_bytes == sum(w.nbytes for w in wanted.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_partitioned_weights_are_whole_a_block_at_a_time(
+    request: pytest.FixtureRequest, family: str
+) -> None:
+    model = load_model(checkpoint(request, family))
+    wanted = {name: weight.clone() for name, weight in file_weights(model).items()}
+    ranks = Partitions(model)
+    weights = Weights(model, ranks.whole)
+    assert ranks.most == 0  # names and shapes need no gathering
+    taken = {name: weight.clone() for name, weight in weights}
+    assert taken.keys() == wanted.keys()
+    assert all(torch.equal(taken[name], wanted[name]) for name in wanted)
+    assert ranks.most < 0.9 * ranks.total
+
+
+def test_no_weights_are_needed_to_name_them(tiny_qwen25vl: Path) -> None:
+    told = Weights(load_model(tiny_qwen25vl), nothing).infos
+    assert Weights(empty_model(tiny_qwen25vl), nothing).infos == told
+
+
+def test_names_that_blocks_do_not_make_are_refused(
+    tiny_qwen3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversion that joins two blocks' weights would be sent in parts."""
+
+    def joined(model: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        layers = [w for name, w in state.items() if name.endswith("q_proj.weight")]
+        return {"q": torch.cat(layers)} if layers else {}
+
+    monkeypatch.setattr("rl.learners.weights.under_file_names", joined)
+    model = load.load_model(tiny_qwen3)
+    with pytest.raises(ModelError, match="block by block"):
+        Weights(model, nothing)
