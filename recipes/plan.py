@@ -1,10 +1,8 @@
 """What a recipe comes to, before anything runs: batch arithmetic, placement, steps, memory. No
-engine starts."""
+engine starts, and a config.json is enough of a model."""
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -18,17 +16,33 @@ from recipes.build import local_placement, roles
 from recipes.config import Recipe, StageSection
 from recipes.console import say
 from recipes.prepare import Prepared, prepare
+from recipes.sizes import (
+    GIB,
+    PROCESS,
+    Architecture,
+    architecture,
+    cached_tokens,
+    engine_bytes,
+    has_weights,
+    host_bytes,
+    learner_bytes,
+    longest_tree,
+    passing_bytes,
+    publish_bytes,
+)
 from recipes.steps import count_steps, make_tree
 from rl.core import Sample
+from rl.errors import ConfigError
+from rl.runtime.seats import Seat, seat
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage's arithmetic. Tokens are means over the first rows; None where the rows come
-    from a stage yet to run."""
+    """One stage's arithmetic. Tokens are means over the first rows, or the most that
+    `max_model_len` allows (`is_bound`) where no rows are read; micro-batches are a rank's.
+    """
 
     name: str
     start: str
@@ -38,34 +52,39 @@ class StagePlan:
     tree_tokens: float | None
     row_tokens: float | None
     microbatches: int | None
+    is_bound: bool = False
 
 
-def plan_stage(stage: StageSection, prepared: Prepared, recipe: Recipe) -> StagePlan:
+def plan_stage(stage: StageSection, prepared: Prepared | None, recipe: Recipe) -> StagePlan:
     """What follows from prompts per step, group size and tokens per micro-batch."""
     group = getattr(stage.algorithm, "group_size", 1) if stage.sample is None else stage.sample.n
     per_step = f"{stage.prompts_per_step} prompts" + (
         f" x {group} = {stage.prompts_per_step * group} answers" if group > 1 else ""
     )
-    records = prepared.records.get(stage.name)
-    if records is None:
-        steps = stage.steps if stage.sample is None else None
-        return StagePlan(stage.name, stage.from_, None, steps, per_step, None, None, None)
+    records = None if prepared is None else prepared.records.get(stage.name)
+    rows = None if records is None else len(records)
     if stage.sample is not None:
-        steps = ceil(len(records) / stage.prompts_per_step)
-        return StagePlan(stage.name, stage.from_, len(records), steps, per_step, None, None, None)
-    limit = stage.max_new_tokens or recipe.rollout.max_new_tokens
-    tree, rows = _lengths(stage, records[:64], prepared, group, limit)
+        steps = None if rows is None else ceil(rows / stage.prompts_per_step)
+        return StagePlan(stage.name, stage.from_, rows, steps, per_step, None, None, None)
+    if prepared is None or records is None:
+        steps, as_rows = stage.steps, None
+        tree = float(longest_tree(recipe, stage))
+    else:
+        limit = stage.max_new_tokens or recipe.rollout.max_new_tokens
+        steps = count_steps(stage, len(records))
+        tree, as_rows = _lengths(stage, records[:64], prepared, group, limit)
     share = ceil(stage.prompts_per_step / recipe.learner.ranks)
-    microbatches = ceil(share * tree / recipe.learner.tokens_per_microbatch)
+    microbatches = ceil(share * min(1.0, tree / recipe.learner.tokens_per_microbatch))
     return StagePlan(
         stage.name,
         stage.from_,
-        len(records),
-        count_steps(stage, len(records)),
+        rows,
+        steps,
         per_step,
         tree,
-        rows,
+        as_rows,
         microbatches,
+        is_bound=records is None,
     )
 
 
@@ -87,76 +106,99 @@ def _lengths(
     return sum(trees) / len(trees), sum(rows) / len(rows)
 
 
-def count_parameters(model: Path) -> tuple[int, int]:
-    """(parameters, bytes) of a folder's safetensors files, read from their headers alone."""
-    parameters = size = 0
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-        for name, tensor in header.items():
-            if name == "__metadata__":
-                continue
-            count = 1
-            for extent in tensor["shape"]:
-                count *= extent
-            parameters += count
-            size += count * _BYTES.get(tensor["dtype"], 4)
-    return parameters, size
-
-
-def memory(recipe: Recipe, parameters: int) -> dict[str, float]:
-    """MiB by owner, activations aside: each rank's weights, gradients and AdamW moments after
-    ZeRO, references, engines."""
-    ranks, zero = recipe.learner.ranks, recipe.learner.zero
-    width = 4 if recipe.learner.dtype == "float32" else 2
-    master = 0 if width == 4 else 4
-    weights = parameters * width / (ranks if zero >= 3 else 1)
-    gradients = parameters * width / (ranks if zero >= 2 else 1)
-    moments = parameters * (8 + master) / (ranks if zero >= 1 else 1)
+def memory(recipe: Recipe, arch: Architecture) -> dict[str, float]:
+    """MiB by owner: each rank's weights, gradients and AdamW state after ZeRO, what comes and goes
+    in a pass, engines.
+    """
     where = "a rank, in CPU memory" if recipe.learner.offload else "a rank"
-    copies = any(
-        stage.algorithm is not None
-        and stage.algorithm.needs.reference
-        and (stage.is_online or stage.algorithm.needs.mismatched)
-        for stage in recipe.stages
-    )
-    engine = parameters * (4 if recipe.rollout.dtype == "float32" else 2)
-    return {
-        "learner weights (a rank)": weights / _MIB,
-        "learner gradients (a rank)": gradients / _MIB,
-        f"AdamW moments ({where})": moments / _MIB,
-        "reference copy (a rank)": (parameters * width / _MIB) if copies else 0.0,
-        "engine weights (a worker)": engine / _MIB,
-        "engine KV cache (a worker)": recipe.rollout.kv_cache_gib * 1024,
+    owners = {
+        f"learner {name} ({where if name == 'AdamW' else 'a rank'})": size
+        for name, size in learner_bytes(recipe, arch).items()
     }
+    owners |= {
+        f"learner, in {name} (a rank, at most)": size
+        for name, size in passing_bytes(recipe, arch).items()
+        if size
+    }
+    owners |= {
+        f"engine {name} (a {'GPU' if recipe.rollout.gpus else 'worker'})": size
+        for name, size in engine_bytes(recipe, arch).items()
+    }
+    return {owner: size / _MIB for owner, size in owners.items()}
+
+
+def require_fit(recipe: Recipe, arch: Architecture, seats: Sequence[Seat]) -> dict[str, float]:
+    """GiB that each role takes of a GPU it stands on.
+
+    Raises: ConfigError with the numbers where a GPU's actors need more than it has, or an engine's
+    share does not hold its weights and one answer.
+    """
+    gib = recipe.hardware.gpu_gib
+    stays, passes = learner_bytes(recipe, arch), passing_bytes(recipe, arch)
+    if recipe.learner.offload:
+        stays.pop("AdamW")
+    needs = {
+        "learner": (sum(stays.values()) + max(passes.values()) + PROCESS) / GIB,
+        "rollout": recipe.rollout.gpu_memory_utilization * (gib or 0.0),
+    }
+    if gib is None:
+        return needs
+    if recipe.rollout.gpus and cached_tokens(recipe, arch) < recipe.rollout.max_model_len:
+        engine = engine_bytes(recipe, arch)
+        raise ConfigError(
+            f"an engine's share of a GPU is {needs['rollout']:.1f} GiB, its weights take "
+            f"{engine['weights'] / GIB:.1f} GiB and its work {engine['work'] / GIB:.1f} GiB",
+            where="rollout.gpu_memory_utilization",
+            expected=f"room for keys and values of {recipe.rollout.max_model_len} tokens",
+            do="raise gpu_memory_utilization or tensor_parallel",
+        )
+    for place in sorted({(s.node, gpu) for s in seats for gpu in s.gpus}):
+        here = [s for s in seats if s.node == place[0] and place[1] in s.gpus]
+        asked = sum(needs[s.role] for s in here)
+        if asked > gib:
+            parts = [f"{s.actor} {needs[s.role]:.1f}" for s in here]
+            owners = {**stays, max(passes, key=lambda k: passes[k]): max(passes.values())}
+            detail = ", ".join(f"{name} {size / GIB:.1f}" for name, size in owners.items() if size)
+            raise ConfigError(
+                f"machine {place[0]} GPU {place[1]} needs {asked:.1f} GiB ({', '.join(parts)}; "
+                f"a learner rank: {detail})",
+                where="hardware.gpu_gib",
+                expected=f"at most {gib:g} GiB",
+                do="raise learner.zero or learner.ranks, set learner.offload: true, or lower "
+                "learner.tokens_per_microbatch or rollout.gpu_memory_utilization",
+            )
+    return needs
 
 
 def show_plan(recipe: Recipe, console: Console) -> None:
-    """Prints the plan. Raises: what `prepare` raises; the page, data and model are checked as a
-    run would."""
-    prepared = prepare(recipe)
-    parameters, _ = count_parameters(Path(recipe.model.path))
-    console.print(
-        f"model {recipe.model.path}: {parameters / 1e6:.2f} M parameters", highlight=False
-    )
-    _print_placement(recipe, console)
+    """Prints the plan. Where the model is a config.json alone, no rows are read.
+
+    Raises: what `prepare` raises (page, data and model are checked as a run would); ConfigError
+    where the actors do not fit on the page's hardware.
+    """
+    arch = architecture(recipe)
+    is_whole = has_weights(Path(recipe.model.path))
+    prepared = prepare(recipe, is_here=not recipe.hardware.gpus) if is_whole else None
+    _print_model(recipe, arch, console, is_whole=is_whole)
+    seats = _print_placement(recipe, console)
     table = Table(
-        "stage", "from", "rows", "steps", "one step", "tokens a tree", "as rows", "micro-batches"
+        *("stage", "from", "rows", "steps", "one step", "tokens a tree", "as rows"),
+        "micro-batches a rank",
     )
     for stage in recipe.stages:
         p = plan_stage(stage, prepared, recipe)
+        most = "<= " if p.is_bound else ""
         cells = (
             p.rows,
             p.steps,
             p.per_step,
-            _round(p.tree_tokens),
-            _round(p.row_tokens),
-            p.microbatches,
+            p.tree_tokens and f"{most}{p.tree_tokens:.0f}",
+            p.row_tokens and f"{p.row_tokens:.0f}",
+            p.microbatches and f"{most}{p.microbatches}",
         )
         table.add_row(p.name, p.start, *("-" if cell is None else str(cell) for cell in cells))
     console.print(table)
-    for loaded in prepared.benchmarks:
+    for loaded in prepared.benchmarks if prepared else ():
         parts = {
             part: sum(item.part == part for item in loaded.items) for part in ("select", "report")
         }
@@ -166,17 +208,49 @@ def show_plan(recipe: Recipe, console: Console) -> None:
             f"benchmark {loaded.config.name}: {parts['select']} select + {parts['report']} report "
             f"questions, asked after each of {models} models",
         )
-    owners = Table("memory, estimated", "MiB", title="activations aside")
-    for owner, mib in memory(recipe, parameters).items():
+    owners = Table("memory, estimated", "MiB")
+    for owner, mib in memory(recipe, arch).items():
         owners.add_row(owner, f"{mib:,.0f}")
     console.print(owners)
+    if seats:
+        _print_seats(recipe, arch, seats, console)
 
 
-def _print_placement(recipe: Recipe, console: Console) -> None:
+def _print_model(recipe: Recipe, arch: Architecture, console: Console, *, is_whole: bool) -> None:
+    text = f"model {recipe.model.path}: {_count(arch.parameters)} parameters"
+    if arch.vision_parameters:
+        text += f", {_count(arch.vision_parameters)} of them the vision tower's"
+    if arch.trained < arch.parameters:
+        text += f"; {_count(arch.trained)} are trained"
+    say(console, text)
+    size = publish_bytes(recipe, arch)
+    shown = f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / _MIB:.1f} MiB"
+    say(
+        console,
+        f"one publish: {shown} in {arch.num_weights} weights, by {recipe.rollout.transport}",
+    )
+    if not is_whole:
+        say(console, "the folder holds no weights: rows, prompts and benchmarks are not read")
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.2f} M"
+
+
+def _print_placement(recipe: Recipe, console: Console) -> list[Seat]:
+    hardware = recipe.hardware
+    if hardware.gpus:
+        seats = seat(roles(recipe), nodes=hardware.nodes, gpus=hardware.gpus)
+        asked = ", ".join(
+            f"{role.count} x {role.name} ({role.gpus:g} GPU)" for role in roles(recipe)
+        )
+        of = f"{hardware.nodes} x {hardware.gpus} GPUs"
+        say(console, f"placement: {asked} of {of}")
+        return seats
     if recipe.runtime.address is not None:
         asked = ", ".join(f"{role.count} x {role.name}" for role in roles(recipe))
         say(console, f"placement: {asked} on {recipe.runtime.address}")
-        return
+        return []
     placement = local_placement(recipe)
     shares = ", ".join(
         f"{role.count} x {role.name} ({role.cpus:g} CPU, {role.gpus:g} GPU)"
@@ -186,7 +260,34 @@ def _print_placement(recipe: Recipe, console: Console) -> None:
         console,
         f"placement: {shares} of {placement.cluster_cpus:g} CPUs, {placement.cluster_gpus:g} GPUs",
     )
+    return []
 
 
-def _round(value: float | None) -> str | None:
-    return None if value is None else f"{value:.0f}"
+def _print_seats(
+    recipe: Recipe, arch: Architecture, seats: Sequence[Seat], console: Console
+) -> None:
+    """Each GPU with its actors and what they need, then what one engine's cache holds."""
+    needs = require_fit(recipe, arch, seats)
+    gib = recipe.hardware.gpu_gib
+    table = Table("machine", "GPU", "actors", "GiB needed", "GiB there")
+    for node, gpu in sorted({(s.node, gpu) for s in seats for gpu in s.gpus}):
+        here = [s for s in seats if s.node == node and gpu in s.gpus]
+        asked = sum(needs[s.role] for s in here)
+        actors = ", ".join(s.actor for s in here)
+        table.add_row(
+            str(node), str(gpu), actors, f"{asked:.1f}", "-" if gib is None else f"{gib:g}"
+        )
+    console.print(table)
+    if recipe.rollout.gpus and gib is not None:
+        tokens = cached_tokens(recipe, arch)
+        rows = tokens / recipe.rollout.max_model_len
+        say(
+            console,
+            f"an engine's cache holds {tokens:,.0f} tokens: {rows:,.0f} answers of the greatest "
+            f"length at once (rollout.max_num_seqs {recipe.rollout.max_num_seqs})",
+        )
+    say(
+        console,
+        f"CPU memory of a machine while the learner starts: {host_bytes(recipe, arch) / GIB:.0f} "
+        "GiB at least",
+    )

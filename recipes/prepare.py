@@ -41,12 +41,13 @@ class Prepared:
     prompts: tuple[Sample, ...] = ()
 
 
-def prepare(recipe: Recipe, *, rejects: Path | None = None) -> Prepared:
-    """Opens and checks everything; bad rows are listed in `rejects`/<stage>.jsonl.
+def prepare(recipe: Recipe, *, rejects: Path | None = None, is_here: bool = True) -> Prepared:
+    """Opens and checks everything; bad rows are listed in `rejects`/<stage>.jsonl. `is_here`:
+    whether this machine is to carry the actors.
 
     Raises: ConfigError, DataError or ModelError, one clear line each.
     """
-    if recipe.runtime.address is None:
+    if is_here and recipe.runtime.address is None:
         local_placement(recipe)
     eyes = open_eyes(recipe)
     records = {}

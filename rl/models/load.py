@@ -173,7 +173,9 @@ def turn_dropout_off(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def freeze(model: torch.nn.Module, spec: ModelSpec, parts: Sequence[Part]) -> list[str]:
+def freeze(
+    model: torch.nn.Module, spec: ModelSpec | type[ModelSpec], parts: Sequence[Part]
+) -> list[str]:
     """Takes parts out of training; returns the frozen parameters' names.
 
     "vision" is the tower without the projector, also where the family keeps the projector inside
