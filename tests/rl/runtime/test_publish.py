@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rl.errors import RolloutError
-from rl.runtime.publish import publish
+from rl.runtime.publish import FileTransport, GpuTransport, publish
 
 
 class Writer:
@@ -48,3 +50,78 @@ def test_a_learner_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(RolloutError, match="wrote no weights"):
         publish(Silent(), Taker(), tmp_path, 1)
+
+
+def test_the_file_transport_is_a_publish(tmp_path: Path) -> None:
+    taker = Taker()
+    transport = FileTransport(Writer(), taker, tmp_path)
+    assert [transport.publish(version).version for version in (1, 2)] == [1, 2]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+class Sender(Writer):
+    """A learner that can also send; the log is shared with the workers."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+        self.ranks: list[Any] = ["learner-0", "learner-1"]
+
+    def connect(self, channel: Any) -> None:
+        self.log.append(("connect", channel))
+
+    def send(self) -> None:
+        self.log.append(("send",))
+
+    def publish(self, path: str) -> None:
+        super().publish(path)
+        self.log.append(("write", Path(path).name))
+
+
+class Receiver(Taker):
+    def __init__(self, log: list[Any]) -> None:
+        super().__init__()
+        self.log = log
+        self.handles: list[Any] = ["rollout-0"]
+        self.file: Callable[[], str] = str
+
+    def serve(self, version: int, file: Callable[[], str]) -> None:
+        self.log.append(("serve", version))
+        self.file = file
+
+
+def test_gpus_are_connected_once_and_again_after_a_loss(tmp_path: Path) -> None:
+    log: list[Any] = []
+    source, target = Sender(log), Receiver(log)
+
+    def channel(workers: Sequence[Any]) -> Any:
+        return tuple(workers)
+
+    transport = GpuTransport(source, target, tmp_path, channel)
+    first = transport.publish(1)
+    transport.publish(2)
+    assert (first.version, first.path) == (1, "")
+    assert log == [("connect", ("rollout-0",)), ("send",), ("serve", 1), ("send",), ("serve", 2)]
+    assert list(tmp_path.iterdir()) == []  # no file is written for whom nobody asks
+    del log[:]
+    target.handles[0] = "rollout-0 anew"
+    transport.publish(3)
+    source.ranks = ["learner-0 anew", "learner-1 anew"]
+    transport.publish(4)
+    assert [entry for entry in log if entry[0] == "connect"] == [
+        ("connect", ("rollout-0 anew",)),
+        ("connect", ("rollout-0 anew",)),
+    ]
+
+
+def test_a_worker_that_missed_the_sending_gets_a_file(tmp_path: Path) -> None:
+    log: list[Any] = []
+    source, target = Sender(log), Receiver(log)
+    transport = GpuTransport(source, target, tmp_path, tuple)
+    transport.publish(1)
+    assert Path(target.file()).read_bytes() == b"weights"
+    transport.publish(2)
+    assert [Path(target.file()).name] == [file.name for file in tmp_path.iterdir()]
+    assert [entry for entry in log if entry[0] == "write"] == [
+        ("write", "weights-000001.safetensors"),
+        ("write", "weights-000002.safetensors"),
+    ]

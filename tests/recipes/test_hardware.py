@@ -1,0 +1,72 @@
+"""Which transports a page may ask for: the same on every machine, before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.config import Recipe, load_recipe, recipe_of
+from recipes.hardware import require_gpus
+from rl.errors import ConfigError
+
+SHARED = {
+    "learner": {"ranks": 2, "gpus": 0.5},
+    "rollout": {"workers": 2, "gpus": 0.5, "transport": "ipc"},
+}
+OWN = {
+    "learner": {"ranks": 2, "gpus": 1},
+    "rollout": {"workers": 2, "gpus": 1, "transport": "nccl"},
+}
+
+
+def page(base: dict[str, Any], *overrides: str) -> Recipe:
+    return recipe_of({"model": {"path": "model"}, **base}, overrides)
+
+
+@pytest.mark.parametrize(
+    ("base", "override", "says"),
+    [
+        (SHARED, "learner.gpus=0", r"rollout.transport: ipc goes from GPU to GPU.*0 a learner"),
+        (SHARED, "rollout.gpus=0", r"0 a rollout worker.*transport: file"),
+        (SHARED, "learner.gpus=1", r"learner and engine on one GPU.*1 \+ 0.5 of one"),
+        (SHARED, "learner.ranks=4", r"2 engines for 4 ranks"),
+        (SHARED, "rollout.tensor_parallel=2", r"rollout.gpus: 0.5 for an engine over 2"),
+        (OWN, "learner.gpus=0", r"nccl goes from GPU to GPU"),
+        (OWN, "rollout.gpus=0.5", r"nccl needs GPUs of their own.*rollout.gpus 0.5"),
+        (OWN, "rollout.tensor_parallel=2", r"1 for an engine over 2.*rollout.gpus: 2"),
+        (OWN, "hardware.nodes=2", r"hardware.nodes: 2 machines.*runtime.address: auto"),
+        (OWN, "rollout.rendezvous=10.0.0.1", r"is not host:port"),
+        (OWN, "rollout.rendezvous=:80", r"is not host:port"),
+        (SHARED, "rollout.rendezvous=h:80", r"no meaning for transport: ipc"),
+        (SHARED, "rollout.transport=rdma", r"transport.*rdma"),
+    ],
+)
+def test_what_does_not_fit_is_refused(base: dict[str, Any], override: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as error:
+        page(base, override)
+    assert error.value.exit_code == 2
+
+
+def test_what_fits(tmp_path: Path) -> None:
+    assert page(SHARED).rollout.transport == "ipc"
+    assert page(OWN, "rollout.rendezvous=10.0.0.1:29700").rollout.transport == "nccl"
+    page(OWN, "rollout.tensor_parallel=2", "rollout.gpus=2")
+    page(OWN, "hardware.nodes=2", "runtime.address=auto")
+    assert page({}).rollout.transport == "file"
+
+
+def test_the_page_and_line_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "page.yaml"
+    file.write_text("model: {path: model}\nrollout:\n  workers: 2\n  transport: ipc\n")
+    with pytest.raises(ConfigError, match=r"page\.yaml:4 rollout\.transport: ipc goes"):
+        load_recipe(file)
+
+
+def test_gpus_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recipes.hardware.count_gpus", lambda: 1)
+    with pytest.raises(ConfigError, match="asks for 2 GPUs, this machine has 1"):
+        require_gpus(page(SHARED))
+    monkeypatch.setattr("recipes.hardware.count_gpus", lambda: 2)
+    require_gpus(page(SHARED))
+    monkeypatch.setattr("recipes.hardware.count_gpus", lambda: 0)
+    require_gpus(page({}))
