@@ -54,6 +54,10 @@ class FakeWorker:
         self.version = version
         return version
 
+    def serve(self, version: int) -> int:
+        self.version = version
+        return version
+
     def remedy(self, name: str, version: int, path: str) -> None:
         self.served.append(name)
 
@@ -247,6 +251,25 @@ def test_a_successor_takes_the_weights_served_before_it_serves() -> None:
     pool.publish(7, "weights")
     rollouts = pool.sample(_samples(3), SAMPLING)
     assert {c.weight_versions for r in rollouts for c in r.completions} == {(7,)}
+
+
+def test_a_successor_of_sent_weights_gets_a_file_when_it_is_needed() -> None:
+    successor, written = FakeWorker(), []
+
+    def write() -> str:
+        written.append("weights")
+        return "weights"
+
+    pool = Pool(
+        [LostHandle("rollout-0", FakeWorker(), 2)],
+        lambda sample: sample.messages[0].text,
+        restart=lambda place: LocalHandle("rollout-0", successor),
+    )
+    pool.serve(5, write)
+    assert (pool.version, written) == (5, [])
+    rollouts = pool.sample(_samples(3), SAMPLING)
+    assert {c.weight_versions for r in rollouts for c in r.completions} == {(5,)}
+    assert written == ["weights"]
 
 
 def test_losing_workers_again_and_again_is_an_error() -> None:
