@@ -18,8 +18,8 @@ from tests.recipes.test_resume import recipe
 def page(
     model: Path, data: Path, root: Path, name: str, stages: Sequence[str], **stage: Any
 ) -> Recipe:
-    """The first of these stages starts from the base model."""
-    whole = recipe(model, data, root, name, **stage)
+    """Without evaluation; the first of these stages starts from the base model."""
+    whole = recipe(model, data, root, name, eval_every=None, keep_best=False, **stage)
     kept = [found for found in whole.stages if found.name in stages]
     kept[0] = kept[0].model_copy(update={"from_": "base"})
     return whole.model_copy(update={"stages": tuple(kept)})

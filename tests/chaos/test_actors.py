@@ -92,7 +92,6 @@ def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
         steps=steps,
         save_every=SAVE_EVERY,
         keep_rollouts_every=1,
-        eval_every=None,
     )
     limits = {"max_restarts": len(order)}
     recipe = recipe.model_copy(

@@ -41,9 +41,7 @@ def test_a_hanging_engine_ends_the_run_within_its_deadline(
     rng = random.Random(repeats)
     for number in range(repeats):
         name = f"hang-{number}"
-        recipe = page(
-            tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200, eval_every=None
-        )
+        recipe = page(tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200)
         path = write(
             recipe,
             tmp_path,
@@ -83,9 +81,7 @@ def test_a_hanging_reward_ends_the_run_within_its_deadline(
             "    return float(len(text) % 3)\n"
         )
         (tmp_path / "from").write_text("1e18")
-        recipe = page(
-            tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200, eval_every=None
-        )
+        recipe = page(tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200)
         (stage,) = recipe.stages
         rewards = (stage.rewards[0].model_copy(update={"name": f"{reward}:slow"}),)
         recipe = recipe.model_copy(
