@@ -66,6 +66,9 @@ def _ipc_fault(recipe: Recipe) -> tuple[str, str, str] | None:
     if rollout.tensor_parallel > 1:
         what = f"ipc takes engines of one GPU, and tensor_parallel is {rollout.tensor_parallel}"
         return key, what, "set tensor_parallel: 1 and more workers, or take transport: nccl"
+    if rollout.engine != "in_process":
+        what = "a GPU's memory handles cannot be sent on to a core in a process of its own"
+        return key, what, "set rollout.engine: in_process, or take transport: nccl"
     if learner.gpus + rollout.gpus > 1:
         what = "ipc needs learner and engine on one GPU, and their shares are "
         what += f"{learner.gpus:g} + {rollout.gpus:g} of one"

@@ -9,6 +9,11 @@ is needed.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +139,24 @@ class WorkerExtension:
         for module in found:
             module.quant_method.process_weights_after_loading(module)
         return len(found)
+
+    def end_with(self, pid: int) -> None:
+        """When that process (the rollout worker) is gone, so are this one and the engine core.
+
+        vLLM's core outlives a parent that got SIGKILL, and keeps its memory. Linux only.
+        """
+        if hasattr(os, "pidfd_open"):
+            waiting = os.pidfd_open(pid)
+            threading.Thread(target=_end_after, args=(waiting, pid), daemon=True).start()
+
+
+def _end_after(waiting: int, pid: int) -> None:
+    core = os.getppid()  # or the rollout worker, where the core itself runs the model
+    select.select([waiting], [], [])
+    if core != pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(core, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 _BACKENDS: dict[Transport, type[WeightTransferEngine[Any, Any]]] = {

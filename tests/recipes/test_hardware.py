@@ -31,6 +31,7 @@ def page(base: dict[str, Any], *overrides: str) -> Recipe:
         (SHARED, "learner.gpus=1", r"learner and engine on one GPU.*1 \+ 0.5 of one"),
         (SHARED, "learner.ranks=4", r"2 engines for 4 ranks"),
         (SHARED, "rollout.tensor_parallel=2", r"rollout.gpus: 0.5 for an engine over 2"),
+        (SHARED, "rollout.engine=async", r"memory handles.*in_process"),
         (OWN, "learner.gpus=0", r"nccl goes from GPU to GPU"),
         (OWN, "rollout.gpus=0.5", r"nccl needs GPUs of their own.*rollout.gpus 0.5"),
         (OWN, "rollout.tensor_parallel=2", r"1 for an engine over 2.*rollout.gpus: 2"),

@@ -164,7 +164,7 @@ def test_what_did_not_come_is_named(transfer: Any) -> None:
     calls: list[str] = []
     engine = VllmEngine.__new__(VllmEngine)
     engine._names, engine._received = frozenset({"a", "b", "lm_head.weight"}), {"stale"}
-    engine._llm = SimpleNamespace(collective_rpc=lambda method, **_: calls.append(method))
+    engine._core = SimpleNamespace(rpc=lambda method, **_: calls.append(method))
     engine.start_update()
     engine.receive({"names": ["a"]})
     with pytest.raises(RolloutError, match="1 weights are missing, b first"):
