@@ -69,10 +69,10 @@ def _ipc_fault(recipe: Recipe) -> tuple[str, str, str] | None:
     if rollout.engine != "in_process":
         what = "a GPU's memory handles cannot be sent on to a core in a process of its own"
         return key, what, "set rollout.engine: in_process, or take transport: nccl"
-    if learner.gpus + rollout.gpus > 1:
-        what = "ipc needs learner and engine on one GPU, and their shares are "
+    if abs(learner.gpus + rollout.gpus - 1) > 1e-9:
+        what = "ipc needs learner and engine on one GPU of their own, and their shares are "
         what += f"{learner.gpus:g} + {rollout.gpus:g} of one"
-        return key, what, "set fractions, e.g. learner.gpus: 0.5 and rollout.gpus: 0.5"
+        return key, what, "set fractions that make 1, e.g. learner.gpus: 0.5, rollout.gpus: 0.5"
     if learner.ranks != rollout.workers:
         what = "ipc pairs each engine with a learner rank on its GPU, and there are "
         what += f"{rollout.workers} engines for {learner.ranks} ranks"

@@ -271,6 +271,9 @@ def _start(
         "weight_transfer_config": WeightTransferConfig(backend=backend(config.transport)),
         "worker_extension_cls": "rollouts.transfer.WorkerExtension",
     }
+    if config.tensor_parallel > 1:
+        # Within a Ray actor vLLM would take Ray for it, and look for a placement group of its own.
+        options["distributed_executor_backend"] = "mp"
     if is_multimodal:
         options["limit_mm_per_prompt"] = {"image": config.max_images, "video": 0}
         options["mm_processor_kwargs"] = dict(processor_kwargs) or None

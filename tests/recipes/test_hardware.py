@@ -29,6 +29,7 @@ def page(base: dict[str, Any], *overrides: str) -> Recipe:
         (SHARED, "learner.gpus=0", r"rollout.transport: ipc goes from GPU to GPU.*0 a learner"),
         (SHARED, "rollout.gpus=0", r"0 a rollout worker.*transport: file"),
         (SHARED, "learner.gpus=1", r"learner and engine on one GPU.*1 \+ 0.5 of one"),
+        (SHARED, "learner.gpus=0.25", r"0.25 \+ 0.5 of one.*fractions that make 1"),
         (SHARED, "learner.ranks=4", r"2 engines for 4 ranks"),
         (SHARED, "rollout.tensor_parallel=2", r"rollout.gpus: 0.5 for an engine over 2"),
         (SHARED, "rollout.engine=async", r"memory handles.*in_process"),

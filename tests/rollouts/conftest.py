@@ -253,6 +253,12 @@ def second_handle(
         yield line.handle
 
 
+@pytest.fixture(params=["ipc", "nccl"])
+def gpu_line(request: pytest.FixtureRequest, tiny_qwen3: Path, tmp_path: Path) -> Iterator[Line]:
+    """An engine that waits for weights from a GPU; there is none."""
+    yield from _line("rollout-2", tiny_qwen3, None, tmp_path, transport=request.param)
+
+
 @pytest.fixture(params=["tiny_llava", "tiny_qwen3"])
 def other_line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Line]:
     yield from _line(request.param, request.getfixturevalue(request.param), None, tmp_path)

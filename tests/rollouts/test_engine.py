@@ -224,6 +224,19 @@ def test_the_engine_core_of_its_own_process_takes_published_weights(
     assert gate.check(learner, pool, version=again.version, path=again.path).maximum <= 1e-5
 
 
+def test_an_engine_for_gpu_transports_takes_a_file(
+    gpu_line: Any, make_learner: Any, make_question: Callable[..., Sample]
+) -> None:
+    """vLLM's own backends under our names: what a worker that starts anew has to take."""
+    learner = make_learner(gpu_line.model)
+    samples = [without_images(make_question(i)) for i in range(8)]
+    probes = choose_probes(samples, has_vision=False)
+    learner.train(_training_trees(learner, probes))
+    gate, pool = _gate(learner, probes), _pool(gpu_line, learner)
+    done = publish(learner, pool, gpu_line.folder, 1)
+    assert gate.check(learner, pool, version=1, path=done.path).maximum <= 1e-5
+
+
 def test_a_hanging_engine_core_ends_within_the_deadline(
     second_handle: Any, learner: Any, make_question: Callable[..., Sample]
 ) -> None:

@@ -1,9 +1,11 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rl.data.tree import Branch, Tree
 from rl.learners.base import LogitView
 from rl.learners.group import LearnerGroup, deal
+from rl.learners.zero import _local_rank
 from rl.runtime.actors import LocalHandle
 
 
@@ -36,3 +38,39 @@ def test_answers_come_back_in_the_order_asked(sizes: list[int], ranks: int) -> N
     group = LearnerGroup([LocalHandle(f"learner-{r}", _Rank()) for r in range(ranks)], deadline_s=1)
     trees = [tree(index, size) for index, size in enumerate(sizes)]
     assert group.logprobs(trees, LogitView()) == [[(float(i),)] for i in range(len(trees))]
+
+
+class _Sending:
+    def __init__(self, rank: int, log: list[tuple[int, str]]) -> None:
+        self.rank, self.log = rank, log
+
+    def address(self) -> tuple[str, int]:
+        return f"10.0.0.{self.rank}", 1000
+
+    def connect(self, channel: str) -> None:
+        self.log.append((self.rank, channel))
+
+    def send(self) -> None:
+        self.log.append((self.rank, "send"))
+
+
+def test_every_rank_connects_and_sends_and_the_first_has_the_address() -> None:
+    """They gather together: a rank that were left out would leave the others waiting."""
+    log: list[tuple[int, str]] = []
+    ranks = [LocalHandle(f"learner-{r}", _Sending(r, log)) for r in range(3)]
+    group = LearnerGroup(ranks, deadline_s=1)
+    assert group.address() == ("10.0.0.0", 1000)
+    group.connect("channel")
+    group.send()
+    assert log == [(r, "channel") for r in range(3)] + [(r, "send") for r in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("visible", "ranks", "local"), [(0, 3, [0, 1, 2]), (1, 3, [0, 0, 0]), (2, 4, [0, 1, 0, 1])]
+)
+def test_a_rank_takes_a_gpu_that_its_process_sees(
+    monkeypatch: pytest.MonkeyPatch, visible: int, ranks: int, local: list[int]
+) -> None:
+    """Ray shows an actor its own GPU alone: that is number 0, whatever the rank."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: visible)
+    assert [_local_rank(rank) for rank in range(ranks)] == local
