@@ -3,6 +3,7 @@ rewards, benchmarks."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ def prepare(recipe: Recipe, *, rejects: Path | None = None, is_here: bool = True
 
     Raises: ConfigError, DataError or ModelError, one clear line each.
     """
-    if is_here and recipe.runtime.address is None:
+    if is_here and recipe.runtime.address is None and "RAY_ADDRESS" not in os.environ:
         local_placement(recipe)
     eyes = open_eyes(recipe)
     records = {}

@@ -61,7 +61,7 @@ class RolloutConfig(BaseModel):
     rendezvous: str | None = Field(
         None,
         description="nccl: host:port of learner rank 0 as the rollout workers reach it; by "
-        "default the address on its default route and a free port.",
+        "default its machine's address in the cluster and a free port.",
     )
 
     @field_validator("rendezvous")

@@ -52,11 +52,6 @@ class LearnerGroup:
     def publish(self, path: str) -> None:
         self._all("publish", path)
 
-    def address(self) -> tuple[str, int]:
-        """Rank 0's machine and a port that is free there."""
-        host, port = self.ranks[0].call("address", deadline_s=self.deadline_s)
-        return str(host), int(port)
-
     def connect(self, channel: Channel) -> None:
         """Every rank opens the channel to the rollout workers."""
         self._all("connect", channel)

@@ -32,7 +32,6 @@ from rl.learners.weights import Weights
 from rl.models.forward import TreeForward
 from rl.models.load import find_spec, freeze, load_model, load_processor
 from rl.models.spec import ModelConfig
-from rl.runtime.network import free_port, own_address
 
 NUM_CHECKED_TREES = 2
 
@@ -176,10 +175,6 @@ class ZeroLearner:
             partial_file = target.with_name(f".{target.name}.partial")
             save_file(taken, partial_file, metadata={"format": "pt"})
             os.replace(partial_file, target)
-
-    def address(self) -> tuple[str, int]:
-        """This rank's machine as others reach it, and a port that is free there."""
-        return own_address(), free_port()
 
     def connect(self, channel: Channel) -> None:
         """Opens the way on which `send` goes, in place of an earlier one. Every rank is called."""
