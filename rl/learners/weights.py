@@ -3,9 +3,11 @@ at a time. Every transport reads them here."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,6 +79,22 @@ class Weights:
                 state = {name: tensor.detach() for name, tensor in held.items()}
                 for name, weight in under_file_names(self._model, state).items():
                     yield name, weight.contiguous()
+
+
+def write_file(weights: Weights, path: Path, *, is_writer: bool) -> None:
+    """Every rank goes through the weights; the writer puts them into one safetensors file, whole
+    or not at all.
+    """
+    from safetensors.torch import save_file
+
+    taken = {}
+    for name, weight in weights:
+        if is_writer:
+            taken[name] = weight.to("cpu", copy=True)
+    if is_writer:
+        unfinished = path.with_name(f".{path.name}.partial")
+        save_file(taken, unfinished, metadata={"format": "pt"})
+        os.replace(unfinished, path)
 
 
 def _without_storage(model: Any) -> dict[str, Tensor]:

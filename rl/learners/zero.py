@@ -26,9 +26,10 @@ from rl.learners.base import Channel, LearnerConfig, LogitView, OptimPlan, Sende
 from rl.learners.engine import engine_config
 from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
+from rl.learners.ranks import Ranks
 from rl.learners.schedule import rate
 from rl.learners.state import STATE_TAG, load_random_states, save_random_states
-from rl.learners.weights import Weights
+from rl.learners.weights import Weights, write_file
 from rl.models.forward import TreeForward
 from rl.models.load import find_spec, freeze, load_model, load_processor
 from rl.models.spec import ModelConfig
@@ -61,6 +62,7 @@ class ZeroLearner:
         torch.set_num_threads(config.threads)
         self.deepspeed = _start_deepspeed(rank, world_size, master_addr, master_port)
         self.device = "cuda" if torch.cuda.is_available() and _is_on_gpu() else "cpu"
+        self.ranks = Ranks(world_size, self.device)
         if config.dtype == "float16" and not _computes_float16(self.deepspeed):
             raise ConfigError(
                 "float16 is not supported on this device",
@@ -128,7 +130,7 @@ class ZeroLearner:
         prepared = time.perf_counter()
         sums = {name: list(pair) for name, pair in denominators.metrics.items()}
         counts = dict.fromkeys(("microbatches", "trained", "forward", "padded", "loss"), 0.0)
-        has_loss = self._total([sum(tree.num_trained for tree in step.trees)])[0] > 0
+        has_loss = self.ranks.total([sum(tree.num_trained for tree in step.trees)])[0] > 0
         passes = self._passes_of(step.trees, learns=True)
         plans = passes.plans(step.trees) if has_loss else []
         idle = self._idle_batches(passes, len(plans))
@@ -147,7 +149,11 @@ class ZeroLearner:
         for batch in idle:
             self.engine.backward(self._forward(batch, view).sum() * 0, scale_wrt_gas=False)
         metrics = self._update() if has_loss else {"lr": 0.0, "grad_norm": 0.0}
-        metrics |= self._reduced(sums, counts)
+        metrics |= self.ranks.means(sums)
+        totals = dict(zip(counts, self.ranks.total(list(counts.values())), strict=True))
+        metrics["loss"] = totals["loss"]
+        for name in ("trained", "forward", "padded"):
+            metrics[f"tokens/{name}"] = totals[name]
         metrics["time/reference_s"] = prepared - started
         metrics["time/update_s"] = time.perf_counter() - prepared
         return metrics
@@ -164,17 +170,7 @@ class ZeroLearner:
 
     def publish(self, path: str) -> None:
         """Writes the weights under the checkpoint file's names to one safetensors file (rank 0)."""
-        from safetensors.torch import save_file
-
-        taken = {}
-        for name, weight in self.weights:
-            if self.rank == 0:
-                taken[name] = weight.to("cpu", copy=True)
-        if self.rank == 0:
-            target = Path(path)
-            partial_file = target.with_name(f".{target.name}.partial")
-            save_file(taken, partial_file, metadata={"format": "pt"})
-            os.replace(partial_file, target)
+        write_file(self.weights, Path(path), is_writer=self.rank == 0)
 
     def connect(self, channel: Channel) -> None:
         """Opens the way on which `send` goes, in place of an earlier one. Every rank is called."""
@@ -309,7 +305,7 @@ class ZeroLearner:
         leaves out would take the step before's again, so learning passes always run it.
         """
         has_images = any(tree.images for tree in trees)
-        others_have = self.world_size > 1 and self._largest(has_images) > 0
+        others_have = self.world_size > 1 and self.ranks.largest(has_images) > 0
         is_stale = learns and (self.config.zero == 3 or self.config.offload)
         return replace(
             self.passes, never_without_image=others_have or (is_stale and self.spec.has_vision)
@@ -319,7 +315,7 @@ class ZeroLearner:
         """As many empty passes as the busiest rank has more: collectives inside a pass need every
         rank in it. Asked for before the first pass, lest ranks meet in different collectives."""
         idle = [_idle_tree(self.spec.end_id)]
-        missing = int(self._largest(busy)) - busy
+        missing = int(self.ranks.largest(busy)) - busy
         return [passes.batch(idle, plan) for plan in passes.plans(idle) * missing]
 
     def _logprobs(
@@ -348,44 +344,8 @@ class ZeroLearner:
         first = list(trees[:NUM_CHECKED_TREES]) or [_idle_tree(self.spec.end_id)]
         passes = self._passes_of(first)
         largest, mean = passes.layout_gap(first, partial(self._forward, view=view))
-        self.passes.judge_layouts(self._largest(largest), self._largest(mean))
+        self.passes.judge_layouts(self.ranks.largest(largest), self.ranks.largest(mean))
         self._is_checked = True
-
-    # -- ranks
-
-    def _total(self, values: Sequence[float]) -> list[float]:
-        """Adds numbers up over the ranks."""
-        return self._all_reduced(values, torch.distributed.ReduceOp.SUM)
-
-    def _largest(self, value: float) -> float:
-        return self._all_reduced([value], torch.distributed.ReduceOp.MAX)[0]
-
-    def _all_reduced(self, values: Sequence[float], how: Any) -> list[float]:
-        numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
-        if self.world_size > 1:
-            torch.distributed.all_reduce(numbers, op=how)
-        return [float(number) for number in numbers.tolist()]
-
-    def _reduced(
-        self, sums: Mapping[str, Sequence[float]], counts: Mapping[str, float]
-    ) -> dict[str, float]:
-        """Means of what the algorithm measured, and counts, over all ranks."""
-        everyone: list[Any] = [None] * self.world_size
-        if self.world_size > 1:
-            torch.distributed.all_gather_object(everyone, dict(sums))
-        else:
-            everyone = [sums]
-        metrics = {}
-        for name in sorted({name for one in everyone for name in one}):
-            pairs = [one[name] for one in everyone if name in one]
-            total, number = (sum(column) for column in zip(*pairs, strict=True))
-            if number:
-                metrics[name] = total / number
-        totals = dict(zip(counts, self._total(list(counts.values())), strict=True))
-        metrics["loss"] = totals["loss"]
-        for name in ("trained", "forward", "padded"):
-            metrics[f"tokens/{name}"] = totals[name]
-        return metrics
 
 
 class _Step:
@@ -398,7 +358,7 @@ class _Step:
         return self._learner._logprobs(trees, self._view, reference=reference)
 
     def total(self, values: Sequence[float]) -> list[float]:
-        return self._learner._total(values)
+        return self._learner.ranks.total(values)
 
 
 def _idle_tree(token: int) -> Tree:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from rl.errors import ModelError
-from rl.learners.weights import Weights
+from rl.learners.weights import Weights, write_file
 from rl.models import load
 from rl.models.load import empty_model, file_weights, load_model
 from tests.rl.models.trees import FAMILIES, checkpoint
@@ -69,6 +70,21 @@ def test_partitioned_weights_are_whole_a_block_at_a_time(
     assert taken.keys() == wanted.keys()
     assert all(torch.equal(taken[name], wanted[name]) for name in wanted)
     assert ranks.most < 0.9 * ranks.total
+
+
+def test_one_rank_writes_and_all_gather(tiny_qwen3: Path, tmp_path: Path) -> None:
+    model = load_model(tiny_qwen3)
+    wanted = {name: weight.clone() for name, weight in file_weights(model).items()}
+    ranks = Partitions(model)
+    weights = Weights(model, ranks.whole)
+    write_file(weights, tmp_path / "other", is_writer=False)
+    assert ranks.most > 0
+    assert list(tmp_path.iterdir()) == []
+    write_file(weights, tmp_path / "w", is_writer=True)
+    found = load_file(tmp_path / "w")
+    assert [file.name for file in tmp_path.iterdir()] == ["w"]
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_no_weights_are_needed_to_name_them(tiny_qwen25vl: Path) -> None:
