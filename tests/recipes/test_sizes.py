@@ -84,7 +84,9 @@ def _kept(path: Path, layers: int, tokens: int, part: str) -> int:
         text.layer_types = text.layer_types[:layers]
     if hasattr(vision, "deepstack_visual_indexes"):
         vision.deepstack_visual_indexes = []
-    model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    model.to_empty(device="cpu")  # whatever the memory holds: only sizes are asked for
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
