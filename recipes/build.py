@@ -236,6 +236,7 @@ class Line:
                 [self._ready(handle) for handle in handles],
                 deadline_s=section.deadline_s,
                 restart=lambda index: self._ready(self._start_reward(configs, index)),
+                max_restarts=section.max_restarts,
                 on_event=self._tell,
             )
         return self._reward_pools[key]

@@ -67,6 +67,10 @@ class EngineProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def exit_code(self) -> int:
         """What the process ended with; waits for it."""
         return self._process.wait(timeout=60)
@@ -219,10 +223,12 @@ def make_learner() -> type[PlainLearner]:
     return PlainLearner
 
 
-def _line(name: str, model: Path, max_pixels: int | None, folder: Path) -> Iterator[Line]:
+def _line(
+    name: str, model: Path, max_pixels: int | None, folder: Path, **engine: Any
+) -> Iterator[Line]:
     from rollouts.base import RolloutConfig
 
-    config = RolloutConfig(max_model_len=512, max_images=1, kv_cache_gib=0.25)
+    config = RolloutConfig(max_model_len=512, max_images=1, kv_cache_gib=0.25, **engine)
     handle = EngineProcess(name, config, str(model), max_pixels, 0)
     try:
         yield Line(handle, model, max_pixels, folder)
@@ -239,8 +245,11 @@ def vl_line(tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def second_handle(
     tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EngineProcess]:
-    """Another worker; the last test that uses it kills its engine."""
-    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, tmp_path_factory.mktemp("second")):
+    """Another worker, its engine core in a process of its own; the last test that uses it kills
+    the core.
+    """
+    folder = tmp_path_factory.mktemp("second")
+    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, folder, engine="async"):
         yield line.handle
 
 
