@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from evals.responses import HEADER, RESPONSES, read_responses, write_json, write_rows
+from evals.samples import answer_rows
 from rl.core import Message, Sample, Sampling, StreamingSampler, Text
 from rl.errors import DataError
 
@@ -132,6 +134,23 @@ def judge_facts(benchmark: Judged, judge: Judge) -> dict[str, Any]:
     """What a result records of its judge: model, revision, backend, and the prompt's hash."""
     template = hashlib.sha256(benchmark.judge_template.encode()).hexdigest()[:16]
     return {**asdict(judge.identity), "prompt_hash": template}
+
+
+def judge_folder(folder: Path, benchmark: Judged, judge: Judge) -> None:
+    """Has a judge read the answers of an evaluation's folder: `responses.jsonl` gets what it wrote,
+    the header who it was. Raises: EvalError where there are no answers.
+    """
+    header, rows = read_responses(folder)
+    places = [(row, answer) for row in rows for answer in (row.get("samples") or [row])]
+    flat = [one for row in rows for one in answer_rows(row)]
+    for (row, answer), judged in zip(places, judge_rows(flat, benchmark, judge), strict=True):
+        for key in (JUDGEMENT, JUDGE_ERROR):
+            for place in (row, answer):
+                place.pop(key, None)
+            if key in judged:
+                answer[key] = judged[key]
+    write_rows(folder / RESPONSES, rows)
+    write_json(folder / HEADER, {**header, "judge": judge_facts(benchmark, judge)})
 
 
 class SamplerJudge:

@@ -141,6 +141,12 @@ class Completion:
     text: str
     finish_reason: FinishReason
     weight_versions: tuple[int, ...] = ()
+    counted_tokens: int = 0  # where the engine shows no ids (an endpoint)
+
+    @property
+    def num_tokens(self) -> int:
+        """New tokens, the stop token included."""
+        return len(self.token_ids) or self.counted_tokens
 
     @property
     def is_truncated(self) -> bool:
@@ -156,6 +162,12 @@ class Rollout:
     sample: Sample
     prompt_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
+    counted_prompt_tokens: int = 0  # where the engine shows no ids (an endpoint)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of the prompt, image placeholders expanded."""
+        return len(self.prompt_token_ids) or self.counted_prompt_tokens
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from evals.judge import (
     JudgeIdentity,
     SamplerJudge,
     judge_facts,
+    judge_folder,
     judge_rows,
     judge_text,
 )
+from evals.responses import read_responses, write_json, write_rows
 from rl.core import Completion, Rollout, Sample, Sampling
 from rl.errors import DataError
 
@@ -127,3 +129,19 @@ def test_the_result_names_the_judge_and_its_prompt():
         judge_template: ClassVar[str] = "How wrong is {response}?"
 
     assert judge_facts(Other(), SamplerJudge(Speaks(lambda *_: ""), IDENTITY)) != facts
+
+
+def test_the_answers_of_a_folder_are_judged_each_and_the_header_says_by_whom(tmp_path: Path):
+    several = {"sample_id": "f", "samples": [{"response": "red"}, {"response": "green"}]}
+    write_rows(tmp_path / "responses.jsonl", [*rows(), several])
+    write_json(tmp_path / "responses.header.json", {"version": "1"})
+    for answer in ("1", "0"):
+        says = lambda prompt, _: answer if "red" in prompt else None  # noqa: B023, E731
+        judge_folder(tmp_path, Graded(), SamplerJudge(Speaks(says), IDENTITY))
+        header, judged = read_responses(tmp_path)
+        assert header["judge"]["model"] == "judge-7b"
+        assert [row.get("judgement") for row in judged] == [answer, None, None, answer, None, None]
+        assert judged[5]["samples"] == [
+            {"response": "red", "judgement": answer},
+            {"response": "green", "judge_error": "time-out after 5 tries"},
+        ]
