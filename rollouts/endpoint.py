@@ -212,9 +212,9 @@ class Endpoint:
                 pause *= random.uniform(0.5, 1.0)  # so that not all come back at once
                 if error.after_s is not None:
                     pause = error.after_s
+                    if pause > self.config.deadline_s:
+                        raise _GivenUp(f"{why}; asked to wait {pause:g} s") from None
                     self._open_at = max(self._open_at, time.monotonic() + pause)
-                if pause > self.config.deadline_s:
-                    raise _GivenUp(f"{why}; asked to wait {pause:g} s") from None
             if number + 1 < self.config.max_tries:
                 await asyncio.sleep(pause)
         raise _GivenUp(why)

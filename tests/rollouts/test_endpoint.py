@@ -5,6 +5,7 @@ server can.
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import threading
@@ -51,6 +52,10 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # of a client that gave up
+            super().handle()
+
     def log_message(self, *_: Any) -> None:
         pass
 
@@ -76,11 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
         if how.startswith("slow"):
             time.sleep(0.05)
         if how == "hangs once" and number == 1:
-            time.sleep(1.0)
+            time.sleep(4.0)
         if how == "trickles":
             self.send_response(200)
             self.end_headers()
-            for _ in range(50):
+            for _ in range(100):
                 self.wfile.write(b" ")
                 time.sleep(0.05)
             return
@@ -89,13 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if how == "garbage once" and number == 1:
             return self._send(200, {"object": "nothing"})
+        if how == "busy for a day":
+            return self._send(429, {"error": {"message": "come back tomorrow"}}, "86400")
         if how.startswith("busy") and number <= 2:
             after = "0.2"
             if how == "busy until a date":
                 after = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
             return self._send(429, {"error": {"message": "slow down"}}, after)
-        if how == "busy for a day":
-            return self._send(429, {"error": {"message": "come back tomorrow"}}, "86400")
         status = {"fails": 500, "is too long": 400, "is forbidden": 401, "is spent": 429}.get(how)
         if status is not None:
             code = "insufficient_quota" if status == 429 else None
@@ -205,7 +210,7 @@ def test_no_more_requests_at_once_than_asked_and_samples_are_taken_as_needed(
      ("hangs once", 2)],
 )  # fmt: skip
 def test_what_passes_is_tried_again(server: Server, how: str, tries: int) -> None:
-    found, errors = answers(endpoint(server, timeout_s=0.5, concurrency=1), [ask(f"q: {how}")])
+    found, errors = answers(endpoint(server, timeout_s=2.0, concurrency=1), [ask(f"q: {how}")])
     assert not errors
     assert found[f"q: {how}"].completions[0].text == "answer "
     times = server.times[f"q: {how}"]
@@ -218,13 +223,13 @@ def test_what_does_not_pass_is_one_questions_error(server: Server) -> None:
     hows = ["fails", "is too long", "trickles", "busy for a day", "ok", "ok 2"]
     samples = [ask(f"q{number}: {how}") for number, how in enumerate(hows)]
     samples.append(ask("q6: ok", ImageSource(path="/nowhere/x.png")))
-    found, errors = answers(endpoint(server, timeout_s=0.2, concurrency=3), samples)
+    found, errors = answers(endpoint(server, timeout_s=2.0, max_tries=2, concurrency=7), samples)
     assert set(found) == {"q4: ok", "q5: ok 2"}
-    assert errors["q0: fails"] == "HTTP 500: no (4 tries)"
-    assert server.tries["q0: fails"] == 4
+    assert errors["q0: fails"] == "HTTP 500: no (2 tries)"
+    assert server.tries["q0: fails"] == 2
     assert errors["q1: is too long"] == "HTTP 400: no"
     assert server.tries["q1: is too long"] == 1
-    assert errors["q2: trickles"].startswith("no reply within 0.2 s")
+    assert errors["q2: trickles"].startswith("no reply within 2 s")
     assert "asked to wait 86400 s" in errors["q3: busy for a day"]
     assert server.tries["q3: busy for a day"] == 1
     assert "an image cannot be read" in errors["q6: ok"]
