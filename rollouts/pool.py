@@ -13,6 +13,7 @@ from typing import Any
 
 from rl.core import OnRefused, Rollout, Sample, Sampling
 from rl.errors import (
+    ActorLostError,
     ConfigError,
     DataError,
     DeadlineError,
@@ -259,10 +260,10 @@ class Pool:
 
     def _revive(self, place: int, error: RunError, *, requests_in_flight: int = 0) -> Handle:
         """A new actor in a lost one's place, serving the current weights. Raises: `error` itself
-        where its process lives or a wait has ended; RolloutError where no restart is left.
+        where its process lives; RolloutError where no restart is left.
         """
         lost = self.handles[place]
-        if isinstance(error, DeadlineError) or self._restart is None or lost.is_alive():
+        if not isinstance(error, ActorLostError) or self._restart is None:
             raise error
         self._on_event(
             "rollout_worker_lost",

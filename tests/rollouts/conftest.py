@@ -20,7 +20,7 @@ import pytest
 
 from rl.core import Image, ImageSource, Message, Sample, Text
 from rl.data.tree import Tree
-from rl.errors import DeadlineError, RunError
+from rl.errors import ActorLostError, DeadlineError
 from rl.learners.base import LogitView
 
 MAX_PIXELS = 16384
@@ -57,14 +57,14 @@ class EngineProcess:
         try:
             self._pipe.send((method, args, kwargs))
         except ConnectionError:
-            raise RunError("the actor is dead", where=f"{self.name} {method}") from None
+            raise ActorLostError("the actor is dead", where=f"{self.name} {method}") from None
         self._sent += 1
         return _Call(self, method, self._sent)
 
     def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
         return self.submit(method, *args, **kwargs).result(deadline_s)
 
-    def is_alive(self) -> bool:
+    def is_alive(self, patience_s: float = 1.0) -> bool:
         return self._process.poll() is None
 
     @property
@@ -87,7 +87,7 @@ class EngineProcess:
             try:
                 is_fine, value = self._pipe.recv()
             except (EOFError, ConnectionError):
-                raise RunError("the actor died", where=f"{self.name} {method}") from None
+                raise ActorLostError("the actor died", where=f"{self.name} {method}") from None
             self._taken += 1
         if not is_fine:
             raise value

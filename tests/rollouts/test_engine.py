@@ -14,7 +14,7 @@ import pytest
 
 from rl.core import ImageSource, Sample, Sampling
 from rl.data.tree import Branch, Tree
-from rl.errors import DeadlineError, ParityError, RolloutError, RunError
+from rl.errors import ActorLostError, DeadlineError, ParityError, RolloutError
 from rl.learners.base import LogitView
 from rl.runtime.parity import ParityGate, choose_probes, without_images
 from rl.runtime.publish import publish
@@ -244,7 +244,7 @@ def test_a_killed_engine_core_ends_its_worker(
     pool = Pool([second_handle], learner.renderer.prompt_text, deadline_s=60)
     killer = threading.Timer(0.3, os.kill, (core, signal.SIGKILL))
     killer.start()
-    with pytest.raises(RunError, match="the actor died"):
+    with pytest.raises(ActorLostError, match="the actor died"):
         pool.sample([make_question(i) for i in range(64)], SAMPLED_LONG)
     assert second_handle.exit_code() == 70
 
