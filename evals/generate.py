@@ -123,6 +123,19 @@ def evaluate(
     write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid])
 
 
+def is_current(
+    folder: Path, benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
+) -> bool:
+    """Whether the folder's answers are to these questions, by these weights, so generated."""
+    try:
+        header, rows = read_responses(folder)
+    except (EvalError, ValueError):
+        return False
+    ours = _header(benchmark, items, settings, weights)
+    is_same = all(header.get(key) == value for key, value in ours.items())
+    return is_same and len(rows) == len(items) and not any(row.get("error") for row in rows)
+
+
 def split_reasoning(text: str) -> tuple[str, str, bool]:
     """(reasoning, answer, is_closed). A lone closing tag ends the reasoning; an unclosed opening
     one leaves no answer.

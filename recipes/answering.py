@@ -1,4 +1,4 @@
-"""Who answers an evaluation's questions, and who judges: the live rollout workers, or an endpoint."""
+"""Who answers questions, and who judges answers: the live rollout workers, or an endpoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from evals.generate import EvalSettings
 from evals.judge import CachedJudge, Judge, JudgeIdentity, SamplerJudge
@@ -15,62 +16,49 @@ from recipes.prepare import LoadedBenchmark, Prepared
 from rl.core import OnRefused, Rollout, Sample, Sampling, StreamingSampler
 from rl.data.ahead import ImageAhead
 from rl.runs.checkpoint import files_fingerprint, fingerprint
-from rollouts.endpoint import Endpoint, EndpointConfig
+from rollouts.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from rl.runtime.cluster import RayHandle
 
 JUDGEMENTS = "judgements.jsonl"
 
 
 @dataclass(frozen=True)
 class Answering:
-    """A sampler with what besides weights and questions decides its answers."""
+    """A sampler, what makes images ready for it, and how it is asked. Use as a context."""
 
     sampler: StreamingSampler
     ahead: ImageAhead
-    recipe: Recipe
-    backend: str
-    dtype: str = ""
-    chat_template: str = ""
-    files: str = ""
-    judge: Judge | None = None
+    settings: Callable[[LoadedBenchmark], EvalSettings]
+    judge: Judge | None
 
-    def settings(self, loaded: LoadedBenchmark) -> EvalSettings:
-        """Of one benchmark."""
-        config = loaded.config
-        return EvalSettings(
-            max_new_tokens=config.max_new_tokens or loaded.benchmark.max_new_tokens,
-            max_pixels=self.recipe.model.max_pixels,
-            backend=self.backend,
-            dtype=self.dtype,
-            chat_template=self.chat_template,
-            temperature=config.temperature,
-            seed=self.recipe.run.seed,
-            n=config.n,
-            files=self.files,
-        )
+    def __enter__(self) -> Answering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ahead.close()
 
 
 def of_workers(recipe: Recipe, prepared: Prepared, line: Line, folder: Path) -> Answering:
     """The live rollout workers; judgements are kept in `folder`."""
-    eyes = prepared.eyes
-    resize = eyes.spec.resized if eyes.spec.has_vision else None
+    spec = prepared.eyes.spec
     return Answering(
         line.pool,
-        ImageAhead(resize, processes=recipe.evals.image_processes),
-        recipe,
-        backend=engine_version(),
-        dtype=recipe.rollout.dtype,
-        chat_template=eyes.renderer.template,
-        files=files_fingerprint(Path(recipe.model.path)),
-        judge=open_judge(recipe, folder, line),
+        ImageAhead(
+            spec.resized if spec.has_vision else None, processes=recipe.evals.image_processes
+        ),
+        lambda loaded: worker_settings(recipe, prepared, loaded),
+        open_judge(recipe, folder, line),
     )
 
 
-def of_endpoint(recipe: Recipe, config: EndpointConfig, folder: Path) -> Answering:
-    """An endpoint: its chat template and precision are its own. Images above `model.max_pixels` are
-    made smaller before they are sent.
+def of_endpoint(recipe: Recipe, folder: Path) -> Answering:
+    """The recipe's endpoint. Images above `model.max_pixels` are made smaller before they are
+    sent.
     """
-    limit = recipe.model.max_pixels
-    extra = f", {dict(sorted(config.extra.items()))}" if config.extra else ""
+    limit, config = recipe.model.max_pixels, recipe.evals.endpoint
+    assert config is not None
     return Answering(
         Endpoint(config),
         ImageAhead(
@@ -78,10 +66,39 @@ def of_endpoint(recipe: Recipe, config: EndpointConfig, folder: Path) -> Answeri
             processes=recipe.evals.image_processes,
             form="web",
         ),
-        recipe,
-        backend=f"endpoint {config.url}{extra}",
-        judge=open_judge(recipe, folder, None),
+        lambda loaded: endpoint_settings(recipe, loaded),
+        open_judge(recipe, folder, None),
     )
+
+
+def worker_settings(recipe: Recipe, prepared: Prepared, loaded: LoadedBenchmark) -> EvalSettings:
+    """How the workers are asked a benchmark's questions."""
+    return EvalSettings(
+        **_settings(recipe, loaded),
+        backend=engine_version(),
+        dtype=recipe.rollout.dtype,
+        chat_template=prepared.eyes.renderer.template,
+        files=files_fingerprint(Path(recipe.model.path)),
+    )
+
+
+def endpoint_settings(recipe: Recipe, loaded: LoadedBenchmark) -> EvalSettings:
+    """How an endpoint is asked: chat template and precision are its own."""
+    config = recipe.evals.endpoint
+    assert config is not None
+    extra = f", {dict(sorted(config.extra.items()))}" if config.extra else ""
+    return EvalSettings(**_settings(recipe, loaded), backend=f"endpoint {config.url}{extra}")
+
+
+def _settings(recipe: Recipe, loaded: LoadedBenchmark) -> dict[str, Any]:
+    config = loaded.config
+    return {
+        "max_new_tokens": config.max_new_tokens or loaded.benchmark.max_new_tokens,
+        "max_pixels": recipe.model.max_pixels,
+        "temperature": config.temperature,
+        "seed": recipe.run.seed,
+        "n": config.n,
+    }
 
 
 def within(max_pixels: int) -> Callable[[int, int], tuple[int, int] | None]:
@@ -152,11 +169,11 @@ def _judge_workers(section: JudgeSection, line: Line) -> StreamingSampler:
     processor = load_processor(section.path)
     renderer = Renderer(processor, find_spec(section.path, processor), rollout.max_model_len)
 
-    def start(_: int = 0):  # type: ignore[no-untyped-def]
+    def start(_: int) -> RayHandle:
         return line.start_judge(rollout, str(section.path))
 
     return Pool(
-        [start()],
+        [start(0)],
         renderer.prompt_text,
         max_num_seqs=rollout.max_num_seqs,
         deadline_s=rollout.deadline_s,

@@ -171,7 +171,9 @@ class Line:
 
     def _start_rollout(self, index: int) -> RayHandle:
         model = self.recipe.model
-        return self._start_engine(self.recipe.rollout, model.path, model.max_pixels, "rollout", index)
+        return self._start_engine(
+            self.recipe.rollout, model.path, model.max_pixels, "rollout", index
+        )
 
     def start_judge(self, config: RolloutConfig, path: str) -> RayHandle:
         """A rollout worker that serves a judge's own weights, beside the policy's."""
