@@ -20,8 +20,10 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from evals.base import Item
@@ -79,33 +81,39 @@ def engine_rounds(recipe: Recipe, ranges: list[str], repeats: int) -> None:
         ]
         (handle,) = line.pool.handles
 
-        def bare(count: int | None = None) -> float:
+        def timed(what: str, run: Callable[[], object]) -> tuple[float, float]:
+            """(wall, CPU) seconds; the CPU's hold where the machine has other work too."""
             handle.call("forget", deadline_s=60)
-            seconds, tokens = handle.call("bare", requests[:count], deadline_s=3000)
-            print(f"  bare {seconds:7.2f} s   {tokens} tokens", flush=True)
-            return float(seconds)
+            cpu = handle.call("cpu_s", deadline_s=60) + time.process_time()
+            started = time.perf_counter()
+            run()
+            wall = time.perf_counter() - started
+            cpu = handle.call("cpu_s", deadline_s=60) + time.process_time() - cpu
+            print(f"  {what:10} {wall:7.2f} s   CPU {cpu:7.2f} s", flush=True)
+            return wall, cpu
 
-        def evaluation() -> float:
+        def bare() -> tuple[float, float]:
+            return timed("bare", lambda: handle.call("bare", requests, deadline_s=3000))
+
+        def evaluation() -> tuple[float, float]:
             shutil.rmtree(store.evals(BASE), ignore_errors=True)
             shutil.rmtree(store.evals("images"), ignore_errors=True)
-            handle.call("forget", deadline_s=60)
-            started = time.perf_counter()
-            assessor.assess(BASE, parent=None)
-            seconds = time.perf_counter() - started
-            print(f"  plumbline {seconds:7.2f} s", flush=True)
-            return seconds
+            return timed("plumbline", lambda: assessor.assess(BASE, parent=None))
 
         for name in ranges:
             LENGTHS.write_text(" ".join(map(str, RANGES[name])))
             print(f"{name}: answers of {RANGES[name][0]}-{RANGES[name][1]} tokens")
-            bare(128)  # warm-up
+            handle.call("bare", requests[:128], deadline_s=600)  # warm-up
             ratios = []
             first = bare()
             for _ in range(repeats):
                 ours, second = evaluation(), bare()
-                ratios.append(ours / ((first + second) / 2))
+                ratios.append(
+                    [2 * o / (a + b) for o, a, b in zip(ours, first, second, strict=True)]
+                )
                 first = second
-            print(f"  ratio {statistics.median(ratios):.2f} of {[round(r, 2) for r in ratios]}")
+            wall, cpu = (statistics.median(each) for each in zip(*ratios, strict=True))
+            print(f"  ratio {wall:.2f}, of CPU time {cpu:.2f}   {np.round(ratios, 2).tolist()}")
 
 
 def hugging_face(recipe: Recipe, prepared: Prepared, name: str, count: int) -> None:

@@ -45,6 +45,10 @@ class SizedWorker(RolloutWorker):
         self.reset_mm_cache()
         self.reset_encoder_cache()
 
+    def cpu_s(self) -> float:
+        """CPU seconds of this process so far, all threads."""
+        return time.process_time()
+
     def bare(self, requests: Sequence[GenerateRequest]) -> tuple[float, int]:
         """vLLM's `LLM.generate` with everything in one call, images opened when it asks for them:
         (seconds, new tokens).
