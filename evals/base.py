@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evals.sources import Table, read_table
 from evals.stats import Floats
@@ -41,17 +41,26 @@ class BenchmarkConfig(Section):
     max_new_tokens: int | None = Field(
         None, ge=1, description="The answers' length limit; by default the benchmark's own."
     )
+    n: int = Field(1, ge=1, description="Answers a question: mean@n, pass@k and majority.")
+    temperature: float = Field(0.0, ge=0, description="Above 0 where n is above 1.")
     profile: str = Field("official", description="Whose scoring rule: official is the reported.")
     prompt: str | None = Field(
         None, description="Overrides the prompt; {question} stands for the question."
     )
+
+    @model_validator(mode="after")
+    def _differ(self) -> BenchmarkConfig:
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError("n above 1 needs a temperature above 0: greedy answers are all equal")
+        return self
 
 
 @dataclass(frozen=True)
 class Item:
     """One question. `sample` is what the model gets; `columns` are kept in the response row.
 
-    `cluster_id` is the image's hash: questions about one image depend on one another.
+    `cluster_id` is the image's hash: questions about one image depend on one another. `problem`
+    says why it cannot be asked: an error row.
     """
 
     sample: Sample
@@ -61,6 +70,7 @@ class Item:
     part: PartName
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,53 @@
-"""The first layer: asks the model and writes `responses.jsonl`. Append-only, resumable, keyed; no
-scoring here.
+"""The first layer: asks the model and writes `responses.jsonl`. One queue, append-only, resumable,
+keyed; no scoring here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evals.base import Benchmark, Item
-from rl.core import Completion, Image, ImageSource, Message, Rollout, Sampler, Sampling
-from rl.errors import DataError, EvalError
+from evals.responses import (
+    HEADER,
+    RESPONSES,
+    Journal,
+    answered_before,
+    digest,
+    json_line,
+    read_responses,
+    replace_file,
+    write_json,
+    write_rows,
+)
+from rl.core import Completion, Image, Message, Rollout, Sample, Sampling, StreamingSampler
+from rl.data.ahead import ImageAhead
+from rl.errors import EvalError
+
+__all__ = [
+    "EvalSettings",
+    "evaluate",
+    "json_line",
+    "read_responses",
+    "replace_file",
+    "split_reasoning",
+    "write_json",
+]
 
 Progress = Callable[[int, int], None]  # answered, all
 
-RESPONSES, HEADER = "responses.jsonl", "responses.header.json"
-_SLICE = 512  # requests handed over at once; also the step of fsync
-_THUMBNAIL = 256
+_TRIES = 2  # of a request that the engine aborted
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
 class EvalSettings:
     """What besides weights and questions decides an answer. `backend` names the engine and its
-    version.
+    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor).
     """
 
     max_new_tokens: int
@@ -39,70 +57,83 @@ class EvalSettings:
     chat_template: str = ""
     temperature: float = 0.0
     seed: int = 0
+    n: int = 1  # answers a question
+    files: str = ""
 
 
 def evaluate(
     benchmark: Benchmark,
     items: Sequence[Item],
-    sampler: Sampler,
+    sampler: StreamingSampler,
     folder: Path,
     *,
     settings: EvalSettings,
     weights: str,
     progress: Progress | None = None,
     images: Path | None = None,
+    ahead: ImageAhead | None = None,
 ) -> None:
     """Answers every item and leaves `folder/responses.jsonl` in the items' order.
 
     `weights` is the fingerprint of the weights that answer. Items answered before under the same
     key (weights, chat template, message, image bytes, pixel limit, generation settings, backend)
     are not asked again; failures are. `images` is where the thumbnails go (default: `images` two
-    folders up, shared by the run's stages). An image that cannot be decoded is an error row, not
-    asked. Raises: what the sampler raises, but for a DataError of single samples, which become
-    error rows.
+    folders up, shared by the run's stages); `ahead` makes images ready while the engines work.
+    What cannot be asked or answered (an image that does not decode, a prompt that the engine
+    refuses) is an error row. Raises: what the sampler raises; what was answered until then is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     header = _header(benchmark, items, settings, weights)
     keys = {item.sample.uid: _item_key(header, item) for item in items}
     # Without a fingerprint nothing says whose the old answers are.
-    answered = _reusable(folder / RESPONSES, items, keys) if weights else {}
+    answered = answered_before(folder / RESPONSES, keys) if weights else {}
+    by_uid = {item.sample.uid: item for item in items}
+    for uid in answered:
+        answered[uid] |= _facts(by_uid[uid])
     write_json(folder / HEADER, header)
-    _write_rows(
-        folder / RESPONSES, [answered[i.sample.uid] for i in items if i.sample.uid in answered]
-    )
+    write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid if uid in answered])
 
+    asking = _Asking(
+        sampler,
+        Sampling(
+            n=settings.n,
+            temperature=settings.temperature,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+        ),
+        ahead or ImageAhead(processes=0),
+        images if images is not None else folder.parents[1] / "images",
+    )
     todo = [item for item in items if item.sample.uid not in answered]
-    sampling = Sampling(
-        n=1,
-        temperature=settings.temperature,
-        max_new_tokens=settings.max_new_tokens,
-        seed=settings.seed,
-    )
-    thumbnails = images if images is not None else folder.parents[1] / "images"
-    done = len(items) - len(todo)
-    with (folder / RESPONSES).open("ab") as file:
-        for start in range(0, len(todo), _SLICE):
-            for row in _answer(todo[start : start + _SLICE], sampler, sampling, thumbnails):
-                row["key"] = keys[row["sample_id"]]
-                answered[row["sample_id"]] = row
-                file.write(json_line(row))
-            file.flush()
-            os.fsync(file.fileno())
-            done = min(len(items), done + _SLICE)
+    with Journal(folder / RESPONSES) as journal:
+        for uid, answer in asking.answers(todo):
+            row = {**_facts(by_uid[uid]), **answer, "key": keys[uid]}
+            journal.append(row)
+            answered[uid] = row
             if progress is not None:
-                progress(done, len(items))
+                progress(len(answered), len(items))
+    missing = [uid for uid in by_uid if uid not in answered]
+    if missing:
+        raise EvalError(
+            f"the sampler gave no answer for {len(missing)} questions, {missing[0]} first",
+            where=str(folder),
+            do="go on with --resume",
+        )
     # In the items' order whatever was resumed: pairs of questions stay together.
-    _write_rows(folder / RESPONSES, [answered[item.sample.uid] for item in items])
+    write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid])
 
 
-def read_responses(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header and the rows of an evaluation's folder. Raises: EvalError where there is none."""
+def is_current(
+    folder: Path, benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
+) -> bool:
+    """Whether the folder's answers are to these questions, by these weights, so generated."""
     try:
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        lines = (folder / RESPONSES).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise EvalError("no responses", where=str(folder), do="evaluate the stage first") from error
-    return header, [json.loads(line) for line in lines if line.strip()]
+        header, rows = read_responses(folder)
+    except (EvalError, ValueError):
+        return False
+    ours = _header(benchmark, items, settings, weights)
+    is_same = all(header.get(key) == value for key, value in ours.items())
+    return is_same and len(rows) == len(items) and not any(row.get("error") for row in rows)
 
 
 def split_reasoning(text: str) -> tuple[str, str, bool]:
@@ -121,59 +152,116 @@ def split_reasoning(text: str) -> tuple[str, str, bool]:
     return "", text, True
 
 
-def _answer(
-    items: Sequence[Item], sampler: Sampler, sampling: Sampling, thumbnails: Path
-) -> Iterator[dict[str, Any]]:
-    """A row for each item, errors first."""
-    asked = []
-    for item in items:
-        if problem := _undecodable(item, thumbnails):
-            yield {**_facts(item), "response": None, "error": problem}
-        else:
-            asked.append(item)
-    start = time.monotonic()
-    answers = _sample(asked, sampler, sampling)
-    seconds = (time.monotonic() - start) / max(1, len(asked))
-    for item, answer in zip(asked, answers, strict=True):
-        row = {**_facts(item), **_response(answer)}
-        row["seconds"] = round(seconds, 6)
-        yield row
+class _Clock:
+    """How long answers took. At every moment the time that passes is shared by what is under way:
+    the shares add up to the time that the whole took, whatever ran side by side.
+    """
+
+    def __init__(self) -> None:
+        self._now = time.monotonic()
+        self._shared = 0.0  # what a request under way from the start would have by now
+        self._begun: dict[str, tuple[float, float]] = {}
+
+    def begin(self, uid: str) -> None:
+        self._pass()
+        self._begun[uid] = (self._now, self._shared)
+
+    def end(self, uid: str) -> dict[str, float]:
+        """`seconds`, the answer's share, and `latency_s`, from asked to answered."""
+        self._pass()
+        begun, shared = self._begun.pop(uid)
+        seconds, latency_s = self._shared - shared, self._now - begun
+        return {"seconds": round(seconds, 6), "latency_s": round(latency_s, 4)}
+
+    def is_under_way(self, uid: str) -> bool:
+        return uid in self._begun
+
+    def _pass(self) -> None:
+        now = time.monotonic()
+        self._shared += (now - self._now) / max(1, len(self._begun))
+        self._now = now
 
 
-def _sample(
-    items: Sequence[Item], sampler: Sampler, sampling: Sampling
-) -> list[Rollout | DataError]:
-    """A rollout for each item; where a request cannot be made of a sample, its DataError."""
-    if not items:
-        return []
-    try:
-        rollouts = sampler.sample([item.sample for item in items], sampling)
-    except DataError as error:
-        if len(items) == 1:
-            return [error]
-        half = len(items) // 2
-        return [
-            *_sample(items[:half], sampler, sampling),
-            *_sample(items[half:], sampler, sampling),
-        ]
-    uids = [item.sample.uid for item in items]
-    if [rollout.sample.uid for rollout in rollouts] != uids:
-        raise EvalError("the sampler gave other samples, or another order", where="evaluate")
-    return list(rollouts)
+class _Asking:
+    """Samples go in one queue to the engines; (uid, what a row says of the answer) come out."""
+
+    def __init__(
+        self, sampler: StreamingSampler, sampling: Sampling, ahead: ImageAhead, thumbnails: Path
+    ) -> None:
+        self._sampler, self._sampling = sampler, sampling
+        self._ahead, self._thumbnails = ahead, thumbnails
+        self._clock = _Clock()
+        self._failed: list[tuple[str, str]] = []
+
+    def answers(self, items: Sequence[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every item once, in any order. What the engine aborted is asked once more."""
+        samples = [item.sample for item in items if not item.problem]
+        for item in items:
+            if item.problem:
+                yield item.sample.uid, _error(item.problem)
+        for _ in range(_TRIES):
+            aborted = []
+            stream = self._sampler.sample_stream(
+                self._ready(samples), self._sampling, on_error=self._refused
+            )
+            for rollout in stream:
+                uid = rollout.sample.uid
+                if not self._clock.is_under_way(uid):
+                    raise EvalError(f"the sampler answered {uid!r} unasked", where="evaluate")
+                yield from self._failures()
+                took = self._clock.end(uid)
+                if any(c.finish_reason == "abort" for c in rollout.completions):
+                    aborted.append(uid)
+                else:
+                    yield uid, {**_response(rollout), **took}
+            yield from self._failures()
+            samples = [sample for sample in samples if sample.uid in aborted]
+            if not samples:
+                return
+        for sample in samples:
+            yield sample.uid, _error("the engine aborted the request")
+
+    def _ready(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """What the sampler takes: images ready, the time noted."""
+        for sample in self._ahead.samples(
+            samples, thumbnails=self._thumbnails, on_error=self._undecodable
+        ):
+            self._clock.begin(sample.uid)
+            yield sample
+
+    def _undecodable(self, sample: Sample, why: str) -> None:
+        self._failed.append((sample.uid, f"image cannot be decoded: {why[:300]}"))
+
+    def _refused(self, sample: Sample, why: str) -> None:
+        self._clock.end(sample.uid)
+        self._failed.append((sample.uid, why))
+
+    def _failures(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for uid, why in self._failed:
+            yield uid, _error(why)
+        self._failed.clear()
 
 
-def _response(answer: Rollout | DataError) -> dict[str, Any]:
-    if isinstance(answer, DataError):
-        return {"response": None, "error": answer.line()}
-    completion: Completion = answer.completions[0]
-    if completion.finish_reason == "abort":
-        return {"response": None, "error": "the engine aborted the request"}
+def _error(why: str) -> dict[str, Any]:
+    return {"response": None, "error": why}
+
+
+def _response(rollout: Rollout) -> dict[str, Any]:
+    """What a row says of the answer; of several, the first's, and each under `samples`."""
+    each = [_one(completion) for completion in rollout.completions]
+    row = {**each[0], "prompt_tokens": rollout.num_prompt_tokens}
+    if len(each) > 1:
+        row["num_tokens"] = sum(one["num_tokens"] for one in each)
+        row["samples"] = each
+    return row
+
+
+def _one(completion: Completion) -> dict[str, Any]:
     reasoning, text, is_closed = split_reasoning(completion.text)
     row: dict[str, Any] = {
         "response": text,
         "finish_reason": completion.finish_reason,
-        "num_tokens": len(completion.token_ids),
-        "prompt_tokens": len(answer.prompt_token_ids),
+        "num_tokens": completion.num_tokens,
     }
     if reasoning or not is_closed:
         row["reasoning"] = reasoning
@@ -190,36 +278,9 @@ def _facts(item: Item) -> dict[str, Any]:
         "category": item.category,
         "question": item.question,
         "references": list(item.sample.references),
-        "images": [image.sha256 for image in item.sample.images],
+        "images": _hashes(item),
         **item.columns,
     }
-
-
-def _undecodable(item: Item, thumbnails: Path) -> str:
-    """Writes the images' thumbnails (longest side at most 256 pixels); the problem of one that
-    cannot be decoded.
-    """
-    for image in item.sample.images:
-        try:
-            _thumbnail(image, thumbnails)
-        except (OSError, ValueError, SyntaxError, DataError) as error:
-            return f"image cannot be decoded: {' '.join(str(error).split())[:200]}"
-    return ""
-
-
-def _thumbnail(image: ImageSource, folder: Path) -> None:
-    path = folder / f"{image.sha256}.png"
-    if path.exists():
-        return
-    from PIL import Image as Pillow
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with Pillow.open(io.BytesIO(image.read())) as opened:
-        small = opened.convert("RGB")
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    small.save(partial, format="PNG")
-    partial.replace(path)
 
 
 def _header(
@@ -230,24 +291,24 @@ def _header(
         [item.sample.uid, item.part, item.question, *item.sample.references, *_hashes(item)]
         for item in items
     ]
-    fixed = asdict(settings) | {"chat_template": _digest(settings.chat_template)}
+    fixed = asdict(settings) | {"chat_template": digest(settings.chat_template)}
     return {
         "schema": 1,
         "benchmark": benchmark.id,
         "version": benchmark.version,
         "weights": weights,
         "settings": {
-            "prompt_hash": _digest(prompts),
-            "data_fingerprint": _digest(data),
+            "prompt_hash": digest(prompts),
+            "data_fingerprint": digest(data),
             "data_path": ", ".join(dict.fromkeys(item.origin for item in items)),
             **fixed,
         },
-        "key": _digest([weights, fixed]),
+        "key": digest([weights, fixed]),
     }
 
 
 def _item_key(header: Mapping[str, Any], item: Item) -> str:
-    return _digest([header["key"], _messages(item), _hashes(item)])
+    return digest([header["key"], _messages(item), _hashes(item)])
 
 
 def _messages(item: Item) -> list[Any]:
@@ -261,53 +322,3 @@ def _plain_message(message: Message) -> list[Any]:
 
 def _hashes(item: Item) -> list[str]:
     return [image.sha256 for image in item.sample.images]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _reusable(
-    file: Path, items: Sequence[Item], keys: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    """The rows answered before under the same key. A last line that a crash tore is no row."""
-    if not file.exists():
-        return {}
-    by_uid = {item.sample.uid: item for item in items}
-    kept: dict[str, dict[str, Any]] = {}
-    for line in file.read_bytes().decode("utf-8", errors="replace").split("\n"):
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except ValueError:
-            continue
-        uid = row.get("sample_id")
-        if uid in by_uid and row.get("key") == keys[uid] and not row.get("error"):
-            kept[uid] = {**row, **_facts(by_uid[uid])}
-    return kept
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """One row of a JSONL file; text that UTF-8 cannot hold (a lone surrogate) is escaped."""
-    try:
-        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(row) + "\n").encode()
-
-
-def _write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    replace_file(file, b"".join(map(json_line, rows)))
-
-
-def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Writes indented JSON, whole or not at all."""
-    replace_file(file, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(file)

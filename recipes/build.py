@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rl.runtime.actors import Handle
     from rl.runtime.cluster import Cluster, RayHandle
     from rl.runtime.publish import Transport
+    from rollouts.base import RolloutConfig
     from rollouts.pool import Pool
 
 Record = Sample | Preference | Labelled
@@ -62,11 +63,13 @@ def roles(recipe: Recipe) -> list[Role]:
     """The actors of a run. Reward workers have their share also where no stage names a reward yet:
     a script may ask for them later.
     """
-    rewards = recipe.reward_workers
+    rewards, judge = recipe.reward_workers, recipe.evals.judge
+    judges = 1 if judge is not None and judge.path is not None else 0
     return [
         Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
         Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus, "SPREAD"),
         Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
+        *[Role("judge", 1, recipe.rollout.cpus, recipe.rollout.gpus)] * judges,
     ]
 
 
@@ -202,21 +205,32 @@ class Line:
         ]
 
     def _start_rollout(self, index: int) -> RayHandle:
+        model = self.recipe.model
+        return self._start_engine(
+            self.recipe.rollout, model.path, model.max_pixels, "rollout", index
+        )
+
+    def start_judge(self, config: RolloutConfig, path: str) -> RayHandle:
+        """A rollout worker that serves a judge's own weights, beside the policy's."""
+        return self._replace_one(lambda: self._start_engine(config, path, None, "judge", 0))
+
+    def _start_engine(
+        self, config: RolloutConfig, path: str, max_pixels: int | None, role: str, index: int
+    ) -> RayHandle:
         from rollouts.worker import RolloutWorker
 
-        recipe = self.recipe
         return self.cluster.actor(
             RolloutWorker,
-            recipe.rollout,
-            recipe.model.path,
-            recipe.model.max_pixels,
+            config,
+            path,
+            max_pixels,
             index=index,
-            role="rollout",
+            role=role,
             place=index,
             # An engine's threads would spin between its many short kernels and take the
             # learner's core.
             env={
-                "OMP_NUM_THREADS": str(recipe.rollout.threads),
+                "OMP_NUM_THREADS": str(config.threads),
                 "PATH": _search_path(),
                 "OMP_WAIT_POLICY": "PASSIVE",
             },

@@ -72,12 +72,23 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
 
 @app.command("eval")
 def evaluate(
-    model: ModelPath,
     benchmark: Annotated[
         list[str], typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme")
     ],
     out: Annotated[Path, typer.Option(help="Run folder for responses and results.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="A model folder.", show_default=False)
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Ask an OpenAI-compatible URL (.../v1) instead.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--model", help="The model's name there.")] = None,
+    key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY",
     limit: Annotated[int | None, typer.Option(help="Questions of each benchmark.")] = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Answers a question.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Above 0 where n is above 1.")] = 0.0,
     max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
     profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
     resume: Annotated[bool, typer.Option(help="Keep the answers that are there.")] = False,
@@ -85,22 +96,33 @@ def evaluate(
         list[str] | None, typer.Option("--set", help="key=value of a recipe")
     ] = None,
 ) -> None:
-    """Score a model on benchmarks, with the engines that training uses."""
+    """Score a model on benchmarks, with the engines that training uses, or an endpoint's model."""
     from recipes.config import recipe_of
+    from recipes.endpoint import evaluate_endpoint
     from recipes.pipeline import Pipeline
 
+    if (endpoint is None) == (model is None) or (endpoint is None) != (name is None):
+        raise ConfigError(
+            "whom to ask?", where="plumbline eval", expected="MODEL, or --endpoint URL --model NAME"
+        )
+    common = {"limit": limit, "profile": profile, "n": n, "temperature": temperature}
     benchmarks = []
     for pair in benchmark:
-        name, equals, path = pair.partition("=")
+        which, equals, path = pair.partition("=")
         if not equals:
             raise ConfigError(f"--benchmark {pair}", expected="name=path")
-        benchmarks.append({"name": name, "path": path, "limit": limit, "profile": profile})
+        benchmarks.append({"name": which, "path": path, **common})
+    there = None if endpoint is None else {"url": endpoint, "model": name, "key_env": key_env}
     page = {
         "run": {"name": out.name, "root": str(out.parent)},
-        "model": {"path": str(model), "max_pixels": max_pixels},
-        "evals": {"benchmarks": benchmarks},
+        "model": {"path": str(model or name), "max_pixels": max_pixels},
+        "evals": {"benchmarks": benchmarks, "endpoint": there},
     }
-    Pipeline(recipe_of(page, overrides or []), Console(), resume=resume).run()
+    recipe = recipe_of(page, overrides or [])
+    if endpoint is not None:
+        evaluate_endpoint(recipe, Console(), resume=resume)
+    else:
+        Pipeline(recipe, Console(), resume=resume).run()
 
 
 @app.command()

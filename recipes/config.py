@@ -23,6 +23,7 @@ from rl.models.spec import ModelConfig
 from rl.plugins import did_you_mean
 from rl.runtime.placement import RuntimeConfig
 from rollouts.base import RolloutConfig
+from rollouts.endpoint import EndpointConfig
 
 BASE = "base"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -59,12 +60,36 @@ class RewardWorkersSection(Section):
     max_restarts: int = Field(3, ge=0, description="How many lost workers a run starts anew.")
 
 
+class JudgeSection(Section):
+    """Who reads answers where a benchmark's rule needs a judge: a local model (`path`) on a worker
+    of its own beside the others, or an `endpoint`.
+    """
+
+    path: str | None = Field(None, description="A model folder; its weights' hash is recorded.")
+    endpoint: EndpointConfig | None = None
+    max_new_tokens: int = Field(256, ge=1)
+    max_model_len: int | None = Field(None, ge=16, description="Overrides rollout.max_model_len.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> JudgeSection:
+        if (self.path is None) == (self.endpoint is None):
+            raise ValueError("give `path` (a local model) or `endpoint`, one of the two")
+        return self
+
+
 class EvalsSection(Section):
     """What is scored after every stage that yields weights, and what may go on."""
 
     benchmarks: tuple[BenchmarkConfig, ...] = ()
     gate: GateConfig = GateConfig()
     evaluate_base: bool = Field(True, description="Whether the untrained model is scored first.")
+    endpoint: EndpointConfig | None = Field(
+        None, description="Who answers instead of a local model; `model.path` is its name."
+    )
+    judge: JudgeSection | None = Field(None, description="For benchmarks whose rule needs one.")
+    image_processes: int = Field(
+        2, ge=0, description="Processes that decode and resize images ahead of the engines."
+    )
 
 
 class SampleSection(Section):
@@ -184,6 +209,18 @@ class Recipe(Section):
     runtime: RuntimeConfig = RuntimeConfig()
     hardware: HardwareSection = HardwareSection()
     stages: tuple[StageSection, ...] = ()
+
+    @model_validator(mode="after")
+    def _endpoints_learn_nothing(self) -> Recipe:
+        if self.evals.endpoint is not None and self.stages:
+            raise ValueError("`evals.endpoint` is for an evaluation alone: leave out `stages`")
+        if (
+            self.evals.endpoint is not None
+            and self.evals.judge is not None
+            and self.evals.judge.path is not None
+        ):
+            raise ValueError("beside `evals.endpoint` the judge is an endpoint too")
+        return self
 
     @field_validator("stages")
     @classmethod

@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
+from evals.generate import is_current
 from evals.report.build import build_report
+from recipes.answering import Answering, of_workers, worker_settings
 from recipes.assess import Assessor
 from recipes.build import Line
 from recipes.config import BASE, Recipe, StageSection
@@ -21,7 +23,7 @@ from recipes.prepare import Prepared, load, prepare, stage_sources
 from recipes.run_folder import open_run
 from recipes.train import StageTrainer
 from rl.core import Sample
-from rl.errors import PlumblineError, RunError
+from rl.errors import ConfigError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
 from rl.runs.metrics import Metrics
 from rl.runs.store import RunStore, StageStore, write_json
@@ -82,11 +84,8 @@ class Pipeline:
             ):
                 self.interrupt.listen()
                 self.line, line.on_event = line, self.store.event
-                self.assessor = Assessor(self.recipe, self.prepared, self.store, line, self.console)
-                self._greet(time.perf_counter() - started)
-                self._base()
-                for stage in self.recipe.stages:
-                    self._stage(stage)
+                with of_workers(self.recipe, self.prepared, line, self.root) as answering:
+                    self._run_stages(answering, time.perf_counter() - started)
         except Interrupted as stopped:
             self.store.event("run_stopped", message=str(stopped))
             build_report(self.root)
@@ -101,9 +100,45 @@ class Pipeline:
         say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
         return page
 
+    def _run_stages(self, answering: Answering, seconds: float) -> None:
+        """Base, then every stage, on live engines that took so many seconds to start."""
+        self.assessor = Assessor(self.recipe, self.prepared, self.store, answering, self.console)
+        self._greet(seconds)
+        self._base()
+        for stage in self.recipe.stages:
+            self._stage(stage)
+
     def _is_finished(self) -> bool:
         stages = [self.store.stage(stage.name) for stage in self.recipe.stages]
-        return self.store.stage(BASE).is_finished() and all(map(self._is_done, stages))
+        return self._is_base_done() and all(map(self._is_done, stages))
+
+    def _is_base_done(self) -> bool:
+        """Whether the base was evaluated as it is now: its folder may have been overwritten.
+
+        Raises: ConfigError where stages were trained from what it was.
+        """
+        store = self.store.stage(BASE)
+        if not store.is_finished():
+            return False
+        weights = fingerprint(Path(self.recipe.model.path))
+        if self.recipe.stages:
+            if weights != store.facts().get("weights"):
+                raise ConfigError(
+                    "its weights are others than when the run began",
+                    where=f"model.path: {self.recipe.model.path}",
+                    do="start another run with run.name=..., or put the old files back",
+                )
+            return True
+        return all(
+            is_current(
+                self.store.evals(BASE, loaded.benchmark.id),
+                loaded.benchmark,
+                loaded.items,
+                worker_settings(self.recipe, self.prepared, loaded),
+                weights,
+            )
+            for loaded in self.prepared.benchmarks
+        )
 
     def _greet(self, seconds: float) -> None:
         cluster = self.line.cluster
@@ -116,7 +151,7 @@ class Pipeline:
     def _base(self) -> None:
         """The untrained model: served, checked for parity, scored."""
         store = self.store.stage(BASE)
-        if not store.is_finished():
+        if not self._is_base_done():
             model = Path(self.recipe.model.path).resolve()
             store.write_facts(kind="base", parent=None, status="running", checkpoint=str(model))
             parity = self.line.serve(model)

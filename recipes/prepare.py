@@ -31,14 +31,19 @@ class LoadedBenchmark:
     items: Sequence[Item]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a run needs besides engines. `records` holds the rows of every stage that reads
-    files."""
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What a run reads from files. `records` holds the rows of every stage that reads files."""
 
-    eyes: Eyes
     records: dict[str, list[Any]] = field(default_factory=dict)
     benchmarks: tuple[LoadedBenchmark, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Questions):
+    """What a run needs besides engines."""
+
+    eyes: Eyes
     prompts: tuple[Sample, ...] = ()
 
 
@@ -59,10 +64,15 @@ def prepare(recipe: Recipe, *, rejects: Path | None = None, is_here: bool = True
         if stage.all_rewards:
             rubric = Rubric(stage.all_rewards)
             check_on_two_rows(rubric, prompts_of(records.get(stage.name, [])[:2]))
-    benchmarks = tuple(_open_benchmark(config) for config in recipe.evals.benchmarks)
+    benchmarks = open_benchmarks(recipe)
     prompts = [prompt for rows in records.values() for prompt in prompts_of(rows)]
     prompts += [item.sample for loaded in benchmarks for item in loaded.items]
-    return Prepared(eyes, records, benchmarks, tuple(prompts))
+    return Prepared(eyes=eyes, records=records, benchmarks=benchmarks, prompts=tuple(prompts))
+
+
+def open_benchmarks(recipe: Recipe) -> tuple[LoadedBenchmark, ...]:
+    """Every benchmark with its items. Raises: ConfigError, DataError."""
+    return tuple(_open_benchmark(config) for config in recipe.evals.benchmarks)
 
 
 def load(

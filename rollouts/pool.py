@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import length_hint
 from typing import Any
 
-from rl.core import Rollout, Sample, Sampling
+from rl.core import OnRefused, Rollout, Sample, Sampling
 from rl.errors import (
     ActorLostError,
     ConfigError,
     DataError,
+    DeadlineError,
     PlumblineError,
     RolloutError,
     RunError,
@@ -20,7 +24,6 @@ from rl.errors import (
 from rl.runtime.actors import Handle, Pending
 from rollouts.base import GenerateRequest, GenerateResult, completion_seed
 
-OnError = Callable[[Sample, str], None]
 Progress = Callable[[int], None]
 # A worker's place -> a new actor for it, started and ready, serving the model's first weights.
 Restart = Callable[[int], Handle]
@@ -28,21 +31,74 @@ OnEvent = Callable[..., None]
 
 # Two calls a worker: while the driver takes one's results, the engine runs the next.
 _CALLS_IN_FLIGHT = 2
+# With several workers: how long to look at one before the next is looked at.
+_GLANCE_S = 0.002
+# Where no request is left to send, a stream hands out what is done at every eighth of the slots.
+_DRAIN = 8
 
 
 @dataclass
 class _Worker:
-    """A handle, its calls under way (oldest first), and the tokens that it still owes."""
+    """A handle, its calls under way (oldest first), and what it still owes."""
 
     handle: Handle
     calls: deque[Pending] = field(default_factory=deque)
     owed: dict[int, GenerateRequest] = field(default_factory=dict)  # by ticket
     tokens: dict[int, int] = field(default_factory=dict)
+    load: int = 0  # tokens that are outstanding
+    keep: int = 0  # of the last call
 
-    @property
-    def load(self) -> int:
-        """Tokens that are outstanding."""
-        return sum(self.tokens[ticket] for ticket in self.owed)
+    def owe(self, requests: Sequence[GenerateRequest], sampling: Sampling) -> None:
+        """Takes requests on."""
+        for request in requests:
+            self.owed[request.ticket] = request
+            self.tokens[request.ticket] = _tokens(request, sampling)
+            self.load += self.tokens[request.ticket]
+
+    def pay(self, ticket: int) -> None:
+        """One is answered."""
+        self.owed.pop(ticket)
+        self.load -= self.tokens.pop(ticket)
+
+    def forget(self) -> list[GenerateRequest]:
+        """What a lost worker owed."""
+        owed = list(self.owed.values())
+        self.calls.clear()
+        self.owed.clear()
+        self.tokens.clear()
+        self.load = self.keep = 0
+        return owed
+
+
+class _Queue:
+    """Requests, made of samples as they are wanted; what a lost worker owed comes first again."""
+
+    def __init__(
+        self, samples: Iterable[Sample], make: Callable[[Sample], GenerateRequest]
+    ) -> None:
+        self._source, self._make = iter(samples), make
+        self._next: deque[GenerateRequest] = deque()
+        self.samples: dict[int, Sample] = {}  # under way, by ticket
+
+    def __bool__(self) -> bool:
+        if not self._next:
+            self._pull(1)
+        return bool(self._next)
+
+    def take(self, count: int) -> list[GenerateRequest]:
+        """At most so many."""
+        self._pull(count - len(self._next))
+        return [self._next.popleft() for _ in range(min(count, len(self._next)))]
+
+    def put_back(self, requests: Sequence[GenerateRequest]) -> None:
+        """These first, in their order."""
+        self._next.extendleft(reversed(requests))
+
+    def _pull(self, count: int) -> None:
+        for sample in itertools.islice(self._source, max(0, count)):
+            request = self._make(sample)
+            self.samples[request.ticket] = sample
+            self._next.append(request)
 
 
 class Pool:
@@ -90,21 +146,24 @@ class Pool:
 
         Raises: DataError naming the sample whose prompt an engine refused; DeadlineError.
         """
-        found: dict[int, Rollout] = {}
-        for index, rollout in self._stream(samples, sampling, None):
-            found[index] = rollout
+        first, found = self._next_ticket, dict[int, Rollout]()
+        for ticket, rollout in self._stream(samples, sampling, None):
+            found[ticket - first] = rollout
             if progress is not None:
                 progress(len(found))
         return [found[index] for index in range(len(samples))]
 
     def sample_stream(
-        self, samples: Sequence[Sample], sampling: Sampling, *, on_error: OnError | None = None
+        self, samples: Iterable[Sample], sampling: Sampling, *, on_error: OnRefused | None = None
     ) -> Iterator[Rollout]:
         """Rollouts as they are done, in any order, the engines kept full meanwhile.
 
-        With `on_error` a sample that an engine refuses is reported there and left out.
+        `samples` may be lazy: they are taken about as far ahead as the engines have slots, so that
+        whoever makes them (decodes their images) works while the engines do. With `on_error` a
+        sample that an engine refuses is reported there and left out.
         """
-        for _, rollout in self._stream(samples, sampling, on_error):
+        drain = max(1, self._max_num_seqs // _DRAIN)
+        for _, rollout in self._stream(samples, sampling, on_error, drain=drain):
             yield rollout
 
     def sample_on(
@@ -152,38 +211,64 @@ class Pool:
             call.result(self._publish_deadline_s)
 
     def _stream(
-        self, samples: Sequence[Sample], sampling: Sampling, on_error: OnError | None
+        self,
+        samples: Iterable[Sample],
+        sampling: Sampling,
+        on_error: OnRefused | None,
+        drain: int | None = None,
     ) -> Iterator[tuple[int, Rollout]]:
-        queue = deque(self._requests(samples, sampling))
-        first = queue[0].ticket if queue else 0
+        """(ticket, rollout) as they are done; tickets count the samples in the order taken."""
+        queue = _Queue(samples, lambda sample: self._request(sample, sampling))
         workers = [_Worker(handle) for handle in self.handles]
-        groups = self._groups_a_call(len(queue), sampling.n)
+        groups = self._groups_a_call(length_hint(samples, self._max_num_seqs), sampling.n)
         try:
             while queue or any(worker.owed for worker in workers):
-                self._fill(workers, queue, sampling, groups)
-                worker = max(workers, key=lambda w: (len(w.calls), w.load))
-                try:
-                    results = worker.calls.popleft().result(self._deadline_s)
-                except RunError as error:
-                    queue.extendleft(reversed(worker.owed.values()))
-                    self._take_over(workers, worker, error)
+                self._fill(workers, queue, sampling, groups, drain)
+                worker, results = self._next_results(workers)
+                if isinstance(results, RunError):
+                    self._take_over(workers, worker, queue, results)
                     continue
                 for result in results:
-                    worker.owed.pop(result.ticket)
-                    sample = samples[result.ticket - first]
+                    worker.pay(result.ticket)
+                    sample = queue.samples.pop(result.ticket)
                     if result.error is not None and on_error is not None:
                         on_error(sample, result.error)
                         continue
-                    yield result.ticket - first, _rollout(sample, result)
+                    yield result.ticket, _rollout(sample, result)
         finally:
             self._give_up(workers)
 
-    def _take_over(self, workers: Sequence[_Worker], lost: _Worker, error: RunError) -> None:
+    def _next_results(
+        self, workers: Sequence[_Worker]
+    ) -> tuple[_Worker, list[GenerateResult] | RunError]:
+        """What the first worker gives whose oldest call is done, or its error."""
+        busy = sorted((w for w in workers if w.calls), key=lambda w: (-len(w.calls), -w.load))
+        ends = time.monotonic() + self._deadline_s
+        for worker in itertools.cycle(busy):
+            is_last_look = len(busy) == 1 or time.monotonic() > ends
+            try:
+                found: list[GenerateResult] = worker.calls[0].result(
+                    self._deadline_s if len(busy) == 1 else _GLANCE_S
+                )
+            except DeadlineError as error:
+                if not is_last_look:
+                    continue
+                worker.calls.popleft()
+                return worker, error
+            except RunError as error:
+                worker.calls.popleft()
+                return worker, error
+            worker.calls.popleft()
+            return worker, found
+        raise AssertionError("requests are owed and no call is under way")
+
+    def _take_over(
+        self, workers: Sequence[_Worker], lost: _Worker, queue: _Queue, error: RunError
+    ) -> None:
         """A lost worker starts anew; what it owed is in the queue again."""
-        owed = len(lost.owed)
-        lost.calls.clear()
-        lost.owed.clear()
-        lost.handle = self._revive(workers.index(lost), error, requests_in_flight=owed)
+        owed = lost.forget()
+        queue.put_back(owed)
+        lost.handle = self._revive(workers.index(lost), error, requests_in_flight=len(owed))
 
     def _revive(self, place: int, error: RunError, *, requests_in_flight: int = 0) -> Handle:
         """A new actor in a lost one's place, serving the current weights. Raises: `error` itself
@@ -226,24 +311,39 @@ class Pool:
     def _fill(
         self,
         workers: Sequence[_Worker],
-        queue: deque[GenerateRequest],
+        queue: _Queue,
         sampling: Sampling,
         groups: int,
+        drain: int | None,
     ) -> None:
-        """Sends what may be sent: the next requests to whoever owes the fewest tokens."""
+        """Sends what may be sent: the next requests to whoever owes the fewest tokens.
+
+        With `drain` a worker that gets no more still hands out its answers by so many.
+        """
         while queue:
             free = [worker for worker in workers if len(worker.calls) < _CALLS_IN_FLIGHT]
             if not free:
                 return
             worker = min(free, key=lambda w: w.load)
-            part = [queue.popleft() for _ in range(min(groups, len(queue)))]
-            worker.owed.update({request.ticket: request for request in part})
-            worker.tokens.update({r.ticket: _tokens(r, sampling) for r in part})
-            keep = self._max_num_seqs if queue else 0
-            worker.calls.append(worker.handle.submit("advance", part, sampling, keep))
+            part = queue.take(groups)
+            worker.owe(part, sampling)
+            worker.keep = self._kept(worker, sampling.n, drain, is_last=not queue)
+            worker.calls.append(worker.handle.submit("advance", part, sampling, worker.keep))
         for worker in workers:
-            if worker.owed and not worker.calls:
-                worker.calls.append(worker.handle.submit("advance", [], sampling, 0))
+            while worker.owed and len(worker.calls) < (1 if drain is None else _CALLS_IN_FLIGHT):
+                if worker.calls and worker.keep == 0:
+                    break
+                worker.keep = self._kept(worker, sampling.n, drain, is_last=True)
+                worker.calls.append(worker.handle.submit("advance", [], sampling, worker.keep))
+
+    def _kept(self, worker: _Worker, n: int, drain: int | None, *, is_last: bool) -> int:
+        """How many completions a call leaves under way."""
+        if not is_last:
+            return self._max_num_seqs
+        if drain is None:
+            return 0
+        owed = len(worker.owed) * n
+        return max(0, (min(owed, worker.keep) if worker.calls else owed) - drain)
 
     def _groups_a_call(self, num_groups: int, n: int) -> int:
         """Half an engine's slots a call, and two calls a worker or more, so that loads even out."""
@@ -251,21 +351,21 @@ class Pool:
         return max(1, min(self._max_num_seqs // (2 * n), share))
 
     def _requests(self, samples: Sequence[Sample], sampling: Sampling) -> list[GenerateRequest]:
-        first = self._next_ticket
-        self._next_ticket += len(samples)
-        return [
-            GenerateRequest(
-                ticket=first + offset,
-                uid=sample.uid,
-                prompt=self._prompt_text(sample),
-                images=sample.images,
-                seeds=tuple(
-                    completion_seed(sampling.seed, sampling.step, sample.uid, index)
-                    for index in range(sampling.n)
-                ),
-            )
-            for offset, sample in enumerate(samples)
-        ]
+        return [self._request(sample, sampling) for sample in samples]
+
+    def _request(self, sample: Sample, sampling: Sampling) -> GenerateRequest:
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        return GenerateRequest(
+            ticket=ticket,
+            uid=sample.uid,
+            prompt=self._prompt_text(sample),
+            images=sample.images,
+            seeds=tuple(
+                completion_seed(sampling.seed, sampling.step, sample.uid, index)
+                for index in range(sampling.n)
+            ),
+        )
 
     def _give_up(self, workers: Sequence[_Worker]) -> None:
         """A caller that stops early, or an error: nothing of this call stays in the engines."""

@@ -91,6 +91,13 @@ class ModelSpec(ABC):
         """
         raise ModelError(f"a {self.name} model takes no images")
 
+    def resized(self, width: int, height: int) -> tuple[int, int] | None:
+        """(width, height) to which the processor brings an image of that size before anything else,
+        by `rl.data.decode.resize`: another process may then do it first, to the same pixels. None
+        where the image is small enough, or the processor's way is another one.
+        """
+        return None
+
     # -- tensors
 
     def pixels(self, images: Sequence[PILImage]) -> list[dict[str, Tensor]]:

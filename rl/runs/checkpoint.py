@@ -108,6 +108,20 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256("".join(_hash(path) for path in files).encode()).hexdigest()[:16]
 
 
+def files_fingerprint(folder: Path) -> str:
+    """Sixteen hex digits for what besides weights decides a model folder's answers: config,
+    tokenizer, processor, chat template. What training writes beside them does not count.
+    """
+    files = sorted(
+        path
+        for suffix in ("json", "jinja", "txt", "model")
+        for path in folder.glob(f"*.{suffix}")
+        if path.name != MANIFEST and not path.name.endswith(".index.json")
+    )
+    digests = [f"{path.name} {_hash(path)}" for path in files]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from rl.core import Completion, Rollout, Sample, Sampling
+from rl.core import Completion, OnRefused, Rollout, Sample, Sampling
+from rl.errors import DataError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -66,21 +68,38 @@ def mme_folder(tmp_path: Path) -> Path:
 
 
 class TableSampler:
-    """Answers each sample by a function; counts what it was asked."""
+    """Answers each sample by a function, newest first of eight at a time; counts what it was
+    asked.
+    """
 
     def __init__(self, answer: Callable[[Sample], str]) -> None:
         self.answer, self.asked = answer, 0
 
-    def sample(self, samples: Sequence[Sample], sampling: Sampling) -> list[Rollout]:
-        self.asked += len(samples)
-        assert sampling.temperature == 0.0
-        return [self._one(sample) for sample in samples]
+    def sample_stream(
+        self,
+        samples: Iterable[Sample],
+        sampling: Sampling,
+        *,
+        on_error: OnRefused | None = None,
+    ) -> Iterator[Rollout]:
+        source = iter(samples)
+        while part := list(itertools.islice(source, 8)):
+            self.asked += len(part)
+            for sample in reversed(part):
+                try:
+                    yield self._one(sample, sampling)
+                except DataError as error:
+                    on_error(sample, error.line())
 
-    def _one(self, sample: Sample) -> Rollout:
-        text = self.answer(sample)
+    def _one(self, sample: Sample, sampling: Sampling) -> Rollout:
+        answers = self.answer(sample)
+        texts = [answers] if isinstance(answers, str) else answers
+        assert len(texts) == sampling.n
+        return Rollout(sample, (1, 2, 3), tuple(map(self._completion, texts)))
+
+    def _completion(self, text: str) -> Completion:
         ids = tuple(range(len(text.split()) + 1))
-        completion = Completion(ids, (0.0,) * len(ids), text, "stop", (0,) * len(ids))
-        return Rollout(sample, (1, 2, 3), (completion,))
+        return Completion(ids, (0.0,) * len(ids), text, "stop", (0,) * len(ids))
 
 
 @pytest.fixture

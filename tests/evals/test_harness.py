@@ -3,6 +3,7 @@ out of the score.
 """
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -70,18 +71,18 @@ def test_resumes_and_never_uses_answers_of_other_weights(tmp_path, items):
         assert run(folder, items, right, weights="").asked == len(items)
 
 
-def test_an_interrupted_run_keeps_what_was_answered(tmp_path, items, monkeypatch):
-    monkeypatch.setattr("evals.generate._SLICE", 10)
+def test_an_interrupted_run_keeps_what_was_answered(tmp_path, items):
     folder = tmp_path / "evals/sft/mme"
 
     def dies(sample) -> str:
-        if sample.uid == items[25].sample.uid:
+        if sample.uid == items[24].sample.uid:
             raise RuntimeError("engine gone")
         return "Yes"
 
     with pytest.raises(RuntimeError, match="engine gone"):
         run(folder, items, dies)
-    assert run(folder, items, right).asked == len(items) - 20
+    assert len(rows_of(folder)) == 31  # 24 and, newest first, seven of the next eight
+    assert run(folder, items, right).asked == len(items) - 31
 
 
 def test_a_larger_limit_asks_only_the_new_questions(tmp_path, mme_folder):
@@ -117,17 +118,19 @@ def test_an_undecodable_image_is_an_error_and_many_make_the_run_invalid(tmp_path
 
 
 class Picky(TableSampler):
-    """Refuses one sample, and aborts another."""
+    """Refuses one sample, aborts another every time and a third once."""
 
-    def sample(self, samples, sampling):
-        if any(sample.uid == "mme-00003" for sample in samples):
+    def __init__(self, answer) -> None:
+        super().__init__(answer)
+        self.aborts = ["mme-00005", "mme-00005", "mme-00007"]
+
+    def _one(self, sample, sampling):
+        if sample.uid == "mme-00003":
             raise DataError("prompt too long", where="mme-00003")
-        rollouts = super().sample(samples, sampling)
-        gone = Completion((), (), "", "abort")
-        return [
-            Rollout(r.sample, r.prompt_token_ids, (gone,)) if r.sample.uid == "mme-00005" else r
-            for r in rollouts
-        ]
+        if sample.uid in self.aborts:
+            self.aborts.remove(sample.uid)
+            return Rollout(sample, (1, 2, 3), (Completion((), (), "", "abort"),))
+        return super()._one(sample, sampling)
 
 
 def test_a_refused_sample_costs_one_row(tmp_path, items):
@@ -136,6 +139,42 @@ def test_a_refused_sample_costs_one_row(tmp_path, items):
     errors = {row["sample_id"]: row["error"] for row in rows_of(folder) if row.get("error")}
     assert set(errors) == {"mme-00003", "mme-00005"}
     assert "prompt too long" in errors["mme-00003"]
+
+
+def test_times_add_up_to_the_time_that_it_took(tmp_path, items):
+    class Slow(TableSampler):
+        def _one(self, sample, sampling):
+            time.sleep(0.005)
+            return super()._one(sample, sampling)
+
+    folder = tmp_path / "evals/sft/mme"
+    started = time.monotonic()
+    evaluate(MME, items[:40], Slow(right), folder, settings=SETTINGS, weights="w")
+    took = time.monotonic() - started
+    rows = rows_of(folder)
+    assert 40 * 0.005 <= sum(row["seconds"] for row in rows) <= took
+    # Eight at a time: an answer waits for those before it in its eight.
+    assert sum(row["latency_s"] for row in rows) > 2 * sum(row["seconds"] for row in rows)
+    assert all(row["latency_s"] >= 0.005 for row in rows)
+
+
+def test_a_silent_sampler_is_an_error_and_so_is_one_that_speaks_unasked(tmp_path, items):
+    class Silent(TableSampler):
+        def sample_stream(self, samples, sampling, *, on_error=None):
+            yield from list(super().sample_stream(samples, sampling, on_error=on_error))[:-2]
+
+    class Loud(TableSampler):
+        def sample_stream(self, samples, sampling, *, on_error=None):
+            for rollout in super().sample_stream(samples, sampling, on_error=on_error):
+                yield rollout
+                yield rollout
+
+    folder = tmp_path / "evals/sft/mme"
+    with pytest.raises(EvalError, match="no answer for 2 questions"):
+        evaluate(MME, items, Silent(right), folder, settings=SETTINGS, weights="w")
+    assert run(folder, items, right, weights="w").asked == 2
+    with pytest.raises(EvalError, match="unasked"):
+        evaluate(MME, items, Loud(right), folder, settings=SETTINGS, weights="v")
 
 
 def test_result_against_parent_and_base(tmp_path, items):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from rl.core import Completion, Message, Sample, Sampling, Text
-from rl.errors import ActorLostError, ConfigError, DataError, RolloutError
+from rl.errors import ActorLostError, ConfigError, DataError, DeadlineError, RolloutError
 from rl.runtime.actors import LocalHandle
 from rollouts.base import GenerateRequest, GenerateResult
 from rollouts.pool import Pool
@@ -129,6 +130,60 @@ def test_a_stream_reports_refused_prompts_and_goes_on() -> None:
     )
     assert len(list(rollouts)) == 7
     assert sorted(refused) == [("s3", "no such image"), ("s5", "no such image")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 50, 200])
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_a_stream_takes_samples_as_it_needs_them(num_workers: int, count: int) -> None:
+    taken, done, ahead = 0, [], []
+
+    def samples() -> Any:
+        nonlocal taken
+        for sample in _samples(count):
+            taken += 1
+            yield sample
+
+    pool = _pool([FakeWorker() for _ in range(num_workers)], max_num_seqs=16)
+    for rollout in pool.sample_stream(samples(), SAMPLING):
+        done.append(rollout.sample.uid)
+        ahead.append(taken - len(done))
+    assert sorted(done) == sorted(sample.uid for sample in _samples(count))
+    assert max(ahead, default=0) <= 12 * num_workers  # 16 slots are 4 groups; two calls of 2 more
+
+
+def test_a_stream_hands_out_what_is_done_while_the_rest_goes_on() -> None:
+    worker = FakeWorker()
+    list(_pool([worker], max_num_seqs=16).sample_stream(_samples(12), SAMPLING))
+    kept = [keep for keep in worker.keeps if keep < 16]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[-1] == 0
+    assert all(a - b <= 4 for a, b in itertools.pairwise([16, *kept]))
+
+
+def test_whoever_is_done_first_is_served_first() -> None:
+    """A worker that is busy with a long answer does not keep the other from new requests."""
+
+    class Slow(LocalHandle):
+        def submit(self, method: str, *args: Any, **kwargs: Any) -> Any:
+            call = super().submit(method, *args, **kwargs)
+
+            class Call:
+                looks = 0
+
+                def result(self, deadline_s: float) -> Any:
+                    self.looks += 1
+                    if deadline_s < 1 and self.looks < 200:
+                        raise DeadlineError("no answer yet")
+                    return call.result(0)
+
+            return Call()
+
+    slow, quick = FakeWorker(), FakeWorker()
+    pool = Pool(
+        [Slow("slow", slow), LocalHandle("quick", quick)], lambda sample: "p", max_num_seqs=8
+    )
+    assert len(list(pool.sample_stream(_samples(60), SAMPLING))) == 60
+    assert len(quick.served) > 40
 
 
 def test_a_stream_that_is_left_early_leaves_nothing_behind() -> None:

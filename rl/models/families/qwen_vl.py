@@ -50,6 +50,25 @@ class QwenVL(ModelSpec):
             raise DataError(f"an image of {width}x{height} pixels: {error}") from error
         return int(patches) // self.merge_size**2
 
+    def resized(self, width: int, height: int) -> tuple[int, int] | None:
+        from transformers.image_utils import PILImageResampling
+        from transformers.models.qwen2_vl import image_processing_qwen2_vl as qwen
+
+        ours = self.processor.image_processor
+        is_known = isinstance(ours, qwen.Qwen2VLImageProcessor) and ours.do_resize
+        if not is_known or ours.resample != PILImageResampling.BICUBIC:
+            return None
+        factor = ours.patch_size * ours.merge_size
+        limits = (factor, int(ours.size["shortest_edge"]), int(ours.size["longest_edge"]))
+        if width * height <= limits[-1]:
+            return None
+        try:
+            size: tuple[int, int] = qwen.smart_resize(height, width, *limits)
+        except ValueError:  # an aspect ratio beyond 200: told where its tokens are counted
+            return None
+        # What is already of a permitted size stays as it is when the processor sees it again.
+        return size[::-1] if qwen.smart_resize(*size, *limits) == size else None
+
     def pixels(self, images: Sequence[PILImage]) -> list[dict[str, Tensor]]:
         out = self.processor.image_processor(list(images), return_tensors="pt")
         grid_I3 = out["image_grid_thw"]

@@ -1,0 +1,225 @@
+"""Images made ready ahead of the engines, in processes of their own, a bounded way ahead."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from rl.core import ImageSource, OnRefused, Sample
+from rl.data.decode import DecodeTask, Form, check, decode
+from rl.data.images import image_size
+from rl.errors import DataError
+
+# (width, height) -> the size to which the model's processor brings such an image, None where that
+# is better left to it.
+Resize = Callable[[int, int], tuple[int, int] | None]
+
+_LOOK_AHEAD = 192  # samples
+_KEPT = 64  # images that are still at hand for the next question about them
+_SMALL = 128 * 128  # pixels: decoding so few costs less than sending them to another process
+_DEADLINE_S = 60.0
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from rl.data.decode import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
+)
+
+
+class ImageAhead:
+    """Turns samples into samples whose images an engine opens at no cost, with the same pixels.
+
+    `resize` is the processor's own (`ModelSpec.resized`). `processes` 0 does everything in this
+    process. Small images are looked at here; the processes start with the first large one and live
+    until `close`. Use as a context.
+    """
+
+    def __init__(
+        self,
+        resize: Resize | None = None,
+        *,
+        processes: int = 2,
+        form: Form = "raw",
+        look_ahead: int = _LOOK_AHEAD,
+    ) -> None:
+        self._resize, self._form, self._look_ahead = resize, form, look_ahead
+        self._num_processes = processes
+        self._threads: ThreadPoolExecutor | None = None
+        self._children: list[_Child] = []
+        self._own = threading.local()
+
+    def __enter__(self) -> ImageAhead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        threads, self._threads = self._threads, None
+        if threads is None:
+            return
+        threads.shutdown(wait=False, cancel_futures=True)
+        for child in list(self._children):
+            child.close()
+        threads.shutdown(wait=True)
+        self._children.clear()
+        self._own = threading.local()
+
+    def samples(
+        self,
+        samples: Iterable[Sample],
+        *,
+        thumbnails: Path | None = None,
+        on_error: OnRefused | None = None,
+    ) -> Iterator[Sample]:
+        """The samples in their order, images ready, at most `look_ahead` of them being prepared.
+
+        A sample with an image that cannot be decoded is told to `on_error` and left out.
+        Raises: its DataError where nobody listens.
+        """
+        waiting: deque[tuple[Sample, list[Future[ImageSource]]]] = deque()
+        kept: OrderedDict[str, Future[ImageSource]] = OrderedDict()
+        source, is_open = iter(samples), True
+        while is_open or waiting:
+            while is_open and len(waiting) < self._look_ahead:
+                sample = next(source, None)
+                if sample is None:
+                    is_open = False
+                    break
+                futures = [self._ready(image, kept, thumbnails) for image in sample.images]
+                waiting.append((sample, futures))
+                if not self._is_ahead(waiting):
+                    break
+            if not waiting:
+                return
+            sample, futures = waiting.popleft()
+            try:
+                images = tuple(future.result() for future in futures)
+            except DataError as error:
+                if on_error is None:
+                    raise
+                on_error(sample, error.line())
+                continue
+            yield sample if images == sample.images else replace(sample, images=images)
+
+    @staticmethod
+    def _is_ahead(waiting: deque[tuple[Sample, list[Future[ImageSource]]]]) -> bool:
+        """Whether to look further before the first is handed over: only while others work."""
+        return not all(future.done() for _, futures in waiting for future in futures)
+
+    def _ready(
+        self,
+        image: ImageSource,
+        kept: OrderedDict[str, Future[ImageSource]],
+        thumbnails: Path | None,
+    ) -> Future[ImageSource]:
+        try:
+            key = image.sha256
+        except OSError:
+            key = ""  # a file that is gone: told by whoever opens it
+        if key in kept:
+            kept.move_to_end(key)
+            return kept[key]
+        future = self._start(image, key, thumbnails)
+        kept[key] = future
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+        return future
+
+    def _start(
+        self, image: ImageSource, key: str, thumbnails: Path | None
+    ) -> Future[ImageSource]:
+        done: Future[ImageSource] = Future()
+        try:
+            width, height = image_size(image)
+            thumbnail = thumbnails / f"{key}.png" if thumbnails is not None else None
+            size = self._resize(width, height) if self._resize is not None else None
+            task = DecodeTask(image, size, self._form, thumbnail)
+            is_small = width * height <= _SMALL
+            if is_small and self._form == "raw":
+                done.set_result(check(task))
+            elif is_small or self._num_processes == 0:
+                done.set_result(decode(task))
+            else:
+                return self._pool().submit(self._elsewhere, task)
+        except DataError as error:
+            done.set_exception(error)
+        return done
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._num_processes, "images-ahead")
+        return self._threads
+
+    def _elsewhere(self, task: DecodeTask) -> ImageSource:
+        """In this thread's own process; once more in a new one where it was lost."""
+        for is_last in (False, True):
+            child = getattr(self._own, "child", None)
+            if child is None:
+                child = self._own.child = _Child()
+                self._children.append(child)
+            try:
+                return child.decode(task)
+            except (EOFError, ConnectionError, TimeoutError) as error:
+                child.close()
+                self._children.remove(child)
+                self._own.child = None
+                if is_last or isinstance(error, TimeoutError) or self._threads is None:
+                    raise DataError(
+                        f"the process that decodes it {str(error) or 'was lost'}",
+                        where=task.source.path or "an image given as bytes",
+                    ) from error
+        raise AssertionError
+
+
+class _Child:
+    """A process that decodes, behind a pipe. It ends with this one, however this one ends."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # Not multiprocessing: its spawn would run the caller's main module again.
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    _BOOT,
+                    json.dumps([path or os.getcwd() for path in sys.path]),
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+        self._pipe = Connection(ours.detach())
+
+    def decode(self, task: DecodeTask) -> ImageSource:
+        """Raises: DataError; OSError where a thumbnail cannot be written; EOFError, ConnectionError
+        or TimeoutError where the process fails.
+        """
+        self._pipe.send(task)
+        if not self._pipe.poll(_DEADLINE_S):
+            raise TimeoutError(f"gave no answer within {_DEADLINE_S:g} s")
+        answer = self._pipe.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, ImageSource)
+        return answer
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+        self._process.kill()
+        self._process.wait()

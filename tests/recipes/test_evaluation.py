@@ -1,0 +1,86 @@
+"""`plumbline eval` on real engines: an overwritten checkpoint never gives old answers, images made
+ready ahead change nothing."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from recipes.config import Recipe, recipe_of
+from recipes.pipeline import Pipeline
+from recipes.tiny import make_tiny
+from rl.runs.checkpoint import files_fingerprint, fingerprint
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+
+def page(model: Path, data: Path, root: Path, **evals: Any) -> Recipe:
+    benchmark = {"name": "textvqa", "path": str(data / "textvqa"), "limit": 6, "max_new_tokens": 6}
+    benchmark |= {"n": 2, "temperature": 1.0}  # greedy answers of random weights are all alike
+    return recipe_of(
+        {
+            "run": {"name": "eval", "root": str(root), "tensorboard": False},
+            "model": {"path": str(model)},
+            "evals": {"benchmarks": [benchmark], **evals},
+            "rollout": {"max_new_tokens": 6, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "runtime": {"dashboard": False},
+        }
+    )
+
+
+def answers(root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    folder = root / "eval/evals/base/textvqa"
+    header = json.loads((folder / "responses.header.json").read_text())
+    lines = (folder / "responses.jsonl").read_text().splitlines()
+    return header, [json.loads(line) for line in lines]
+
+
+def starts(root: Path) -> int:
+    lines = (root / "eval/events.jsonl").read_text().splitlines()
+    return sum(json.loads(line)["event"] == "engines_up" for line in lines)
+
+
+def test_a_checkpoint_overwritten_in_place_never_gives_old_answers(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path
+) -> None:
+    model, out = tmp_path / "model", Console(quiet=True)
+    shutil.copytree(tiny_qwen3vl, model)
+    recipe = page(model, scene_data, tmp_path)
+    Pipeline(recipe, out).run()
+    old_header, old = answers(tmp_path)
+    assert old_header["weights"] == fingerprint(model)
+    # Nothing has changed: no engine starts, no question is asked.
+    Pipeline(recipe, out, resume=True).run()
+    assert (answers(tmp_path), starts(tmp_path)) == ((old_header, old), 1)
+
+    (file,) = make_tiny("qwen3_vl", tmp_path / "other", seed=1).glob("*.safetensors")
+    size, times = (model / file.name).stat().st_size, (model / file.name).stat()
+    shutil.copyfile(file, model / file.name)
+    assert (model / file.name).stat().st_size == size
+    os.utime(model / file.name, ns=(times.st_atime_ns, times.st_mtime_ns))
+    Pipeline(recipe, out, resume=True).run()
+    header, new = answers(tmp_path)
+    assert header["weights"] == fingerprint(model) != old_header["weights"]
+    assert [row["sample_id"] for row in new] == [row["sample_id"] for row in old]
+    assert not {row["key"] for row in new} & {row["key"] for row in old}
+    assert [row["samples"] for row in new] != [row["samples"] for row in old]
+    result = json.loads((tmp_path / "eval/evals/base/textvqa/result.json").read_text())
+    assert result["weights"] == header["weights"]
+    assert starts(tmp_path) == 2
+
+
+def test_other_files_of_the_model_count_too(tiny_qwen3vl: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_qwen3vl, model)
+    before = fingerprint(model), files_fingerprint(model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "rope_theta": 1.0}))
+    (model / "README.md").write_text("a model")
+    assert fingerprint(model) == before[0]
+    assert files_fingerprint(model) != before[1]
+    (model / "config.json").write_bytes((tiny_qwen3vl / "config.json").read_bytes())
+    assert files_fingerprint(model) == before[1]
