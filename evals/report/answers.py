@@ -1,5 +1,5 @@
-"""One benchmark's answers of every stage, read once: what the browser shows and what a difference is
-split into.
+"""One benchmark's answers of every stage, read once: what the browser shows and what a difference
+is split into.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from evals.report.run import Run, Stage, read_lines
 
 _SHA = re.compile(r"[0-9a-f]{16,64}")
-# How a refusal begins. Scorers that know refusals say so in `status`; this is for those that do not.
+# How a refusal begins. Scorers that know refusals say so in `status`; this is for the others.
 _REFUSAL = re.compile(
     r"\W*(?:(?:i['’]?m|i am|we are) (?:so |very |really )?(?:sorry|unable|not able|not comfortable)"
     r"|sorry\b|i (?:can(?:no|['’])?t|can not|won['’]t|will not|must decline)\b|unable to\b"
@@ -40,7 +40,7 @@ class Answer:
 
     @property
     def flag(self) -> str:
-        """One letter: error; refused, cut off, or neither; capital or t and p where it was parsed."""
+        """One letter: e error; R, t, p refused, cut off, neither, and parsed; r, c, u unparsed."""
         if self.score is None:
             return "e"
         if self.is_refused:

@@ -5,7 +5,7 @@ A data file is one call with one string literal that holds JSON: a browser that 
 from disk still runs it, and nothing in it is code but the call.
 
     data/<benchmark>/index.js     what is filtered on, a column a stage; loaded with the browser
-    data/<benchmark>/000.js       questions and answers, a few hundred; loaded when shown or searched
+    data/<benchmark>/000.js       questions and answers, a few hundred; loaded where needed
     data/<benchmark>/000-long.js  the whole text of that piece's long answers; on demand
 """
 
@@ -48,7 +48,8 @@ def slug(name: str) -> str:
 
 def write_browser(run: Run, benchmark: str, folder: Path) -> dict[str, Any] | None:
     """Writes a benchmark's data and images under `folder` (the report's) unless the answers are
-    those of the last time; returns what the page itself needs of them. None where nothing is scored.
+    those of the last time; returns what the page itself needs of them. None where nothing is
+    scored.
     """
     stages = stages_of(run, benchmark)
     if not stages:

@@ -33,7 +33,9 @@ def build_report(run: Path) -> Path:
         if (summary := write_browser(found, name, folder)) is not None
     }
     tables = {
-        name: table for name in found.benchmarks if (table := rules(found, name, folder)) is not None
+        name: table
+        for name in found.benchmarks
+        if (table := rules(found, name, folder)) is not None
     }
     write_text(folder / "leaderboard.md", to_markdown(found, rows))
     write_text(folder / "leaderboard.csv", leaderboard.to_csv(rows))

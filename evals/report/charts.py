@@ -84,8 +84,8 @@ def diverging(lost: int, won: int, largest: int) -> Markup:
 
 
 def scale_of(ends: list[float]) -> float:
-    """The half width of an axis around zero. One that is more than five times all the others is left
-    off (and drawn as an arrow), so that the others can be seen.
+    """The half width of an axis around zero. One that is more than five times all the others is
+    left off (and drawn as an arrow), so that the others can be seen.
 
     >>> scale_of([589.0, 23.0, 7.2]), scale_of([20.0, 9.0]), scale_of([])
     (23.0, 20.0, 1.0)
@@ -112,7 +112,7 @@ def split_bar(form: float, sight: float, largest: float) -> Markup:
 
 
 def change(value: float, interval: Interval | None, largest: float) -> Markup:
-    """A difference with its interval around the zero line; an arrow where it lies beyond the axis."""
+    """A difference with its interval around the zero line; an arrow where it lies beyond."""
     axis = Axis(-largest * 1.04, largest * 1.04)
     parts = [
         '<line class="rule" x1="0" x2="100%" y1="7" y2="7"/>',
@@ -214,9 +214,7 @@ class Dots:
     high: str
 
 
-def dots(
-    points: list[tuple[int, float, Interval | None]], *, across: tuple[float, float]
-) -> Dots:
+def dots(points: list[tuple[int, float, Interval | None]], *, across: tuple[float, float]) -> Dots:
     """Shares with their intervals over steps, joined by a line; the axis starts at 0 where that
     costs less than half of its height.
     """

@@ -219,7 +219,7 @@ def to_csv(found: list[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([name for key in _COLUMNS for name in _names(key)])
     for row in found:
-        writer.writerow([_cell(value) for key in _COLUMNS for value in _values(row, key)])
+        writer.writerow([safe_cell(value) for key in _COLUMNS for value in _values(row, key)])
     return out.getvalue()
 
 
@@ -245,7 +245,7 @@ def _values(record: Any, key: str) -> list[Any]:
     return [value]
 
 
-def _cell(value: Any) -> Any:
+def safe_cell(value: Any) -> Any:
     """Text that a spreadsheet would read as a formula is quoted."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
         return f"'{value}"

@@ -1,4 +1,4 @@
-"""Why a score moved: the difference in accuracy split, question by question, into form and sight."""
+"""Why a score moved: the difference in accuracy, question by question, as form and sight."""
 
 from __future__ import annotations
 
@@ -143,12 +143,12 @@ def in_words(split: Split, baseline: float | None) -> str:
     if split.what == "neither":
         return "accuracy moved neither by form nor by sight"
     text = {
-        "form": f"form: {form} of {total} points come from answers that became readable or whole, or "
-        "ceased to be",
+        "form": f"form: {form} of {total} points come from answers that became readable or whole, "
+        "or ceased to be",
         "sight": f"sight: {sight} of {total} points come from other answers to questions that both "
         "stages answered readably",
-        "both": f"both: {form} points come from answers that became readable or whole, or ceased to "
-        f"be, {sight} from other answers",
+        "both": f"both: {form} points come from answers that became readable or whole, or ceased "
+        f"to be, {sight} from other answers",
     }[split.what]
     turned = [split.moves[kind] for kind in ("readable", "cut", "refused")]
     asked, right = sum(move.questions for move in turned), sum(move.right for move in turned)

@@ -18,7 +18,7 @@ Summaries = Mapping[str, Mapping[str, Any]]  # benchmark -> what the browser's d
 
 @dataclass(frozen=True)
 class Words:
-    """What stands beside a stage's name at first sight; (benchmark, sentence) where it says of which."""
+    """What stands beside a stage's name; (benchmark, sentence) where it says of which."""
 
     stage: Stage
     clauses: tuple[Clause, ...]

@@ -1,4 +1,4 @@
-"""Reward against benchmark: whether what the training maximises and what is measured rise together."""
+"""Reward against benchmark: whether what training maximises and what is measured rise together."""
 
 from __future__ import annotations
 
@@ -77,15 +77,21 @@ def _line(run: Run, stage: Stage, benchmark: str, last: int) -> Line | None:
     """Points of one part only: `select` where checkpoints inside the stage were scored (they read
     nothing else), the shown part where only begin and end are there.
     """
-    inside = {step: found[benchmark] for step, found in stage.checkpoints.items() if benchmark in found}
+    inside = {
+        step: found[benchmark] for step, found in stage.checkpoints.items() if benchmark in found
+    }
     parent = run.stage(stage.parent)
-    ends = {0: parent.results.get(benchmark) if parent else None, last: stage.results.get(benchmark)}
+    ends = {
+        0: parent.results.get(benchmark) if parent else None,
+        last: stage.results.get(benchmark),
+    }
     part = "select" if inside else next((r.shown for r in ends.values() if r), "report")
     found = {**ends, **inside} if inside else ends
     points = [
         point
         for step, result in sorted(found.items())
-        if result is not None and (point := _point(step, result, result.parts.get(part))) is not None
+        if result is not None
+        and (point := _point(step, result, result.parts.get(part))) is not None
     ]
     if len(points) < 2:
         return None

@@ -71,11 +71,15 @@ def _comparable(rows: list[Row], tables: list[Table]) -> Check:
     ]
     if unlike:
         return Check(question, "bad", f"No: unequal settings ({'; '.join(unlike)})")
-    refused = sorted({row.benchmark for row in rows for a in (row.parent, row.base) if a and a.refused})
+    refused = sorted(
+        {row.benchmark for row in rows for a in (row.parent, row.base) if a and a.refused}
+    )
     if refused:
         return Check(question, "bad", f"Not everywhere: refused on {', '.join(refused)}")
     return Check(
-        question, "good", "Yes: questions, prompt, limits, engine and scoring rule are the same in all"
+        question,
+        "good",
+        "Yes: questions, prompt, limits, engine and scoring rule are the same in all",
     )
 
 
@@ -96,7 +100,9 @@ def _selected(rows: list[Row]) -> Check:
     chosen = sorted({row.benchmark for row in rows if row.part == "select"})
     if chosen:
         return Check(question, "bad", f"Yes, selected on: {', '.join(chosen)}")
-    return Check(question, "good", "No: gates and choices of a parent read other questions and images")
+    return Check(
+        question, "good", "No: gates and choices of a parent read other questions and images"
+    )
 
 
 def _errors(rows: list[Row]) -> Check:
@@ -105,7 +111,9 @@ def _errors(rows: list[Row]) -> Check:
     if not failed:
         return Check(question, "good", f"None of {figures.count(asked)} answers")
     return Check(
-        question, "open", f"{figures.count(failed)} of {figures.count(asked)}; they stand outside every mean"
+        question,
+        "open",
+        f"{figures.count(failed)} of {figures.count(asked)}; they stand outside every mean",
     )
 
 

@@ -54,7 +54,7 @@ def rules(run: Run, benchmark: str, folder: Path) -> Rules | None:
     `folder` (the report's) and made again only when an answer changed.
     """
     stages = stages_of(run, benchmark)
-    judge = _judge(run, benchmark)
+    judge = judge_of(run, benchmark)
     if judge is None or len(judge.profiles) < 2 or not stages:
         return None
     kept = folder / "data" / slug(benchmark) / "rules.json"
@@ -114,9 +114,9 @@ def _table(
     return Rules(table.stages, table.profiles, reported, cells, tuple(turned))
 
 
-def _judge(run: Run, benchmark: str) -> Benchmark | None:
-    """The benchmark's rule: by its id, else by a page (YAML) that the recipe names. A report runs no
-    code that a run folder names.
+def judge_of(run: Run, benchmark: str) -> Benchmark | None:
+    """The benchmark's rule: by its id, else by a page (YAML) that the recipe names. A report runs
+    no code that a run folder names.
     """
     listed = run.config.get("evals")
     entries = listed.get("benchmarks") if isinstance(listed, dict) else None

@@ -1,5 +1,5 @@
-"""Foreign text made fit to be looked at: what cannot be seen, or turns what stands around it, gets a
-visible name.
+"""Foreign text made fit to be looked at: what cannot be seen, or turns what stands around it, gets
+a visible name.
 """
 
 from __future__ import annotations

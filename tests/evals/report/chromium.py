@@ -62,9 +62,7 @@ class Page:
 
     def js(self, code: str) -> Any:
         """The value of an expression; a promise is awaited."""
-        told = self.call(
-            "Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True
-        )
+        told = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in told:
             raise RuntimeError(json.dumps(told["exceptionDetails"])[:2000])
         return told["result"].get("value")
