@@ -143,7 +143,7 @@ def _counted(references: list[Any]) -> list[str]:
 def _answer(row: dict[str, Any], score: dict[str, Any]) -> Answer:
     parsed, value = score.get("parsed"), score.get("score")
     status = str(score.get("status") or ("error" if row.get("error") else ""))
-    text = _text(row.get("response"))
+    text = _said(row)
     tokens = row.get("num_tokens")
     is_cut = status == "truncated" or row.get("finish_reason") == "length"
     return Answer(
@@ -157,6 +157,15 @@ def _answer(row: dict[str, Any], score: dict[str, Any]) -> Answer:
         tokens=tokens if isinstance(tokens, int) else None,
         error=_text(row["error"])[:400] if row.get("error") else None,
     )
+
+
+def _said(row: dict[str, Any]) -> str:
+    """The response; where a question was answered several times, all of them, numbered."""
+    several = [one for one in _list(row.get("samples")) if isinstance(one, dict)]
+    if len(several) < 2:
+        return _text(row.get("response"))
+    said = [_text(one.get("response")) for one in several]
+    return "\n\n".join(f"({n} of {len(said)}) {text}" for n, text in enumerate(said, start=1))
 
 
 def _text(value: Any) -> str:

@@ -74,6 +74,10 @@ TERMS: dict[str, str] = {
         "Categories that turned more answers one way than chance would: an exact sign test over"
         " questions, adjusted by Holm over the benchmark's categories."
     ),
+    "several answers": (
+        "Where a question was answered several times: what the majority of its answers scores, and "
+        "the share of questions with a right answer among k."
+    ),
     "rule": "A benchmark's scoring profile; the same answers are scored again by each of them.",
     "training images": "Whether images of the training data stand in the benchmark, by hash.",
     "weights": "Fingerprint of the weights that answered.",

@@ -144,6 +144,11 @@ class Section:
         return any(habit.get(key) is not None for habit in self.habits.values())
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether a stage gave several answers to a question."""
+        return any(result.part.sampling for _, _, result in self.columns if result)
+
+    @property
     def first(self) -> Row | None:
         return next((row for _, row, _ in self.columns if row), None)
 

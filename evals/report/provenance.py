@@ -51,6 +51,8 @@ def table(run: Run, benchmark: str) -> Table:
     keys = list(dict.fromkeys(key for result in results for key in result.settings))
     found = [_setting(key, [result.settings.get(key) for result in results]) for key in keys]
     found += [_setting(key, [getattr(r, key) for r in results]) for key in ("version", "profile")]
+    if any(result.judge for result in results):
+        found.append(_setting("judge", [result.judge for result in results]))
     found.append(_setting("weights", [result.weights or None for result in results]))
     return Table(benchmark, [stage.name for stage in stages], found)
 

@@ -66,6 +66,18 @@ class Category(Record):
     interval: Interval | None = None
 
 
+class Sampling(Record):
+    """What several answers a question come to: the statistic's mean over them, the majority's, and
+    the share of questions with a right answer among k.
+    """
+
+    n: int
+    mean: float | None = None
+    stdev: float | None = None
+    majority: float | None = None
+    pass_at: dict[str, float] = Field(default_factory=dict)
+
+
 class Part(Record):
     """A benchmark's figures on one of its two parts."""
 
@@ -83,6 +95,7 @@ class Part(Record):
     parse_rate: float | None = None
     truncated_share: float | None = None
     mean_tokens: float | None = None
+    sampling: Sampling | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     categories: dict[str, Category] = Field(default_factory=dict)
 
@@ -102,6 +115,7 @@ class Gate(Record):
     reasons: list[str] = Field(default_factory=list)
     max_drop_percent: float | None = None
     n_to_decide: int | None = None
+    alarms: list[str] = Field(default_factory=list)
 
 
 class Cost(Record):
@@ -145,6 +159,7 @@ class Result(Record):
     comparisons: dict[str, Against | None] = Field(default_factory=dict)
     gate: Gate | None = None
     cost: Cost = Cost()
+    judge: Any = None
     contamination: Contamination = Contamination()
 
     @property

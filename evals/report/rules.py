@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.base import Benchmark, get_benchmark
+from evals.base import Benchmark, ItemScore, get_benchmark
 from evals.report.answers import files_of, signature, stages_of
 from evals.report.browser import slug, write_text
 from evals.report.run import Run, read_lines
@@ -79,7 +79,7 @@ def rescore(judge: Benchmark, folder: Path, part: str) -> dict[str, list[Any]]:
     told: dict[str, list[Any]] = {}
     for profile in judge.profiles:
         try:
-            scores = [judge.score(row, profile) for row in rows]
+            scores = [_score(judge, row, profile) for row in rows]
             value = judge.primary(judge.aggregate(rows, scores, profile)) if rows else None
         except (PlumblineError, KeyError) as error:
             told[profile] = [None, 0, " ".join(str(error).split())[:200]]
@@ -90,6 +90,14 @@ def rescore(judge: Benchmark, folder: Path, part: str) -> dict[str, list[Any]]:
         )
         told[profile] = [value, differ, ""]
     return told
+
+
+def _score(judge: Benchmark, row: Mapping[str, Any], profile: str) -> ItemScore:
+    """A row's score; the mean over its answers where there are several."""
+    scores = [judge.score({**row, **one}, profile) for one in row.get("samples") or [{}]]
+    values = [score.score for score in scores if score.score is not None]
+    mean = sum(values) / len(values) if values else None
+    return ItemScore(mean, scores[0].status, scores[0].parsed)
 
 
 def _table(

@@ -273,7 +273,7 @@
   };
   const fail = (error) => { at("found").textContent = `${error.message}. Is the whole report folder here?`; };
 
-  const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+  const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
   const matcher = (text) => {
     const words = text.trim();
     return words ? new RegExp(escaped(words), "iu") : null;

@@ -22,7 +22,7 @@ FLAGS = (
     *("--no-first-run", "--disable-background-networking", "--disable-extensions", "--mute-audio"),
     *("--remote-debugging-port=0", "--hide-scrollbars", "--force-color-profile=srgb"),
 )
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 
 
 def found() -> str | None:
@@ -37,7 +37,6 @@ class Page:
         self._socket, self._ids = socket, itertools.count(1)
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self._events: list[dict[str, Any]] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -56,9 +55,9 @@ class Page:
 
     def goto(self, url: str) -> None:
         """Opens an address and waits until it is loaded."""
-        self._events.clear()
         self.call("Page.navigate", url=url)
-        self._wait_for("Page.loadEventFired")
+        here = json.dumps(url.partition("#")[0])
+        self.until(f"location.href.split('#')[0] === {here} && document.readyState === 'complete'")
 
     def js(self, code: str) -> Any:
         """The value of an expression; a promise is awaited."""
@@ -103,12 +102,7 @@ class Page:
         told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(told["data"])
 
-    def _wait_for(self, method: str) -> None:
-        while not any(event.get("method") == method for event in self._events):
-            self._note(json.loads(self._socket.recv(timeout=DEADLINE_S)))
-
     def _note(self, message: dict[str, Any]) -> None:
-        self._events.append({"method": message.get("method")})
         params = message.get("params", {})
         if message.get("method") == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(params["exceptionDetails"])[:1000])

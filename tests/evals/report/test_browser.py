@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from tests.evals.report import chromium
-from tests.evals.report.conftest import MadeRun
 
 from evals.report import build_report
 from evals.report.crossrun import write_index
+from tests.evals.report import chromium
+from tests.evals.report.conftest import MadeRun
 
 pytestmark = pytest.mark.skipif(
     chromium.found() is None, reason="no Chromium is installed (apt-get install chromium)"
@@ -59,8 +59,9 @@ def said(page, number):
           const card = [...document.querySelectorAll('.example')].find((c) =>
             c.querySelector('.where').textContent.includes('report-{number:04d}-0'));
           const box = [...card.querySelectorAll('.answer')].at(-1).querySelector('.said');
-          return {{ text: box.textContent, elements: [...box.querySelectorAll('*')].map((e) => e.className),
-                   names: [...box.querySelectorAll('.unseen')].map((e) => e.textContent) }};
+          const elements = [...box.querySelectorAll('*')].map((e) => e.className);
+          const names = [...box.querySelectorAll('.unseen')].map((e) => e.textContent);
+          return {{ text: box.textContent, elements, names }};
         }})()"""
     )
 
