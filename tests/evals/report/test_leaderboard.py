@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 from evals.report import build_report
 from evals.report.leaderboard import rows
@@ -121,3 +122,12 @@ def test_names_never_act_as_markdown_or_as_a_formula(make_run):
     assert "=[x\\](y)\\|\\<b>" in text
     assert "\n'=[x](y)|<b>," in (folder / "leaderboard.csv").read_text()
     assert plain("a\u202eb\nc http://x") == "ab c http\\://x"
+
+
+def test_every_key_of_the_json_is_explained(make_run):
+    told = json.loads((board(make_run()) / "leaderboard.json").read_text())
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text()
+    told["rows"] = [row for row in told["rows"] if row["parent"]]
+    keys = {*told, *told["stages"][0], *told["rows"][0], *told["rows"][0]["parent"]}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page and f".{key}`" not in page] == []
+    assert f"`schema` is {told['schema']}" in page
