@@ -59,6 +59,7 @@ class Question:
     images: list[str]
     answers: list[Answer | None]
     options: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)  # what training knows of it
 
 
 def stages_of(run: Run, benchmark: str) -> list[Stage]:
@@ -99,11 +100,14 @@ def read_answers(run: Run, benchmark: str) -> list[Question]:
     questions: dict[str, Question] = {}
     for column, stage in enumerate(stages):
         folder = run.root / "evals" / stage.name / benchmark
+        flagged = stage.results[benchmark].contamination.flagged
+        flags = {uid: flag.kinds for uid, flag in flagged.items()}
         for row, answer in _answers(folder, part):
             name = str(row.get("sample_id"))
             question = questions.get(name)
             if question is None:
                 question = questions[name] = _question(name, row, len(stages))
+            question.flags += [kind for kind in flags.get(name, []) if kind not in question.flags]
             question.answers[column] = answer
     return sorted(questions.values(), key=_interest)
 

@@ -25,7 +25,7 @@ from evals.report.answers import Answer, Question, files_of, read_answers, signa
 from evals.report.moves import as_dict, habits, split
 from evals.report.run import Run, Stage
 
-SCHEMA = 1
+SCHEMA = 2
 PIECE_QUESTIONS = 250
 PIECE_CHARACTERS = 1_000_000
 LONGEST_ANSWER = 2_000
@@ -111,6 +111,7 @@ def _index(
         "categories": categories,
         "category": [number[question.category] for question in questions],
         "starts": list(starts),
+        "known": [number for number, q in enumerate(questions) if q.flags],
         "score": [
             [None if (a := q.answers[column]) is None else a.score for q in questions]
             for column in range(len(stages))
@@ -159,7 +160,7 @@ def _write_pieces(
 
 
 def _item(question: Question, images: frozenset[str]) -> list[Any]:
-    """[id, question, references, images (null where not kept), options, answers]."""
+    """[id, question, references, images (null where not kept), options, answers, flags]."""
     return [
         question.id,
         question.text[:LONGEST_QUESTION],
@@ -167,6 +168,7 @@ def _item(question: Question, images: frozenset[str]) -> list[Any]:
         [sha if sha in images else None for sha in question.images],
         [option[:400] for option in question.options[:12]],
         [None if answer is None else _said(answer) for answer in question.answers],
+        question.flags,
     ]
 
 

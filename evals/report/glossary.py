@@ -79,6 +79,9 @@ TERMS: dict[str, str] = {
         "the share of questions with a right answer among k."
     ),
     "rule": "A benchmark's scoring profile; the same answers are scored again by each of them.",
-    "training images": "Whether images of the training data stand in the benchmark, by hash.",
+    "training rows": (
+        "Whether training data holds the benchmark's images (by pixels, or nearly) or questions (by"
+        " their words), and the score without them."
+    ),
     "weights": "Fingerprint of the weights that answered.",
 }

@@ -163,10 +163,11 @@ class Section:
 
     @property
     def largest_move(self) -> float:
-        """The axis of the split bars: points of accuracy."""
-        return charts.scale_of(
-            [max(abs(split.form), abs(split.sight)) for split in self.splits.values()]
-        )
+        """The axis of the split bars: points of accuracy, at least 5, so that nothing looks large
+        only because nothing else moved.
+        """
+        ends = [max(abs(split.form), abs(split.sight)) for split in self.splits.values()]
+        return max(charts.scale_of(ends), 5.0)
 
     def largest_change(self, whom: str) -> float:
         """The axis of the differences with parent or base, zero in the middle."""

@@ -109,27 +109,27 @@ def _point(step: int, result: Result, part: Part | None) -> Point | None:
 
 
 def _sentence(objective: str, begin: float, end: float, lines: list[Line]) -> tuple[str, str]:
-    """What rose, what fell; a rising objective over a falling benchmark is named."""
-    text = f"{objective} went from {compact(begin)} to {compact(end)}"
-    moves = []
-    fell = []
-    for line in lines:
-        first, final = line.points[0], line.points[-1]
-        moves.append(
-            f"{line.benchmark} from {number(100 * first.share, 1)} to "
-            f"{number(100 * final.share, 1)}\u202f% of its maximum"
-        )
-        is_clear = (
-            first.interval is not None
-            and final.interval is not None
-            and final.interval[1] < first.interval[0]
-        )
-        if is_clear:
-            fell.append(line.benchmark)
-    text += f", {', '.join(moves)}"
+    """What rose, what fell; a rising objective over a falling benchmark is named. Only intervals
+    that do not meet count as a rise or a fall.
+    """
+    moves = [
+        f"{line.benchmark} from {number(100 * line.points[0].share, 1)} to "
+        f"{number(100 * line.points[-1].share, 1)}\u202f% of its maximum"
+        for line in lines
+    ]
+    text = f"{objective} went from {compact(begin)} to {compact(end)}, {', '.join(moves)}"
+    fell = [line.benchmark for line in lines if _is_apart(line.points[-1], line.points[0])]
+    rose = [line.benchmark for line in lines if _is_apart(line.points[0], line.points[-1])]
     if end > begin and fell:
         names = " and ".join(fell)
         return f"{text}: the objective rose while {names} fell; look for reward hacking", "worse"
-    if end > begin and all(line.points[-1].share > line.points[0].share for line in lines):
-        return f"{text}: they rise together", "better"
-    return text, "plain"
+    if end > begin and rose:
+        return f"{text}: {' and '.join(rose)} rose with it", "better"
+    return f"{text}: no benchmark moved beyond its interval", "plain"
+
+
+def _is_apart(lower: Point, upper: Point) -> bool:
+    """Whether the second point's interval lies wholly above the first one's."""
+    if lower.interval is None or upper.interval is None:
+        return False
+    return lower.interval[1] < upper.interval[0]

@@ -28,7 +28,7 @@ PICTURES = {
 
 
 def shoot(page: Page, url: str, name: str) -> bytes:
-    """One picture as PNG, its colours cut to a palette."""
+    """One picture as PNG."""
     width, height, dark, place = PICTURES[name]
     page.show(width, height, dark=dark)
     page.goto("about:blank")
@@ -43,9 +43,8 @@ def shoot(page: Page, url: str, name: str) -> bytes:
             "document.querySelectorAll('.example').length > 0 &&"
             " [...document.images].slice(0, 4).every((image) => image.complete)"
         )
-    drawn = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     out = io.BytesIO()
-    drawn.quantize(128, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(out, "PNG", optimize=True)
     return out.getvalue()
 
 

@@ -138,6 +138,7 @@
     cut: (a) => a.flag === "t" || a.flag === "c",
     refused: (a) => a.flag === "r" || a.flag === "R",
     error: (a) => a.flag === "e",
+    known: (a, b, isKnown) => isKnown,
   };
   const verdict = (stage, number) => {
     const flag = data.flags[stage][number];
@@ -229,7 +230,7 @@
   };
 
   const card = (number, item) => {
-    const [id, text, references, images, options, answers] = item;
+    const [id, text, references, images, options, answers, flags] = item;
     const box = make("article", "example");
     box.tabIndex = -1;
     const shown = make("div", "pictures");
@@ -239,6 +240,7 @@
     const where = make("p", "where");
     const category = data.categories[data.category[number]];
     where.append(foreign("bdi", "", category || "no category"), " · ", foreign("bdi", "", id));
+    if (flags.length) where.append(" · ", foreign("b", "alarm", `known from training: ${flags.join(", ")}`));
     body.append(where, foreign("p", "question", text));
     if (options.length) {
       const list = make("p", "options");
@@ -289,9 +291,10 @@
     const [stage, against] = [Number(pick.stage.value), Number(pick.against.value)];
     const category = pick.category.value === "*" ? null : Number(pick.category.value);
     const kept = [];
+    const known = new Set(data.known);
     for (let number = 0; number < data.category.length; number++) {
       if (category !== null && data.category[number] !== category) continue;
-      if (test(verdict(stage, number), verdict(against, number))) kept.push(number);
+      if (test(verdict(stage, number), verdict(against, number), known.has(number))) kept.push(number);
     }
     keep();
     const needle = matcher(pick.text.value);

@@ -9,6 +9,7 @@ from evals.report import build_report
 from evals.report.leaderboard import rows
 from evals.report.markdown import plain
 from evals.report.run import read_run
+from tests.evals.report.test_build import script
 
 
 def edit(path, change):
@@ -131,3 +132,54 @@ def test_every_key_of_the_json_is_explained(make_run):
     keys = {*told, *told["stages"][0], *told["rows"][0], *told["rows"][0]["parent"]}
     assert [key for key in sorted(keys) if f"`{key}`" not in page and f".{key}`" not in page] == []
     assert f"`schema` is {told['schema']}" in page
+
+
+def test_known_questions_and_the_score_without_them_stand_beside_the_row(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    flag = {"kinds": ["image", "text"], "text_share": 0.9, "train": "sft:row-1"}
+    without = {"report": {"n": 22, "value": 431.0, "interval": [400.0, 460.0], "left_out": 2}}
+    for path in run.glob("evals/*/mme/result.json"):
+        edit(
+            path,
+            lambda value: value.update(
+                contamination={
+                    "checked": True,
+                    "overlap_images": 1,
+                    "flagged": {"report-0001-0": flag, "report-0001-1": flag},
+                    "without": without,
+                }
+            ),
+        )
+    folder = board(run)
+    text = (folder / "index.html").read_text()
+    assert "1 overlapping image, 2 known questions" in text
+    assert "without them 431 [400, 460] (2 left out)" in text
+    assert '<li class="bad"><span class="sign" aria-hidden="true">✕</span>' in text
+    assert "**1 overlapping image, 2 known questions**" in (folder / "leaderboard.md").read_text()
+    index = script(folder / "data" / "mme" / "index.js")
+    items = script(folder / "data" / "mme" / "000.js")
+    assert sorted(items[number][0] for number in index["known"]) == [
+        "report-0001-0",
+        "report-0001-1",
+    ]
+    assert items[index["known"][0]][6] == ["image", "text"]
+
+
+def test_a_forced_comparison_is_shown_with_its_red_mark(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    path = run / "evals" / "sft" / "mme" / "result.json"
+    edit(
+        path,
+        lambda value: [
+            against.update(refused="max_pixels differs: 1 and 2")
+            for against in value["comparisons"].values()
+        ],
+    )
+    folder = board(run)
+    text = (folder / "index.html").read_text()
+    assert "not comparable: <bdi>max_pixels differs: 1 and 2</bdi>" in text
+    assert "shown by force: max_pixels differs" in text
+    assert "✕ not comparable" in text
+    markdown = (folder / "leaderboard.md").read_text()
+    assert "base +600 " in markdown
+    assert "(**not comparable: max\\_pixels differs: 1 and 2**)" in markdown
