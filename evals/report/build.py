@@ -40,14 +40,18 @@ def build_report(run: Path) -> Path:
     write_text(folder / "leaderboard.md", to_markdown(found, rows))
     write_text(folder / "leaderboard.csv", leaderboard.to_csv(rows))
     write_text(folder / "leaderboard.json", leaderboard.to_json(found, rows))
-    text = render(found, rows, told, tables)
-    # The stamp is the page's own hash: an open page that sees another one loads itself again.
+    write_page(folder, render(found, rows, told, tables))
+    return folder / "index.html"
+
+
+def write_page(folder: Path, text: str) -> None:
+    """Writes `index.html` with its stamp, and the stamp beside it: the page's own hash. An open
+    page that finds another stamp beside it loads itself again.
+    """
     stamp = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-    page = folder / "index.html"
-    write_text(page, text.replace('data-stamp=""', f'data-stamp="{stamp}"', 1))
+    write_text(folder / "index.html", text.replace('data-stamp=""', f'data-stamp="{stamp}"', 1))
     (folder / "data").mkdir(exist_ok=True)
     write_script(folder / "data" / "stamp.js", "stamp", stamp)
-    return page
 
 
 def _remove_others(folder: Path, kept: set[str]) -> None:

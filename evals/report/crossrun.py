@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from evals.report import figures, leaderboard
 from evals.report.browser import write_text
+from evals.report.build import write_page
 from evals.report.leaderboard import Row
 from evals.report.markdown import plain
 from evals.report.page import fill
@@ -81,7 +82,6 @@ def write_index(
     write_text(out / "leaderboard.csv", _csv(entries, columns))
     write_text(out / "leaderboard.md", _markdown(entries, columns))
     runs = list({entry.link: entry.run for entry in entries}.items())
-    page = out / "index.html"
     text = fill(
         "crossrun.html.j2",
         title="Leaderboard",
@@ -90,8 +90,8 @@ def write_index(
         runs=runs,
         is_running=any(run.is_running for _, run in runs),
     )
-    write_text(page, text)
-    return page
+    write_page(out, text)
+    return out / "index.html"
 
 
 def compare_columns(entries: Sequence[Entry]) -> list[Column]:

@@ -354,7 +354,8 @@
       chosen.set(key, key === "stage" || key === "against" ? data.stages[Number(value)][0]
         : key === "category" && value !== "*" ? data.categories[Number(value)] : value);
     }
-    if (hasChosen) history.replaceState(null, "", `#examples?${chosen}`);
+    if (!hasChosen) return;
+    try { history.replaceState(null, "", `#examples?${chosen}`); } catch { /* not allowed on this address */ }
   };
   let hasChosen = false;
 

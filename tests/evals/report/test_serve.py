@@ -2,7 +2,12 @@
 
 import http.client
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
+import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
@@ -140,6 +145,35 @@ def test_a_change_of_the_run_builds_the_page_again(two, serve):
     assert ask.server.refresh() is True
     assert ask("/data/stamp.js") != before
     assert b"failed after" in ask("/")[1]
+
+
+def test_the_index_over_runs_is_built_again_too(two, serve):
+    ask = serve(two)
+    before = ask("/data/stamp.js")
+    assert before[0] == 200
+    path = two[0] / "evals" / "sft" / "mme" / "result.json"
+    path.write_text(path.read_text().replace('"value": ', '"value": 1'))
+    assert ask.server.refresh() is True
+    assert ask("/data/stamp.js") != before
+
+
+def test_the_command_serves_until_it_is_interrupted(two):
+    command = ["from recipes.cli import main; main()", "report", str(two[0])]
+    child = subprocess.Popen(
+        [sys.executable, "-u", "-c", *command, "--serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        url = re.match(r"(http://127\.0\.0\.1:\d+/) shows", child.stdout.readline())[1]
+        with urllib.request.urlopen(url, timeout=20) as reply:
+            assert b"</html>" in reply.read()
+        child.send_signal(signal.SIGINT)
+        said = child.communicate(timeout=60)[0]
+    finally:
+        child.kill()
+    assert (child.returncode, said.splitlines()[-1]) == (0, "stopped")
 
 
 def test_the_server_listens_on_this_machine_only_and_a_taken_port_is_told(two, serve, tmp_path):
