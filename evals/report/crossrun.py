@@ -100,8 +100,11 @@ def compare_columns(entries: Sequence[Entry]) -> list[Column]:
     columns = []
     for name in names:
         rows = [entry.rows[name] for entry in entries if name in entry.rows]
+        free = leaderboard.may_differ([row.settings for row in rows])
         unequal = tuple(
-            key for key in MUST_AGREE if len({str(_setting(row, key)) for row in rows}) > 1
+            key
+            for key in MUST_AGREE
+            if key not in free and len({str(_setting(row, key)) for row in rows}) > 1
         )
         values = [row.value for row in rows if row.value is not None]
         columns.append(Column(name, unequal, None if unequal else max(values, default=None)))

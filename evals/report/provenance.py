@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.report import figures
-from evals.report.leaderboard import Row
+from evals.report.leaderboard import Row, may_differ
 from evals.report.run import Run
-
-# Where the data lay is not what it holds: its fingerprint is compared.
-MAY_DIFFER = ("data_path", "weights")
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,13 @@ def table(run: Run, benchmark: str) -> Table:
     stages = [stage for stage in run.scored if benchmark in stage.results]
     results = [stage.results[benchmark] for stage in stages]
     keys = list(dict.fromkeys(key for result in results for key in result.settings))
-    found = [_setting(key, [result.settings.get(key) for result in results]) for key in keys]
+    free = may_differ([result.settings for result in results])
+    found = [_setting(k, [result.settings.get(k) for result in results], free) for k in keys]
     found += [_setting(key, [getattr(r, key) for r in results]) for key in ("version", "profile")]
     if any(result.judge for result in results):
         found.append(_setting("judge", [result.judge for result in results]))
-    found.append(_setting("weights", [result.weights or None for result in results]))
+    weights = [result.weights or None for result in results]
+    found.append(_setting("weights", weights, frozenset({"weights"})))
     return Table(benchmark, [stage.name for stage in stages], found)
 
 
@@ -119,6 +118,6 @@ def _errors(rows: list[Row]) -> Check:
     )
 
 
-def _setting(key: str, values: list[Any]) -> Setting:
+def _setting(key: str, values: list[Any], free: frozenset[str] = frozenset()) -> Setting:
     written = [figures.NONE if value is None else str(value) for value in values]
-    return Setting(key, written, unequal=len(set(written)) > 1 and key not in MAY_DIFFER)
+    return Setting(key, written, unequal=len(set(written)) > 1 and key not in free)

@@ -5,6 +5,8 @@ import io
 import json
 from pathlib import Path
 
+import pytest
+
 from evals.report import build_report
 from evals.report.leaderboard import rows
 from evals.report.markdown import plain
@@ -93,6 +95,18 @@ def test_unequal_settings_are_named_beside_the_difference(make_run):
     assert unequal == {"sft": [], "dpo": [], "kto": [], "grpo": ["max_pixels"]}
     assert "**unequal: max\\_pixels**" in (folder / "leaderboard.md").read_text()
     assert 'class="unequal"' in (folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize(("temperature", "unequal"), [(0.0, []), (0.7, ["seed"])])
+def test_the_seed_matters_only_where_answers_were_drawn(make_run, temperature, unequal):
+    settings = {
+        stage: {"seed": number, "temperature": temperature}
+        for number, stage in enumerate(("base", "sft"))
+    }
+    folder = board(make_run(stages=("base", "sft"), settings=settings))
+    told = json.loads((folder / "leaderboard.json").read_text())
+    assert told["rows"][1]["parent"]["unequal"] == unequal
+    assert ('class="unequal"' in (folder / "index.html").read_text()) is bool(unequal)
 
 
 def test_a_refused_comparison_says_why(make_run):
