@@ -27,6 +27,7 @@ from evals.report.training import training
 from evals.report.visible import visible
 
 HERE = Path(__file__).parent
+SCRIPTS = ("text.js", "data.js", "live.js", "browser.js")  # one function, in this order
 OPEN_BENCHMARKS = 4  # with more of them, only the first ones' details are open
 
 
@@ -73,7 +74,8 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
     environment.filters["visible"] = visible
     environment.globals.update(f=figures, charts=charts, terms=TERMS, moves=moves)
     style = f"\n{_static('style.css')}\n{extra_style}\n"
-    early, script = _static("theme.js"), _static("report.js")
+    early = _static("theme.js")
+    script = "".join(['"use strict";\n(() => {\n', *map(_static, SCRIPTS), "})();\n"])
     return environment.get_template(template).render(
         style=Markup(style),
         style_hash=_digest(style),

@@ -6,6 +6,7 @@ import pytest
 
 from evals.report import build_report
 from evals.report.crossrun import write_index
+from evals.report.visible import visible
 from tests.evals.report import chromium
 from tests.evals.report.conftest import MadeRun
 
@@ -18,7 +19,8 @@ MARKDOWN = "# head **bold** [link](javascript:window.harmed=3) `code` <b>bold</b
 BIDI = "left \u202etfel\u2066 end \u200f"
 CONTROL = "a\x00b\x1b[31mc\x07\r"
 MEGABYTE = "needle-at-the-start " + "lorem <b>ipsum</b> " * 55_000 + " needle-at-the-end"
-ANSWERS = dict(enumerate((SCRIPT, MARKDOWN, BIDI, CONTROL, MEGABYTE, "\ud800 lone", "")))
+UNSEEN = "".join(map(chr, (*range(0xA1), 0x61C, 0x200B, *range(0x200E, 0x2030), 0x2060, 0xFEFF)))
+ANSWERS = dict(enumerate((SCRIPT, MARKDOWN, BIDI, CONTROL, MEGABYTE, "\ud800 lone", "", UNSEEN)))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def page():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose last stage gives hostile answers to seven questions of mme."""
+    """A run whose last stage gives hostile answers to eight questions of mme."""
     answers = {("grpo", "mme", f"report-{n:04d}-0"): text for n, text in ANSWERS.items()}
     run = MadeRun(tmp_path_factory.mktemp("runs") / "quickstart", answers=answers, steps=5).write()
     build_report(run)
@@ -81,6 +83,7 @@ def test_model_text_is_never_interpreted(at):
     assert said(page, 3)["text"] == "a⟨NUL⟩b⟨ESC⟩[31mc⟨U+0007⟩⟨CR⟩"
     assert said(page, 5)["text"] == "⟨U+D800⟩ lone"
     assert said(page, 6)["text"] == "(empty answer)"
+    assert said(page, 7)["text"] == visible(UNSEEN)  # the page's own text and the script agree
     assert (
         page.js("document.querySelectorAll('.said b, .said img, .said a, .said script').length")
         == 0
