@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from evals.report.figures import PERCENT, number
 
 KINDS = ("readable", "cut", "refused", "sight")
 _LETTERS = frozenset("ABCDEFGHIJ")
+_SPOKEN = 0.03  # a share that moved by less is not spoken of
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,32 @@ def in_words(split: Split, baseline: float | None) -> str:
         text += f"give {PERCENT.value(baseline)}: "
         text += "more than form" if share > baseline + spread else "form alone explains it"
     return text
+
+
+def habits_in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What changed in how a stage answers, whatever is right; empty where nothing did to speak of.
+    Both are `Habits` as dictionaries.
+    """
+    told = []
+    if after.get("yes_wanted") is not None and (moved := _moved(before, after, "yes")):
+        told.append(f"yes {moved} (wanted {PERCENT.value(after['yes_wanted'])})")
+    excess = after.get("letter_excess") or 0.0
+    if excess >= 2 * _SPOKEN:
+        told.append(f"leans to {after['letter']}, {_points(100 * excess)} points beyond its share")
+    if moved := _moved(before, after, "refused"):
+        told.append(f"refusals {moved}")
+    old, new = before.get("mean_tokens"), after.get("mean_tokens")
+    if old and new and not 0.8 <= new / old <= 1.25:
+        told.append(f"length {number(old, 1)} → {number(new, 1)} tokens")
+    return ", ".join(told)
+
+
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> str:
+    """A share from and to; empty where it hardly moved."""
+    old, new = before.get(key), after.get(key)
+    if old is None or new is None or abs(new - old) < _SPOKEN:
+        return ""
+    return f"{PERCENT.value(old)} → {PERCENT.value(new)}"
 
 
 def as_dict(split: Split | None) -> dict[str, Any] | None:

@@ -71,7 +71,11 @@ def _why(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
         result = stage.results.get(benchmark)
         parts = split_of(summaries, benchmark, stage.name, stage.parent)
         if result is not None and parts is not None:
-            out.append((benchmark, moves.in_words(parts, result.part.majority_baseline)))
+            sentence = moves.in_words(parts, result.part.majority_baseline)
+            habits = summaries.get(benchmark, {}).get("habits", {})
+            before, after = habits.get(stage.parent), habits.get(stage.name)
+            changed = moves.habits_in_words(before, after) if before and after else ""
+            out.append((benchmark, f"{sentence}; {changed}" if changed else sentence))
     return out
 
 

@@ -152,6 +152,19 @@ def test_habits_count_what_is_said_whatever_is_right():
     assert habits([asked(None)], 0) is None
 
 
+def test_a_lean_that_changed_is_spoken_of():
+    before = {"yes": 0.588, "yes_wanted": 0.5, "refused": 0.0, "mean_tokens": 2.0}
+    after = {"yes": 0.528, "yes_wanted": 0.5, "refused": 0.2, "mean_tokens": 9.0}
+    told = moves.habits_in_words(before, after)
+    assert told == (
+        "yes 58.8\u202f% → 52.8\u202f% (wanted 50.0\u202f%), refusals 0.0\u202f% → 20.0\u202f%, "
+        "length 2.0 → 9.0 tokens"
+    )
+    assert moves.habits_in_words(before, before) == ""
+    lean = {"letter": "B", "letter_excess": 0.21}
+    assert moves.habits_in_words({}, lean) == "leans to B, +21.0 points beyond its share"
+
+
 @given(st.text())
 def test_a_folders_name_is_plain_and_a_benchmarks_own(name):
     assert slug(name).strip("abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
