@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
 from rl.core import Labelled, Preference, Sample, Sampling
-from rl.errors import DeadlineError, RunError
+from rl.errors import ActorLostError, DeadlineError, RunError
 from rl.learners.base import LogitView, OptimPlan
 from rl.learners.group import LearnerGroup
 from rl.runtime.placement import Placement, Role, place
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rollouts.pool import Pool
 
 Record = Sample | Preference | Labelled
+# Ray takes about this long to be sure of a lost node.
+_NODE_LOSS_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def roles(recipe: Recipe) -> list[Role]:
     rewards = recipe.reward_workers
     return [
         Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
-        Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus),
-        Role("reward", rewards.workers, rewards.cpus),
+        Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus, "SPREAD"),
+        Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
     ]
 
 
@@ -103,6 +105,7 @@ class Line:
             self.placement = place(
                 roles(recipe), cluster_cpus=supply["CPU"], cluster_gpus=supply["GPU"]
             )
+            self.cluster.reserve(self.placement)
             self._start_actors()
         except BaseException:
             self.stop()
@@ -134,7 +137,7 @@ class Line:
             max_num_seqs=recipe.rollout.max_num_seqs,
             deadline_s=recipe.rollout.deadline_s,
             publish_deadline_s=recipe.rollout.publish_deadline_s,
-            restart=lambda index: self._ready(self._start_rollout(index)),
+            restart=lambda index: self._replace_one(lambda: self._start_rollout(index)),
             max_restarts=recipe.rollout.max_restarts,
             on_event=self._tell,
         )
@@ -142,10 +145,10 @@ class Line:
 
     def _start_learner(self) -> list[RayHandle]:
         from rl.learners.zero import ZeroLearner
-        from rl.runtime.cluster import free_port
 
-        recipe, port = self.recipe, free_port()
-        gpus = self.placement.gpus("learner")
+        recipe = self.recipe
+        address, port = self.cluster.rendezvous("learner")
+        gpus = self.placement.role("learner").gpus
         env = {"OMP_NUM_THREADS": str(recipe.learner.threads), "PATH": _search_path()}
         return [
             self.cluster.actor(
@@ -154,11 +157,10 @@ class Line:
                 recipe.model,
                 rank=rank,
                 world_size=recipe.learner.ranks,
-                master_addr="127.0.0.1",
+                master_addr=address,
                 master_port=port,
-                name=f"learner-{rank}",
-                cpus=self.placement.cpus("learner"),
-                gpus=gpus,
+                role="learner",
+                place=rank,
                 env=env if gpus else {"DS_ACCELERATOR": "cpu", **env},
             )
             for rank in range(recipe.learner.ranks)
@@ -174,9 +176,8 @@ class Line:
             recipe.model.path,
             recipe.model.max_pixels,
             index=index,
-            name=f"rollout-{index}",
-            cpus=self.placement.cpus("rollout"),
-            gpus=self.placement.gpus("rollout"),
+            role="rollout",
+            place=index,
             # An engine's threads would spin between its many short kernels and take the
             # learner's core.
             env={
@@ -194,13 +195,33 @@ class Line:
             tuple(configs),
             deadline_s=self.recipe.reward_workers.answer_deadline_s,
             base=str(Path.cwd()),
-            name=f"reward-{index}",
-            cpus=self.placement.cpus("reward"),
+            role="reward",
+            place=index,
         )
 
     def _ready(self, handle: RayHandle) -> RayHandle:
         handle.ready(self.recipe.runtime.start_deadline_s)
         return handle
+
+    def _replace_one(self, start: Callable[[], RayHandle]) -> RayHandle:
+        (handle,) = self._replace(lambda: [start()])
+        return handle
+
+    def _replace(self, start: Callable[[], list[RayHandle]]) -> list[RayHandle]:
+        """Successors of lost actors. Until Ray is sure that a node is lost it gives out places on
+        it, and what starts there is lost as well: started again then.
+        """
+        ends = time.monotonic() + _NODE_LOSS_S
+        while True:
+            handles = start()
+            try:
+                return [self._ready(handle) for handle in handles]
+            except ActorLostError:
+                if time.monotonic() > ends:
+                    raise
+                for handle in handles:
+                    handle.stop()
+                time.sleep(1.0)
 
     def _tell(self, event: str, **facts: Any) -> None:
         self.on_event(event, **facts)
@@ -211,14 +232,15 @@ class Line:
         Raises: `error` itself where every rank lives, or a wait has ended.
         """
         ranks = self.learner.ranks
-        lost = [rank.name for rank in ranks if not rank.is_alive()]
+        # A rank's own error may come before its node is known to be lost.
+        lost = [rank.name for rank in ranks if not rank.is_alive(_NODE_LOSS_S)]
         if isinstance(error, DeadlineError) or not lost:
             raise error
         self._tell("learner_lost", ranks=lost)
         for rank in ranks:
             rank.stop()
-        started = self._start_learner()
-        self.learner.ranks = [self._ready(handle) for handle in started]
+        started = self._replace(self._start_learner)
+        self.learner.ranks = list(started)
         self._tell("learner_restarted", ranks=[handle.name for handle in started])
 
     def rewards(self, configs: Sequence[RewardConfig]) -> RewardPool:
@@ -235,7 +257,10 @@ class Line:
             self._reward_pools[key] = RewardPool(
                 [self._ready(handle) for handle in handles],
                 deadline_s=section.deadline_s,
-                restart=lambda index: self._ready(self._start_reward(configs, index)),
+                restart=lambda index: self._replace(lambda: [self._start_reward(configs, index)])[
+                    0
+                ],
+                max_restarts=section.max_restarts,
                 on_event=self._tell,
             )
         return self._reward_pools[key]
@@ -302,7 +327,7 @@ def prompts_of(records: Sequence[Record]) -> list[Sample]:
 
 
 def _exchange_root(recipe: Recipe) -> str | None:
-    if recipe.runtime.address is not None:
+    if recipe.runtime.address is not None or "RAY_ADDRESS" in os.environ:
         root = Path(recipe.run.root).resolve()
         root.mkdir(parents=True, exist_ok=True)
         return str(root)

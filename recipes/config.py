@@ -55,6 +55,7 @@ class RewardWorkersSection(Section):
     cpus: float | None = Field(None, ge=0)
     answer_deadline_s: float = Field(10.0, gt=0, description="Longest wait for one answer.")
     deadline_s: float = Field(600.0, gt=0, description="Longest wait for one batch of answers.")
+    max_restarts: int = Field(3, ge=0, description="How many lost workers a run starts anew.")
 
 
 class EvalsSection(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rl.core import Rollout, Score
-from rl.errors import RewardError, RunError
+from rl.errors import ActorLostError, RewardError, RunError
 from rl.runtime.actors import Handle, Pending
 
 
@@ -74,7 +74,7 @@ class RewardPool:
             try:
                 verdicts = pending.result(self._deadline_s)
             except RunError as error:
-                if handle.is_alive() or not self._lose(handle, len(share)):
+                if not isinstance(error, ActorLostError) or not self._lose(handle, len(share)):
                     raise RewardError(
                         error.what, where=f"{handle.name}, scoring {len(share)} rollouts"
                     ) from error

@@ -86,5 +86,9 @@ class RunError(PlumblineError, RuntimeError):
     that is not whole."""
 
 
+class ActorLostError(RunError):
+    """An actor whose process or node is gone; what it was asked has no answer."""
+
+
 class DeadlineError(RunError, TimeoutError):
     """A wait ended at its deadline. `where` names the actor and phase."""

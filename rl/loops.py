@@ -37,20 +37,40 @@ def epoch_order(num_records: int, *, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def batches(records: Sequence[Record], plan: LoopPlan) -> Iterator[tuple[int, float, list[Record]]]:
+def batches(
+    records: Sequence[Record], plan: LoopPlan, *, distinct: bool = False
+) -> Iterator[tuple[int, float, list[Record]]]:
     """(step, epoch, records) from `start_step` on. A step may span two epochs; no record is
-    left out."""
+    left out.
+
+    With `distinct` such a step holds no record twice (where there are three steps' worth): those
+    that the earlier epoch ended with come a little later in the next one.
+    """
     orders: dict[int, list[int]] = {}
-    size = len(records)
+    size, width = len(records), plan.prompts_per_step
     for step in range(plan.start_step, plan.num_steps):
-        first = step * plan.prompts_per_step
+        first = step * width
         chosen = []
-        for position in range(first, first + plan.prompts_per_step):
+        for position in range(first, first + width):
             epoch, offset = divmod(position, size)
             if epoch not in orders:
-                orders = {epoch: epoch_order(size, seed=plan.seed, epoch=epoch)}
+                order = epoch_order(size, seed=plan.seed, epoch=epoch)
+                if distinct and epoch and size >= 3 * width:
+                    before = epoch_order(size, seed=plan.seed, epoch=epoch - 1)
+                    order = _without_repeats(order, before, seam=epoch * size % width, width=width)
+                orders = {epoch: order}
             chosen.append(records[orders[epoch][offset]])
-        yield step + 1, (first + plan.prompts_per_step) / size, chosen
+        yield step + 1, (first + width) / size, chosen
+
+
+def _without_repeats(order: list[int], before: list[int], *, seam: int, width: int) -> list[int]:
+    """`order` with what the step across the seam (the last `seam` of `before`) holds already moved
+    behind that step. Only its first two steps' worth changes."""
+    if not seam:
+        return order
+    near, rest = order[: 2 * width], order[2 * width :]
+    held = set(before[-seam:])
+    return [i for i in near if i not in held] + [i for i in near if i in held] + rest
 
 
 def train_offline(
@@ -97,7 +117,7 @@ def train_online(
 
     `publish(step)` hands the new weights to the sampler and returns its metrics (parity, seconds).
     """
-    for step, epoch, chosen in batches(samples, plan):
+    for step, epoch, chosen in batches(samples, plan, distinct=True):
         started = time.perf_counter()
         groups, collected = collect(chosen, step)
         made = time.perf_counter()

@@ -20,6 +20,8 @@ _WHOLE_DISTRIBUTION = (
 class RolloutConfig(BaseModel):
     """Workers that sample, one vLLM engine each. `temperature` is training's; evals are greedy.
 
+    `engine` is where vLLM's core runs: in the worker's process, or (`async`, vLLM's AsyncLLM) in
+    one of its own, so that it computes on while the worker prepares prompts.
     `block_size` is the prefix cache's unit in tokens: vLLM's default on CPU is 128, longer than
     many a prompt, which then is never shared by its group. CPU attention takes multiples of 32.
     `max_images` bounds the images of one prompt; `max_restarts` is how many lost workers a run
@@ -29,6 +31,7 @@ class RolloutConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     workers: int = Field(1, ge=1)
+    engine: Literal["in_process", "async"] = "in_process"
     max_new_tokens: int = Field(128, ge=1)
     temperature: float = Field(1.0, ge=0.0, le=4.0)
     top_p: float = 1.0

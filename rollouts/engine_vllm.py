@@ -1,16 +1,19 @@
-"""vLLM behind one door: an engine in this process that samples, and takes new weights."""
+"""vLLM behind one door: an engine that samples, and takes new weights."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl.core import Completion, FinishReason, Sampling
 from rl.data.images import open_image
 from rl.errors import RolloutError
 from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
+
+if TYPE_CHECKING:
+    from rollouts.cores import Core
 
 # vLLM adds a bias to the logit before it divides by the temperature (at most 4, see
 # RolloutConfig): e^-25 of a token's share is below float32's resolution.
@@ -38,8 +41,7 @@ class VllmEngine:
         self._unfinished = 0
         self._serial = 0
         self._version = 0
-        self._llm = _start(config, model_path, processor_kwargs, is_multimodal)
-        self._engine = self._llm.llm_engine
+        self._core: Core = _start(config, model_path, processor_kwargs, is_multimodal)
         self._names = _checkpoint_names(model_path)
 
     @property
@@ -53,18 +55,16 @@ class VllmEngine:
         if request.images:
             prompt["multi_modal_data"] = {"image": [open_image(im) for im in request.images]}
             prompt["multi_modal_uuids"] = {"image": [im.sha256 for im in request.images]}
-        # As the learner's Renderer: a template that writes the first token gets no second one.
-        bos = self._llm.get_tokenizer().bos_token
-        adds = bos is None or not request.prompt.startswith(bos)
-        (rendered,) = self._llm._preprocess_cmpl([prompt], {"add_special_tokens": adds})
+        rendered = self._core.render(prompt)
         self._serial += 1
         added: list[str] = []
         try:
             for index, seed in enumerate(request.seeds):
                 name = f"{self._serial}-{index}"
-                added.append(self._engine.add_request(name, rendered, self._params(sampling, seed)))
+                self._core.add(name, rendered, self._params(sampling, seed))
+                added.append(name)
         except Exception:
-            self._engine.abort_request(added, internal=True)
+            self._core.abort(added)
             raise
         self._groups[self._serial] = _Group(request)
         self._unfinished += len(request.seeds)
@@ -72,11 +72,11 @@ class VllmEngine:
     def step(self) -> list[GenerateResult]:
         """Runs the engine once; returns the groups that it completed."""
         done: list[GenerateResult] = []
-        for output in self._engine.step():
-            if not output.finished:
-                continue
+        for output in self._core.step():
             serial, index = (int(part) for part in output.request_id.split("-")[:2])
-            group = self._groups[serial]
+            group = self._groups.get(serial)
+            if group is None:  # given up
+                continue
             group.take(index, output, self._version)
             self._unfinished -= 1
             if group.is_complete:
@@ -91,9 +91,8 @@ class VllmEngine:
                 for serial, group in self._groups.items()
                 for index in range(len(group.request.seeds))
             ]
-            self._engine.abort_request(names)
-            while self._engine.has_unfinished_requests():
-                self._engine.step()
+            self._core.abort(names)
+            self._core.drain()
         self._groups.clear()
         self._unfinished = 0
 
@@ -112,31 +111,31 @@ class VllmEngine:
                 expected="every name of the checkpoint that the engine started from",
                 do="publish under the checkpoint file's own names",
             )
-        self._llm.collective_rpc("start_weight_update")
-        self._llm.collective_rpc("update_weights", kwargs={"update_info": {"path": path}})
-        self._llm.collective_rpc("finish_weight_update")
+        self._core.rpc("start_weight_update")
+        self._core.rpc("update_weights", update_info={"path": path})
+        self._core.rpc("finish_weight_update")
 
     def repack_tied_head(self) -> None:
         """Packs embeddings and output head again after a load."""
-        self._llm.collective_rpc("repack_tied_head")
+        self._core.rpc("repack_tied_head")
 
     def reset_prefix_cache(self) -> None:
         """Forgets the keys and values of prompts. Raises: RolloutError where the engine refuses."""
-        if not self._engine.reset_prefix_cache():
+        if not self._core.reset_prefix_cache():
             raise RolloutError("the prefix cache was not reset: requests are still under way")
 
     def reset_mm_cache(self) -> None:
         """Forgets processed images (pixels)."""
-        self._engine.reset_mm_cache()
+        self._core.reset_mm_cache()
 
     def reset_encoder_cache(self) -> None:
         """Forgets the vision tower's outputs."""
-        self._engine.reset_encoder_cache()
+        self._core.reset_encoder_cache()
 
     def set_version(self, version: int) -> None:
         """Labels the tokens sampled from now on."""
         self._version = version
-        self._engine.set_weight_version(str(version))
+        self._core.set_weight_version(str(version))
 
     def _params(self, sampling: Sampling, seed: int) -> Any:
         from vllm import SamplingParams
@@ -221,16 +220,16 @@ def _start(
     model_path: str,
     processor_kwargs: Mapping[str, Any],
     is_multimodal: bool,
-) -> Any:
+) -> Core:
     import torch
 
     on_cpu = not torch.cuda.is_available()
     _set_environment(config, on_cpu)
     torch.set_num_threads(config.threads)
 
-    from vllm import LLM
     from vllm.config import WeightTransferConfig
 
+    from rollouts.cores import InProcessCore, OwnProcessCore
     from rollouts.transfer import BACKEND
 
     options: dict[str, Any] = {
@@ -261,7 +260,8 @@ def _start(
     else:
         options["gpu_memory_utilization"] = config.gpu_memory_utilization
     try:
-        return LLM(model_path, **options)
+        core = OwnProcessCore if config.engine == "async" else InProcessCore
+        return core(model_path, options)
     except Exception as error:
         raise RolloutError(
             f"vLLM did not start: {type(error).__name__}: {error}",
@@ -272,7 +272,8 @@ def _start(
 
 def _set_environment(config: RolloutConfig, on_cpu: bool) -> None:
     """vLLM reads these when it is imported. None of them changes a result."""
-    fixed = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
+    own_process = "1" if config.engine == "async" else "0"
+    fixed = {"VLLM_ENABLE_V1_MULTIPROCESSING": own_process, "VLLM_NO_USAGE_STATS": "1"}
     if on_cpu:
         fixed["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         fixed["OMP_NUM_THREADS"] = str(config.threads)

@@ -10,9 +10,9 @@ from typing import Any
 
 from rl.core import Rollout, Sample, Sampling
 from rl.errors import (
+    ActorLostError,
     ConfigError,
     DataError,
-    DeadlineError,
     PlumblineError,
     RolloutError,
     RunError,
@@ -173,14 +173,19 @@ class Pool:
         lost.owed.clear()
         lost.handle = self._revive(workers.index(lost), error, requests_in_flight=owed)
 
-    def _revive(self, place: int, error: RunError, **facts: int) -> Handle:
+    def _revive(self, place: int, error: RunError, *, requests_in_flight: int = 0) -> Handle:
         """A new actor in a lost one's place, serving the current weights. Raises: `error` itself
-        where its process lives or a wait has ended; RolloutError where no restart is left.
+        where its process lives; RolloutError where no restart is left.
         """
         lost = self.handles[place]
-        if isinstance(error, DeadlineError) or self._restart is None or lost.is_alive():
+        if not isinstance(error, ActorLostError) or self._restart is None:
             raise error
-        self._on_event("rollout_worker_lost", worker=lost.name, version=self.version, **facts)
+        self._on_event(
+            "rollout_worker_lost",
+            worker=lost.name,
+            version=self.version,
+            requests_in_flight=requests_in_flight,
+        )
         if self._restarts_left == 0:
             raise RolloutError(
                 f"its process was lost again: {error.what}",

@@ -7,6 +7,11 @@ module registers the backend: every process in which vLLM runs a worker imports 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +91,24 @@ class WorkerExtension:
         for module in found:
             module.quant_method.process_weights_after_loading(module)
         return len(found)
+
+    def end_with(self, pid: int) -> None:
+        """When that process (the rollout worker) is gone, so are this one and the engine core.
+
+        vLLM's core outlives a parent that got SIGKILL, and keeps its memory. Linux only.
+        """
+        if hasattr(os, "pidfd_open"):
+            waiting = os.pidfd_open(pid)
+            threading.Thread(target=_end_after, args=(waiting, pid), daemon=True).start()
+
+
+def _end_after(waiting: int, pid: int) -> None:
+    core = os.getppid()  # or the rollout worker, where the core itself runs the model
+    select.select([waiting], [], [])
+    if core != pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(core, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def register() -> None:

@@ -25,7 +25,7 @@ FLOORS = {
 
 # library -> the only files that import it
 DOORS = {
-    "vllm": {"rollouts/engine_vllm.py", "rollouts/transfer.py"},
+    "vllm": {"rollouts/engine_vllm.py", "rollouts/cores.py", "rollouts/transfer.py"},
     "deepspeed": {"rl/learners/zero.py"},
     "ray": {"rl/runtime/cluster.py"},
 }

@@ -25,7 +25,9 @@ class Handle(Protocol):
 
     def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any: ...
 
-    def is_alive(self) -> bool: ...
+    def is_alive(self, patience_s: float = 1.0) -> bool:
+        """Whether the process lives; one that is busy for so long lives."""
+        ...
 
     def stop(self) -> None: ...
 
@@ -58,7 +60,7 @@ class LocalHandle:
     def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
         return self.submit(method, *args, **kwargs).result(deadline_s)
 
-    def is_alive(self) -> bool:
+    def is_alive(self, patience_s: float = 1.0) -> bool:
         return True
 
     def stop(self) -> None:

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rl.errors import DeadlineError, PlumblineError, RunError
+from rl.errors import ActorLostError, DeadlineError, PlumblineError, RunError
 from rl.plugins import OWN
 from rl.runtime.actors import Pending
-from rl.runtime.placement import RuntimeConfig
+from rl.runtime.placement import Placement, Role, RuntimeConfig
 
 _NAME_DEADLINE_S = 20.0
 CODE = ("rl", "rewards", "rollouts", "evals", "recipes")
@@ -36,6 +38,10 @@ class Cluster:
     def __init__(self, config: RuntimeConfig, *, namespace: str) -> None:
         self.config = config
         self._handles: list[RayHandle] = []
+        self._roles: dict[str, Role] = {}
+        self._groups: dict[str, PlacementGroup] = {}
+        # Set by `ray job submit` for its entry point.
+        self.address = config.address or os.environ.get("RAY_ADDRESS")
         self._sink: RaySink | None = None
         self._metrics_port = config.metrics_port or free_port()
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -44,9 +50,10 @@ class Cluster:
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
-        if config.address is None:
+        if self.address is None:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             options |= {
+                "address": "local",  # without it Ray joins whatever cluster this machine runs
                 "num_cpus": config.num_cpus,
                 "include_dashboard": config.dashboard,
                 "dashboard_host": "127.0.0.1",
@@ -57,7 +64,7 @@ class Cluster:
         else:
             here = Path(__file__).resolve().parents[2]
             options |= {
-                "address": config.address,
+                "address": self.address,
                 "runtime_env": {"py_modules": [str(here / package) for package in CODE]},
             }
         try:
@@ -67,7 +74,7 @@ class Cluster:
         except (RayError, ConnectionError, ValueError, RuntimeError) as error:
             raise RunError(
                 f"Ray did not start: {_first_line(error)}",
-                where=f"runtime.address: {config.address or 'local'}",
+                where=f"runtime.address: {self.address or 'local'}",
                 do="check the address, or leave it out to start Ray here",
             ) from error
 
@@ -82,6 +89,10 @@ class Cluster:
         for handle in self._handles:
             handle.stop()
         self._handles.clear()
+        for group in self._groups.values():
+            with contextlib.suppress(RayError):
+                remove_placement_group(group)
+        self._groups.clear()
         ray.shutdown()
 
     @property
@@ -92,7 +103,7 @@ class Cluster:
     @property
     def metrics_url(self) -> str:
         """Prometheus endpoint of this node: Ray's metrics and ours (`ray_plumbline_*`)."""
-        if self.config.address is None:
+        if self.address is None:
             return f"http://127.0.0.1:{self._metrics_port}/metrics"
         port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
         return f"http://127.0.0.1:{port}/metrics"
@@ -102,28 +113,63 @@ class Cluster:
         totals = ray.cluster_resources()
         return {"CPU": float(totals.get("CPU", 0.0)), "GPU": float(totals.get("GPU", 0.0))}
 
+    def reserve(self, placement: Placement) -> None:
+        """A placement group for every role: its actors' places, kept for their successors.
+
+        Raises: DeadlineError with the nodes where they do not fit on them.
+        """
+        for role in placement.roles:
+            self._roles[role.name] = role
+            bundle = {
+                name: amount
+                for name, amount in (("CPU", role.cpus or 0.0), ("GPU", role.gpus))
+                if amount > 0
+            }
+            if not bundle:
+                continue
+            group = placement_group([bundle] * role.count, strategy=role.strategy, name=role.name)
+            self._groups[role.name] = group
+            if not group.wait(self.config.place_deadline_s):
+                raise DeadlineError(
+                    f"no place for {role.count} x {bundle} within {self.config.place_deadline_s:g}"
+                    f" s; free on the nodes: {_free_on_nodes()}",
+                    where=f"{role.name} actors",
+                    expected="as much on single nodes",
+                    do=f"lower {role.name}.cpus or {role.name}.gpus, end what else runs there, "
+                    "or add a node",
+                )
+
+    def rendezvous(self, role: str) -> tuple[str, int]:
+        """(address, free port) of the node of a role's first place, where its ranks meet."""
+        if self.address is None:
+            return "127.0.0.1", free_port()
+        meet = ray.remote(_own_address).options(num_cpus=0, **self._scheduling(role, 0))
+        address, port = _get(meet.remote(), role, "rendezvous", self.config.place_deadline_s)
+        return str(address), int(port)
+
     def actor(
         self,
         kind: type,
         *args: Any,
-        name: str,
-        cpus: float,
-        gpus: float = 0.0,
+        role: str,
+        place: int,
         env: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> RayHandle:
-        """Starts `kind(*args, **kwargs)` as a named actor; its constructor runs at once,
-        `RayHandle.ready` waits for it.
+        """Starts `kind(*args, **kwargs)` as the actor `role-place` on the place reserved for it;
+        its constructor runs at once, `RayHandle.ready` waits for it.
 
         `env` is set before the class's module is imported.
         """
+        name = f"{role}-{place}"
         wrapped = ray.remote(type(kind.__name__, (_Actor,), {})).options(
             name=name,
-            num_cpus=cpus,
-            num_gpus=gpus,
+            num_cpus=self._roles[role].cpus or 0.0,
+            num_gpus=self._roles[role].gpus,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": {str(key): str(value) for key, value in (env or {}).items()}},
+            **self._scheduling(role, place),
         )
         ends = time.monotonic() + _NAME_DEADLINE_S
         while True:
@@ -137,6 +183,13 @@ class Cluster:
         handle = RayHandle(name, remote)
         self._handles.append(handle)
         return handle
+
+    def _scheduling(self, role: str, place: int) -> dict[str, Any]:
+        group = self._groups.get(role)
+        if group is None:
+            return {}
+        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
+        return {"scheduling_strategy": strategy}
 
     def metrics_sink(self, tags: Mapping[str, str]) -> RaySink:
         """A sink that exports every metric as a gauge `plumbline_<key>` with these tags."""
@@ -164,15 +217,21 @@ class RayHandle:
     def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
         return self.submit(method, *args, **kwargs).result(deadline_s)
 
-    def is_alive(self) -> bool:
-        """Whether the process lives; a busy actor lives."""
-        try:
-            ray.get(self._remote.started.remote(), timeout=1.0)
-        except GetTimeoutError:
-            return True
-        except RayError:
-            return False
-        return True
+    def is_alive(self, patience_s: float = 1.0) -> bool:
+        """Whether the process lives; one that is busy for so long lives."""
+        ends = time.monotonic() + patience_s
+        while True:
+            try:
+                left = max(0.1, ends - time.monotonic())
+                ray.get(self._remote.started.remote(), timeout=left)
+            except (GetTimeoutError, ActorUnavailableError):  # busy, or its node may be lost
+                if time.monotonic() >= ends:
+                    return True
+                time.sleep(0.1)
+            except RayError:
+                return False
+            else:
+                return True
 
     def stop(self) -> None:
         """Ends the process."""
@@ -260,16 +319,17 @@ def flatten(error: Exception) -> PlumblineError:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
+    """A port that is free now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         port: int = probe.getsockname()[1]
     return port
 
 
-def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
+def _get(reference: Any, actor: str, phase: str, deadline_s: float) -> Any:
+    """Raises: DeadlineError, ActorLostError, RunError."""
     try:
-        is_fine, value = ray.get(reference, timeout=deadline_s)
+        return ray.get(reference, timeout=deadline_s)
     except GetTimeoutError:
         raise DeadlineError(
             f"no answer within {deadline_s:g} s",
@@ -277,19 +337,35 @@ def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
             do="raise the deadline, or look at the actor's log in the Ray dashboard",
         ) from None
     except RayActorError as error:
-        raise RunError(
+        raise ActorLostError(
             f"the actor died: {_first_line(error)}",
             where=f"{actor} in {phase}",
             do="look at its log in the Ray dashboard",
         ) from None
     except RayError as error:
         raise RunError(_first_line(error), where=f"{actor} in {phase}") from None
+
+
+def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
+    """What an `_Actor` hands back. Raises: the actor's own error, and what `_get` raises."""
+    is_fine, value = _get(reference, actor, phase, deadline_s)
     if is_fine:
         return value
     if isinstance(value, RunError) and value.where and not value.where.startswith(actor):
         value.where = f"{actor} in {phase} ({value.where})"
         value.args = (value.line(),)
     raise value
+
+
+def _own_address() -> tuple[str, int]:
+    return ray.util.get_node_ip_address(), free_port()
+
+
+def _free_on_nodes() -> str:
+    from ray._private.state import available_resources_per_node
+
+    free = available_resources_per_node().values()
+    return "; ".join(f"{n.get('CPU', 0):g} CPU, {n.get('GPU', 0):g} GPU" for n in free)
 
 
 def _lookup(module: str, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pydantic import Field
 
@@ -13,25 +14,37 @@ from rl.errors import ConfigError
 
 
 class RuntimeConfig(Section):
-    """Where the actors run. `address` None starts Ray here; `auto` or host:port joins a cluster."""
+    """Where the actors run."""
 
-    address: str | None = None
+    address: str | None = Field(
+        None,
+        description="Absent: Ray starts here, or, in a job of `ray job submit`, that cluster is "
+        "joined. `auto` or host:port joins a cluster.",
+    )
     num_cpus: float | None = Field(None, gt=0)
     dashboard: bool = True
     dashboard_port: int | None = None
     metrics_port: int | None = None
     object_store_mib: int = Field(512, ge=80)
+    place_deadline_s: float = Field(
+        60.0, gt=0, description="Longest wait for the places of a role's actors."
+    )
     start_deadline_s: float = Field(600.0, gt=0)  # the first start builds DeepSpeed's extension
 
 
 @dataclass(frozen=True)
 class Role:
-    """A kind of actor: `count` of them, each with `cpus` (None: chosen here) and `gpus`."""
+    """A kind of actor: `count` of them, each with `cpus` (None: chosen here) and `gpus`.
+
+    A role's actors get a placement group of their own: `PACK` on as few nodes as can be (ranks
+    that talk at every step), or `SPREAD` over them (a lost node then takes few).
+    """
 
     name: str
     count: int
     cpus: float | None = None
     gpus: float = 0.0
+    strategy: Literal["PACK", "SPREAD"] = "PACK"
 
 
 @dataclass(frozen=True)
@@ -42,13 +55,9 @@ class Placement:
     cluster_cpus: float
     cluster_gpus: float
 
-    def cpus(self, name: str) -> float:
-        """CPUs that one actor of the role asks Ray for."""
-        return next(role.cpus or 0.0 for role in self.roles if role.name == name)
-
-    def gpus(self, name: str) -> float:
-        """GPUs that one actor of the role asks Ray for."""
-        return next(role.gpus for role in self.roles if role.name == name)
+    def role(self, name: str) -> Role:
+        """The role of that name, with its figures."""
+        return next(role for role in self.roles if role.name == name)
 
 
 def place(roles: Sequence[Role], *, cluster_cpus: float, cluster_gpus: float) -> Placement:

@@ -6,7 +6,7 @@ import pytest
 
 from rewards import RewardConfig, RewardPool, RewardWorker, Rubric, check_on_two_rows
 from rl.core import Completion, Message, Rollout, Sample, Text
-from rl.errors import ConfigError, DeadlineError, RewardError
+from rl.errors import ActorLostError, ConfigError, RewardError
 from rl.runtime.actors import LocalHandle
 
 _MINE = """
@@ -88,7 +88,7 @@ def test_pool_keeps_order_and_raises_when_errors_are_many(worker):
 
 class LostCall:
     def result(self, deadline_s: float):
-        raise DeadlineError("gone", where="reward-0")
+        raise ActorLostError("gone", where="reward-0")
 
 
 class LostHandle(LocalHandle):
@@ -97,7 +97,7 @@ class LostHandle(LocalHandle):
     def submit(self, method, *args, **kwargs):
         return LostCall()
 
-    def is_alive(self) -> bool:
+    def is_alive(self, patience_s: float = 1.0) -> bool:
         return False
 
 

@@ -37,3 +37,17 @@ def test_seeds_give_other_orders() -> None:
         for seed in range(3)
     ]
     assert orders[0] != orders[1] != orders[2]
+
+
+@given(size=st.integers(12, 40), width=st.integers(1, 4), seed=st.integers(0, 99))
+def test_a_step_across_epochs_asks_no_prompt_twice(size: int, width: int, seed: int) -> None:
+    steps = 3 * size // width
+    plan = LoopPlan(num_steps=steps, prompts_per_step=width, seed=seed)
+    chosen = [part for _, _, part in batches(list(range(size)), plan, distinct=True)]
+    assert all(len(set(part)) == width for part in chosen)
+    drawn = [record for part in chosen for record in part]
+    for epoch in range(len(drawn) // size):
+        assert sorted(drawn[epoch * size : (epoch + 1) * size]) == list(range(size))
+    later = LoopPlan(num_steps=steps, prompts_per_step=width, seed=seed, start_step=steps // 2)
+    again = [part for _, _, part in batches(list(range(size)), later, distinct=True)]
+    assert again == chosen[steps // 2 :]

@@ -20,7 +20,7 @@ import pytest
 
 from rl.core import Image, ImageSource, Message, Sample, Text
 from rl.data.tree import Tree
-from rl.errors import DeadlineError, RunError
+from rl.errors import ActorLostError, DeadlineError
 from rl.learners.base import LogitView
 
 MAX_PIXELS = 16384
@@ -57,15 +57,19 @@ class EngineProcess:
         try:
             self._pipe.send((method, args, kwargs))
         except ConnectionError:
-            raise RunError("the actor is dead", where=f"{self.name} {method}") from None
+            raise ActorLostError("the actor is dead", where=f"{self.name} {method}") from None
         self._sent += 1
         return _Call(self, method, self._sent)
 
     def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
         return self.submit(method, *args, **kwargs).result(deadline_s)
 
-    def is_alive(self) -> bool:
+    def is_alive(self, patience_s: float = 1.0) -> bool:
         return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def exit_code(self) -> int:
         """What the process ended with; waits for it."""
@@ -83,7 +87,7 @@ class EngineProcess:
             try:
                 is_fine, value = self._pipe.recv()
             except (EOFError, ConnectionError):
-                raise RunError("the actor died", where=f"{self.name} {method}") from None
+                raise ActorLostError("the actor died", where=f"{self.name} {method}") from None
             self._taken += 1
         if not is_fine:
             raise value
@@ -219,10 +223,12 @@ def make_learner() -> type[PlainLearner]:
     return PlainLearner
 
 
-def _line(name: str, model: Path, max_pixels: int | None, folder: Path) -> Iterator[Line]:
+def _line(
+    name: str, model: Path, max_pixels: int | None, folder: Path, **engine: Any
+) -> Iterator[Line]:
     from rollouts.base import RolloutConfig
 
-    config = RolloutConfig(max_model_len=512, max_images=1, kv_cache_gib=0.25)
+    config = RolloutConfig(max_model_len=512, max_images=1, kv_cache_gib=0.25, **engine)
     handle = EngineProcess(name, config, str(model), max_pixels, 0)
     try:
         yield Line(handle, model, max_pixels, folder)
@@ -239,8 +245,11 @@ def vl_line(tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def second_handle(
     tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EngineProcess]:
-    """Another worker; the last test that uses it kills its engine."""
-    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, tmp_path_factory.mktemp("second")):
+    """Another worker, its engine core in a process of its own; the last test that uses it kills
+    the core.
+    """
+    folder = tmp_path_factory.mktemp("second")
+    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, folder, engine="async"):
         yield line.handle
 
 

@@ -9,12 +9,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
-def _dead() -> None:
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    raise EngineDeadError()
-
-
 def main() -> None:
     pipe = Connection(int(sys.argv[1]))
     worker: Any = None
@@ -32,8 +26,6 @@ def main() -> None:
                 value = setattr(worker, args[0], lambda *_: None)
             elif method == "mend":
                 value = vars(worker).pop(args[0], None) and None
-            elif method == "kill_engine":
-                value = setattr(worker._engine, "step", _dead)
             else:
                 value = getattr(worker, method)(*args, **kwargs)
             pipe.send((True, value))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,13 @@ import pytest
 
 from rl.core import ImageSource, Sample, Sampling
 from rl.data.tree import Branch, Tree
-from rl.errors import ParityError, RolloutError, RunError
+from rl.errors import ActorLostError, DeadlineError, ParityError, RolloutError
 from rl.learners.base import LogitView
 from rl.runtime.parity import ParityGate, choose_probes, without_images
 from rl.runtime.publish import publish
 from rollouts.base import GenerateRequest
 from rollouts.pool import Pool
+from tests.processes import engine_cores
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -201,13 +205,48 @@ def test_a_prompt_that_cannot_be_served_is_an_error_of_its_own(
     assert len(results[2].completions) == 2
 
 
-def test_a_dead_engine_ends_its_process(
+def test_the_engine_core_of_its_own_process_takes_published_weights(
+    second_handle: Any, learner: Any, probes: list[Sample], tmp_path: Path
+) -> None:
+    gate = _gate(learner, probes)
+    pool = Pool([second_handle], learner.renderer.prompt_text, deadline_s=120)
+    learner.train(_training_trees(learner, probes))
+    done = publish(learner, pool, tmp_path, second_handle.call("version", deadline_s=60) + 1)
+    assert gate.check(learner, pool, version=done.version, path=done.path).maximum <= 1e-5
+    (rollout,) = pool.sample([probes[0]], SAMPLED)
+    assert {v for c in rollout.completions for v in c.weight_versions} == {done.version}
+    # A caller that stops early leaves nothing behind.
+    stream = pool.sample_stream(probes, Sampling(n=4, max_new_tokens=256, seed=1))
+    next(stream)
+    stream.close()
+    again = publish(learner, pool, tmp_path, done.version + 1)
+    assert gate.check(learner, pool, version=again.version, path=again.path).maximum <= 1e-5
+
+
+def test_a_hanging_engine_core_ends_within_the_deadline(
     second_handle: Any, learner: Any, make_question: Callable[..., Sample]
 ) -> None:
-    second_handle.call("kill_engine", deadline_s=60)
-    pool = Pool([second_handle], learner.renderer.prompt_text, deadline_s=60)
-    with pytest.raises(RunError, match="the actor died"):
-        pool.sample([make_question(0)], SAMPLED)
+    (core,) = engine_cores(second_handle.pid)
+    pool = Pool([second_handle], learner.renderer.prompt_text, deadline_s=3)
+    os.kill(core, signal.SIGSTOP)
+    try:
+        with pytest.raises(DeadlineError, match="rollout-1"):
+            pool.sample([make_question(0)], SAMPLED)
+    finally:
+        os.kill(core, signal.SIGCONT)
+
+
+def test_a_core_killed_in_the_middle_of_a_publish_ends_its_worker(
+    second_handle: Any, vl_line: Any
+) -> None:
+    """No answer comes to a call that the core dies under, and no error: the worker looks."""
+    (core,) = engine_cores(second_handle.pid)
+    (file,) = vl_line.model.glob("*.safetensors")
+    os.kill(core, signal.SIGSTOP)
+    call = second_handle.submit("reload_weights", 99, str(file))
+    threading.Timer(1.0, os.kill, (core, signal.SIGKILL)).start()
+    with pytest.raises(ActorLostError, match="the actor died"):
+        call.result(60)
     assert second_handle.exit_code() == 70
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rl.core import Completion, Message, Sample, Sampling, Text
-from rl.errors import ConfigError, DataError, RolloutError, RunError
+from rl.errors import ActorLostError, ConfigError, DataError, RolloutError
 from rl.runtime.actors import LocalHandle
 from rollouts.base import GenerateRequest, GenerateResult
 from rollouts.pool import Pool
@@ -204,7 +204,7 @@ class LostHandle(LocalHandle):
             return _Lost(self.name)
         return super().submit(method, *args, **kwargs)
 
-    def is_alive(self) -> bool:
+    def is_alive(self, patience_s: float = 1.0) -> bool:
         return self.calls >= 0
 
 
@@ -213,7 +213,7 @@ class _Lost:
         self.name = name
 
     def result(self, deadline_s: float) -> Any:
-        raise RunError("the actor died", where=self.name)
+        raise ActorLostError("the actor died", where=self.name)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from rl.learners.schedule import rate
 from rl.learners.zero import ZeroLearner
 from rl.models.spec import ModelConfig
 from rl.runtime.cluster import Cluster
-from rl.runtime.placement import RuntimeConfig
+from rl.runtime.placement import Role, RuntimeConfig, place
 from tests.rl.learners import zero_child
 from tests.rl.learners.trajectory import (
     CONFIG,
@@ -195,7 +195,8 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
     assert len(hands[0]) != len(hands[1])
     out = tmp_path / "weights.safetensors"
     with Cluster(RuntimeConfig(num_cpus=2, dashboard=False), namespace="test-learners") as cluster:
-        port = free_port()
+        cluster.reserve(place([Role("learner", 2, 1.0)], cluster_cpus=2, cluster_gpus=0))
+        address, port = cluster.rendezvous("learner")
         ranks = [
             cluster.actor(
                 ZeroLearner,
@@ -203,9 +204,10 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
                 ModelConfig(path=str(tiny_qwen3vl)),
                 rank=rank,
                 world_size=2,
+                master_addr=address,
                 master_port=port,
-                name=f"learner-{rank}",
-                cpus=1,
+                role="learner",
+                place=rank,
                 env={"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
             )
             for rank in range(2)

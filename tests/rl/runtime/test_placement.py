@@ -8,7 +8,7 @@ def test_a_small_machine_is_shared_in_fractions() -> None:
     placement = place(
         [Role("learner", 1), Role("rollout", 1), Role("reward", 1)], cluster_cpus=2, cluster_gpus=0
     )
-    shares = [placement.cpus(name) for name in ("learner", "rollout", "reward")]
+    shares = [placement.role(name).cpus for name in ("learner", "rollout", "reward")]
     assert all(0 < share <= 1 for share in shares)
     assert sum(shares) <= 2
 
@@ -17,8 +17,8 @@ def test_a_large_machine_gives_whole_cores() -> None:
     placement = place(
         [Role("learner", 2), Role("rollout", 2, 4.0)], cluster_cpus=64, cluster_gpus=0
     )
-    assert placement.cpus("learner") == 1.0
-    assert placement.cpus("rollout") == 4.0
+    assert placement.role("learner").cpus == 1.0
+    assert placement.role("rollout").cpus == 4.0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
-"""Processes of one run, told from those of other runs on the machine by Ray's session folder, which
-bears the driver's process id."""
+"""Processes of a run, as /proc shows them."""
 
 from __future__ import annotations
 
@@ -18,3 +17,18 @@ def titles(driver: int) -> Iterator[tuple[int, bytes]]:
                     yield int(folder.name), (folder / "cmdline").read_bytes()
             except OSError:
                 continue
+
+
+def engine_cores(worker: int) -> list[int]:
+    """Pids of the vLLM engine cores that this process started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                title = (folder / "cmdline").read_bytes()
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == worker and title.startswith(b"VLLM::EngineCore"):
+                found.append(int(folder.name))
+    return found

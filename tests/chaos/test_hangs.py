@@ -1,0 +1,133 @@
+"""What hangs or runs out, at a random moment of a run: one clear line within the deadline."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.runs import events, page, start, write
+from tests.processes import engine_cores, titles
+
+pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
+
+DEADLINE_S = 8.0
+# From the error to the end of every process of the run.
+END_S = 60.0
+
+
+def ended(driver: subprocess.Popen[bytes], path: Path, within_s: float) -> str:
+    """The one line that the command ended with, exit code 1; no traceback before it."""
+    assert driver.wait(timeout=within_s) == 1, path.with_suffix(".log").read_text()
+    log = path.with_suffix(".log").read_text()
+    assert "Traceback" not in log, log
+    lines = [line for line in log.splitlines() if line.startswith("plumbline: ")]
+    assert len(lines) == 1, log
+    deadline = time.monotonic() + 180  # Ray's own agents end at leisure
+    while list(titles(driver.pid)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not list(titles(driver.pid)), "processes outlive the run"
+    return lines[0]
+
+
+@pytest.mark.parametrize("engine", ["in_process", "async"])
+def test_a_hanging_engine_ends_the_run_within_its_deadline(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int, engine: str
+) -> None:
+    rng = random.Random(repeats)
+    for number in range(repeats):
+        name = f"hang-{number}"
+        recipe = page(tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200)
+        path = write(
+            recipe,
+            tmp_path,
+            ("rollout", "engine", engine),
+            ("rollout", "deadline_s", DEADLINE_S),
+            ("rollout", "publish_deadline_s", DEADLINE_S),
+        )
+        driver = start(path)
+        while driver.poll() is None and not events(tmp_path / name, "engines_up"):
+            time.sleep(0.2)
+        time.sleep(rng.uniform(1, 8))
+        (worker,) = [
+            pid for pid, line in titles(driver.pid) if line.startswith(b"ray::RolloutWorker")
+        ]
+        stopped = engine_cores(worker) if engine == "async" else [worker]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        hung = time.monotonic()
+        line = ended(driver, path, DEADLINE_S + END_S)
+        assert re.search(rf"rollout-0 in \w+.*no answer within {DEADLINE_S:g} s", line), line
+        print(f"{engine}: ended {time.monotonic() - hung:.1f} s after the engine hung: {line}")
+
+
+def test_a_hanging_reward_ends_the_run_within_its_deadline(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int
+) -> None:
+    rng = random.Random(repeats)
+    for number in range(repeats):
+        name = f"slow-{number}"
+        reward = tmp_path / f"slow_{number}.py"
+        reward.write_text(
+            "import time\n\nfrom rewards.base import reward\n\n\n"
+            "@reward(name='slow')\n"
+            "def slow(text: str) -> float:\n"
+            f"    if time.time() > float(open({str(tmp_path / 'from')!r}).read()):\n"
+            "        time.sleep(3600)\n"
+            "    return float(len(text) % 3)\n"
+        )
+        (tmp_path / "from").write_text("1e18")
+        recipe = page(tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200)
+        (stage,) = recipe.stages
+        rewards = (stage.rewards[0].model_copy(update={"name": f"{reward}:slow"}),)
+        recipe = recipe.model_copy(
+            update={"stages": (stage.model_copy(update={"rewards": rewards}),)}
+        )
+        path = write(recipe, tmp_path, ("reward_workers", "answer_deadline_s", 0.5))
+        driver = start(path)
+        while driver.poll() is None and not events(tmp_path / name, "engines_up"):
+            time.sleep(0.2)
+        time.sleep(rng.uniform(1, 8))
+        (tmp_path / "from").write_text("0")
+        hung = time.monotonic()
+        # Every answer of one step may wait for its own deadline: 6 prompts x 4 answers.
+        line = ended(driver, path, 0.5 * 24 + END_S)
+        assert re.search(r"gave no answer within 0.5 s and was stopped", line), line
+        assert "slow" in line
+        print(f"ended {time.monotonic() - hung:.1f} s after the reward hung: {line}")
+
+
+def _can_mount() -> bool:
+    made = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    try:
+        return subprocess.run(made, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _can_mount(), reason="no user namespaces here: no small disk to fill")
+def test_a_full_disk_ends_the_run_in_one_line(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int
+) -> None:
+    rng = random.Random(repeats)
+    for number in range(repeats):
+        disk = tmp_path / f"disk-{number}"
+        disk.mkdir()
+        recipe = page(tiny_qwen3vl, scene_data, tmp_path, f"full-{number}", ("grpo",), steps=200)
+        path = write(recipe, tmp_path, ("run", "root", str(disk)))
+        log, filler = path.with_suffix(".log"), disk / "filler"
+        fill = (
+            f"mount -t tmpfs -o size=64m tmpfs {disk} || exit 9; "
+            f"(until grep -qs engines_up {disk}/*/events.jsonl; do sleep 0.2; done; "
+            f"sleep {rng.uniform(0, 8):.2f}; cat /dev/zero > {filler} 2>> {log}.filler) & "
+            'exec "$@"'
+        )
+        driver = start(path, before=["unshare", "-rm", "sh", "-c", fill, "sh"])
+        line = ended(driver, path, 300)
+        assert re.search(r"No space left|free (some|disk) space", line, re.IGNORECASE), line
+        assert "--resume" in line, line
+        print(line)
