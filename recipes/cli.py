@@ -172,12 +172,22 @@ def sample(
 
 
 @app.command()
-def report(run: RunPath) -> None:
-    """Write a run's report again: index.html and leaderboard.md, .csv, .json."""
-    from evals.report.build import build_report
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)],
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="Beside it: hf | lmms-eval")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the index over several runs.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Show it on 127.0.0.1.")] = False,
+    port: Annotated[int, typer.Option(help="Port of --serve; 0 takes a free one.")] = 8765,
+) -> None:
+    """Write the report of runs (page, leaderboard.md, .csv, .json), or show it while they go on."""
+    from evals.report.command import report as write
     from rl.runs.store import RunStore
 
-    print(build_report(RunStore.open(run).root))
+    roots = [RunStore.open(run).root for run in runs]
+    for path in write(roots, formats=formats or [], out=out, serve=serve, port=port):
+        print(path)
 
 
 @app.command()

@@ -4,6 +4,7 @@ where it can wrap and be read.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -82,6 +83,61 @@ def diverging(lost: int, won: int, largest: int) -> Markup:
     )
 
 
+def scale_of(ends: list[float]) -> float:
+    """The half width of an axis around zero. One that is more than five times all the others is
+    left off (and drawn as an arrow), so that the others can be seen.
+
+    >>> scale_of([589.0, 23.0, 7.2]), scale_of([20.0, 9.0]), scale_of([])
+    (23.0, 20.0, 1.0)
+    """
+    sizes = sorted((abs(end) for end in ends if end), reverse=True)
+    if len(sizes) > 1 and sizes[0] > 5 * sizes[1]:
+        return sizes[1]
+    return sizes[0] if sizes else 1.0
+
+
+def split_bar(form: float, sight: float, largest: float) -> Markup:
+    """A difference as two bars from the zero line: form above, sight below; points of accuracy. One
+    beyond the axis ends in an arrow.
+    """
+    parts = []
+    for kind, value, y in (("form", form, 1), ("sight", sight, 10)):
+        width = min(abs(value) / largest, 1.0) * 48
+        x = 50 - width if value < 0 else 50
+        parts.append(f'<rect class="{kind}" x="{x:.2f}%" y="{y}" width="{width:.2f}%" height="7"/>')
+        if abs(value) > largest * 1.001:
+            parts.append(_arrow(kind, value > 0, y + 3.5))
+    parts.append('<line class="zero" x1="50%" x2="50%" y1="0" y2="18"/>')
+    return _svg("split", 18, parts)
+
+
+def change(value: float, interval: Interval | None, largest: float) -> Markup:
+    """A difference with its interval around the zero line; an arrow where it lies beyond."""
+    axis = Axis(-largest * 1.04, largest * 1.04)
+    parts = [
+        '<line class="rule" x1="0" x2="100%" y1="7" y2="7"/>',
+        '<line class="zero" x1="50%" x2="50%" y1="0" y2="14"/>',
+    ]
+    if interval is not None:
+        low, high = axis.at(interval[0]), axis.at(interval[1])
+        parts.append(f'<line class="ci" x1="{low}%" x2="{high}%" y1="7" y2="7"/>')
+    if abs(value) > largest * 1.001:
+        parts.append(_arrow("beyond", value > 0, 7))
+    else:
+        parts.append(f'<circle class="dot" cx="{axis.at(value)}%" cy="7" r="3.5"/>')
+    return _svg("change", 14, parts)
+
+
+def _arrow(kind: str, to_right: bool, y: float) -> str:
+    """A tip at one end of the drawing: the value lies beyond."""
+    tip, back = (0, -9) if to_right else (0, 9)
+    x = "100%" if to_right else "0%"
+    return (
+        f'<svg class="{kind}" x="{x}" y="{y}" overflow="visible">'
+        f'<path d="M{back} -5 L{tip} 0 L{back} 5 Z"/></svg>'
+    )
+
+
 def shares(values: list[tuple[int, float]]) -> Markup:
     """One bar cut into shares of its sum; each share has a number that gives it its colour."""
     total = sum(value for _, value in values) or 1.0
@@ -108,15 +164,18 @@ class Curve:
     points: int
 
 
-def curve(points: list[tuple[float, float]]) -> Curve | None:
-    """A training curve: each step faint, a running mean over a tenth of the curve on top. None for
-    fewer than two points.
+def curve(
+    points: list[tuple[float, float]], *, across: tuple[float, float] | None = None
+) -> Curve | None:
+    """A training curve: each step faint, a running mean over a tenth of the curve on top. `across`
+    sets the steps that the axis spans. None for fewer than two points.
     """
     points = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if len(points) < 2:
         return None
     drawn = thinned(points, MAX_POINTS)
-    across = Axis(drawn[0][0], max(drawn[-1][0], drawn[0][0] + 1))
+    first, last = across or (drawn[0][0], drawn[-1][0])
+    steps = Axis(first, max(last, first + 1))
     heights = [y for _, y in drawn]
     up = Axis(min(heights), max(heights))
     if up.low == up.high:
@@ -127,10 +186,10 @@ def curve(points: list[tuple[float, float]]) -> Curve | None:
         for y in (0, 50, 100)
     ]
     if len(drawn) >= 20:
-        lines.append(_line("raw", drawn, across, up))
+        lines.append(_line("raw", drawn, steps, up))
     else:
         mean = drawn
-    lines.append(_line("mean", mean, across, up))
+    lines.append(_line("mean", mean, steps, up))
     svg = (
         '<svg class="curve" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
         f"{''.join(lines)}</svg>"
@@ -139,11 +198,44 @@ def curve(points: list[tuple[float, float]]) -> Curve | None:
         svg=Markup(svg),
         low=compact(up.low),
         high=compact(up.high),
-        first_step=compact(points[0][0]),
-        last_step=compact(points[-1][0]),
+        first_step=compact(first if across else points[0][0]),
+        last_step=compact(last if across else points[-1][0]),
         last=compact(mean[-1][1]),
         points=len(points),
     )
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Points with intervals over steps; `low` and `high` are the axis's ends in percent."""
+
+    svg: Markup
+    low: str
+    high: str
+
+
+def dots(points: list[tuple[int, float, Interval | None]], *, across: tuple[float, float]) -> Dots:
+    """Shares with their intervals over steps, joined by a line; the axis starts at 0 where that
+    costs less than half of its height.
+    """
+    ends = [share for _, share, _ in points]
+    ends += [end for _, _, interval in points if interval for end in interval]
+    low, high = min(ends), max(ends)
+    axis = Axis.around([0.0, high] if low < 0.5 * high else ends, floor=0.0, top=1.0)
+    steps = Axis(across[0], max(across[1], across[0] + 1))
+    parts = [f'<line class="rule" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>' for y in (0, 50, 100)]
+    places = [(steps.at(step), 100 - axis.at(share), interval) for step, share, interval in points]
+    for (x1, y1, _), (x2, y2, _) in itertools.pairwise(places):
+        parts.append(f'<line class="path" x1="{x1}%" x2="{x2}%" y1="{y1:.2f}%" y2="{y2:.2f}%"/>')
+    for x, y, interval in places:
+        if interval is not None:
+            top, bottom = 100 - axis.at(interval[1]), 100 - axis.at(interval[0])
+            parts.append(
+                f'<line class="ci" x1="{x}%" x2="{x}%" y1="{top:.2f}%" y2="{bottom:.2f}%"/>'
+            )
+        parts.append(f'<circle class="dot" cx="{x}%" cy="{y:.2f}%" r="3.5"/>')
+    svg = f'<svg class="dots" width="100%" height="100%" aria-hidden="true">{"".join(parts)}</svg>'
+    return Dots(Markup(svg), f"{100 * axis.low:.0f} %", f"{100 * axis.high:.0f} %")
 
 
 def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
@@ -200,6 +292,18 @@ class Strip:
     height: int
     card_width: int
     card_height: int
+
+    @property
+    def style(self) -> Markup:
+        """Where the cards stand, as rules of the page's one style sheet: no element has its own."""
+        rules = [
+            f"#card-{number} {{ left: {box.left}px; top: {box.top}px; width: {self.card_width}px; "
+            f"height: {self.card_height}px; --depth: {box.depth}; }}"
+            for number, box in enumerate(self.boxes)
+        ]
+        return Markup(
+            "\n".join([f".strip {{ width: {self.width}px; height: {self.height}px; }}", *rules])
+        )
 
 
 def strip(run: Run, *, card_width: int = 208, card_height: int = 96, gap: int = 52) -> Strip:

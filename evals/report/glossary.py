@@ -55,11 +55,33 @@ TERMS: dict[str, str] = {
         "of sight."
     ),
     "parse rate": "Share of answers that the benchmark's rule could read.",
+    "form or sight": (
+        "The difference in accuracy, question by question. Form: the answer became readable, was no"
+        " longer cut off or no longer refused, or the reverse. Sight: another answer to a question"
+        " that both stages answered in a readable form."
+    ),
+    "right where read": "Accuracy over the answers that the rule could read.",
+    "refused": "Share of answers that the rule calls a refusal or that begin like one.",
+    "letter bias": (
+        "The letter that is chosen most beyond its share of the references, and by how much."
+    ),
     "truncated": "Share of answers cut off by the limit on new tokens.",
     "mean tokens": "Mean length of an answer in tokens.",
     "yes ratio": (
-        "Share of answers read as yes; far from the data's own share it means a lean to one side."
+        "Share of yes among yes and no; far from the data's own share it means a lean to one side."
     ),
-    "training images": "Whether images of the training data stand in the benchmark, by hash.",
+    "skill": (
+        "Categories that turned more answers one way than chance would: an exact sign test over"
+        " questions, adjusted by Holm over the benchmark's categories."
+    ),
+    "several answers": (
+        "Where a question was answered several times: what the majority of its answers scores, and "
+        "the share of questions with a right answer among k."
+    ),
+    "rule": "A benchmark's scoring profile; the same answers are scored again by each of them.",
+    "training rows": (
+        "Whether training data holds the benchmark's images (by pixels, or nearly) or questions (by"
+        " their words), and the score without them."
+    ),
     "weights": "Fingerprint of the weights that answered.",
 }

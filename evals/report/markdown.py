@@ -19,7 +19,7 @@ HEADINGS = (
     "against base",
     "smallest detectable",
     "gate",
-    "training images",
+    "training rows",
 )
 
 
@@ -84,7 +84,7 @@ def _line(row: Row) -> str:
 def _cell_against(row: Row, against: Against | None) -> str:
     if against is None:
         return NONE
-    if against.refused:
+    if against.refused and against.difference is None:
         return f"{plain(against.stage)}: **not compared** ({plain(against.refused)})"
     difference = _with(
         row.scale.difference(against.difference, against.interval),
@@ -92,7 +92,9 @@ def _cell_against(row: Row, against: Against | None) -> str:
     )
     text = f"{plain(against.stage)} {difference} {p_value(against.p_holm)}".rstrip()
     text += f", {against.verdict}"
-    if against.unequal:
+    if against.refused:
+        text += f" (**not comparable: {plain(against.refused)}**)"
+    elif against.unequal:
         text += f" (**unequal: {plain(', '.join(against.unequal))}**)"
     return text
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,34 +15,55 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evals.report import charts, figures
-from evals.report.examples import Browser, script_json
+from evals.report import charts, figures, moves, provenance
 from evals.report.glossary import TERMS
 from evals.report.leaderboard import Row
+from evals.report.overview import Summaries, overview, split_of
+from evals.report.progress import progress
 from evals.report.records import Comparison, Result
+from evals.report.rules import Rules
 from evals.report.run import Run, Stage
-from evals.report.sentences import verdicts
-from rl.runs.metrics import describe
+from evals.report.training import training
+from evals.report.visible import visible
 
 HERE = Path(__file__).parent
-FIRST_CURVES = (
-    "loss",
-    "reward",
-    "rewards/accuracies",
-    "rewards/margins",
-    "kl",
-    "accuracy/token",
-    "entropy",
-    "parity/max",
-    "frac_zero_std",
-    "grad_norm",
-)
-PHASES = ("update", "generate", "reference", "publish", "reward", "eval", "data")
-NO_CURVE = ("step", "epoch", "version")
+SCRIPTS = ("text.js", "data.js", "live.js", "browser.js")  # one function, in this order
+OPEN_BENCHMARKS = 4  # with more of them, only the first ones' details are open
 
 
-def render(run: Run, rows: list[Row], browsers: list[Browser], images: set[str]) -> str:
+def render(
+    run: Run,
+    rows: list[Row],
+    summaries: Summaries,
+    rules: Mapping[str, Rules],
+) -> str:
     """The whole page as one string."""
+    strip = charts.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
+    trained = [found for stage in run.stages if (found := training(stage))]
+    rewards = progress(run)
+    tables = [provenance.table(run, benchmark) for benchmark in run.benchmarks]
+    return fill(
+        "page.html.j2",
+        extra_style=strip.style,
+        title=run.name,
+        run=run,
+        facts=_facts(run),
+        checks=provenance.checks(run, rows, tables),
+        words=overview(run, rows, summaries, trained, rewards),
+        strip=strip,
+        sections=[_section(run, rows, benchmark, summaries) for benchmark in run.benchmarks],
+        rules=rules,
+        rewards=rewards,
+        training=trained,
+        summaries=summaries,
+        provenance=tables,
+        environment=list(_flat(run.env)),
+        many=OPEN_BENCHMARKS,
+    )
+
+
+def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
+    """A page of a template, with the one style sheet and the scripts that its policy names."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -51,34 +71,27 @@ def render(run: Run, rows: list[Row], browsers: list[Browser], images: set[str])
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["undirected"] = undirected
-    environment.globals.update(f=figures, charts=charts, terms=TERMS)
-    script = (HERE / "static" / "report.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
-        run=run,
-        facts=_facts(run),
-        verdicts=verdicts(run, rows),
-        strip=charts.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1)),
-        sections=[_section(run, rows, benchmark) for benchmark in run.benchmarks],
-        training=[training for stage in run.stages if (training := _training(stage))],
-        browsers=[_with_images(browser, images) for browser in browsers],
-        provenance=[_provenance(run, benchmark) for benchmark in run.benchmarks],
-        environment=list(_flat(run.env)),
-        style=Markup((HERE / "static" / "style.css").read_text(encoding="utf-8")),
+    environment.filters["visible"] = visible
+    environment.globals.update(f=figures, charts=charts, terms=TERMS, moves=moves)
+    style = f"\n{_static('style.css')}\n{extra_style}\n"
+    early = _static("theme.js")
+    script = "".join(['"use strict";\n(() => {\n', *map(_static, SCRIPTS), "})();\n"])
+    return environment.get_template(template).render(
+        style=Markup(style),
+        style_hash=_digest(style),
+        early=Markup(early),
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hashes=[_digest(early), _digest(script)],
+        **given,
     )
 
 
-def undirected(text: object) -> str:
-    """Text for the middle of a line: marks that open or close a writing direction are made visible.
-
-    An unclosed one would swallow the end of its own element and turn what follows.
-    """
-    return _DIRECTIONS.sub("\ufffd", str(text))
+def _static(name: str) -> str:
+    return (HERE / "static" / name).read_text(encoding="utf-8")
 
 
-_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -94,7 +107,6 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     commit = run.env.get("commit")
     facts = [
         ("Model", str(model.get("path", "")) if isinstance(model, dict) else ""),
-        ("Benchmarks", ", ".join(run.benchmarks)),
         ("Duration", figures.duration(run.seconds) if run.seconds is not None else ""),
         ("Started", _date(run.started)),
         ("Machine", ", ".join(_said(key, value) for key, value in parts.items() if value)),
@@ -126,6 +138,17 @@ class Section:
     categories: list[str]
     category_places: int
     largest_flip: int
+    splits: dict[str, moves.Split]  # stage -> its difference from its parent
+    habits: dict[str, Mapping[str, Any]]  # stage -> how it answers
+
+    def has_habit(self, key: str) -> bool:
+        """Whether any stage has this figure."""
+        return any(habit.get(key) is not None for habit in self.habits.values())
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether a stage gave several answers to a question."""
+        return any(result.part.sampling for _, _, result in self.columns if result)
 
     @property
     def first(self) -> Row | None:
@@ -140,8 +163,26 @@ class Section:
             if row and row.parent and result and (comparison := result.comparison("parent"))
         ]
 
+    @property
+    def largest_move(self) -> float:
+        """The axis of the split bars: points of accuracy, at least 5, so that nothing looks large
+        only because nothing else moved.
+        """
+        ends = [max(abs(split.form), abs(split.sight)) for split in self.splits.values()]
+        return max(charts.scale_of(ends), 5.0)
 
-def _section(run: Run, rows: list[Row], benchmark: str) -> Section:
+    def largest_change(self, whom: str) -> float:
+        """The axis of the differences with parent or base, zero in the middle."""
+        return charts.scale_of(
+            [
+                max(abs(end) for end in (*other.interval, other.difference or 0.0))
+                for _, row, _ in self.columns
+                if row and (other := getattr(row, whom)) and other.interval
+            ]
+        )
+
+
+def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) -> Section:
     mine = {row.stage: row for row in rows if row.benchmark == benchmark}
     columns = [(s, mine.get(s.name), s.results.get(benchmark)) for s in run.scored]
     found = list(mine.values())
@@ -169,118 +210,22 @@ def _section(run: Run, rows: list[Row], benchmark: str) -> Section:
         categories=categories,
         category_places=min(places, default=1),
         largest_flip=max(flips, default=1),
+        splits={
+            stage.name: parts
+            for stage, _, _ in columns
+            if (parts := split_of(summaries, benchmark, stage.name, stage.parent))
+        },
+        habits={
+            stage: habit
+            for stage, habit in summaries.get(benchmark, {}).get("habits", {}).items()
+            if habit
+        },
     )
 
 
 def _values(pairs: Sequence[tuple[float | None, tuple[float, float] | None]]) -> list[float]:
     out = [value for value, _ in pairs if value is not None]
     return out + [end for _, interval in pairs if interval for end in interval]
-
-
-@dataclass(frozen=True)
-class Training:
-    """One stage's curves and where its time went."""
-
-    stage: Stage
-    first: list[tuple[str, str, charts.Curve]]
-    rest: list[tuple[str, str, charts.Curve]]
-    times: list[tuple[str, int, float]]
-    trained: float | None
-    forward: float | None
-    step_seconds: float | None
-
-    @property
-    def colours_and_times(self) -> list[tuple[int, float]]:
-        return [(colour, seconds) for _, colour, seconds in self.times]
-
-
-def _training(stage: Stage) -> Training | None:
-    if not stage.metrics:
-        return None
-    keys = {key for row in stage.metrics for key in row} - set(NO_CURVE)
-    chosen = [key for key in FIRST_CURVES if key in keys]
-    chosen += sorted(k for k in keys if k.startswith("reward/") and k.endswith("/mean"))
-    rest = sorted(key for key in keys if key not in chosen)
-    step_s = _sum(stage, "time/step_s")
-    spent = {
-        key.removeprefix("time/").removesuffix("_s"): total
-        for key in sorted(keys)
-        if key.startswith("time/") and key != "time/step_s" and (total := _sum(stage, key))
-    }
-    left = (step_s or 0.0) - sum(spent.values())
-    if spent and step_s and left > 0.01 * step_s:
-        spent["other"] = left
-    colours = {name: PHASES.index(name) if name in PHASES else len(PHASES) for name in spent}
-    return Training(
-        stage=stage,
-        first=_curves(stage, chosen),
-        rest=_curves(stage, rest),
-        times=sorted(
-            ((name, colours[name], total) for name, total in spent.items()), key=lambda t: t[1]
-        ),
-        trained=_sum(stage, "tokens/trained"),
-        forward=_sum(stage, "tokens/forward"),
-        step_seconds=step_s,
-    )
-
-
-def _curves(stage: Stage, keys: list[str]) -> list[tuple[str, str, charts.Curve]]:
-    out = []
-    for key in keys:
-        points = [
-            (float(row.get("step", index + 1)), float(row[key]))
-            for index, row in enumerate(stage.metrics)
-            if isinstance(row.get(key), int | float)
-        ]
-        if drawn := charts.curve(points):
-            out.append((key, describe(key) or "", drawn))
-    return out
-
-
-def _sum(stage: Stage, key: str) -> float | None:
-    values = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
-    return float(sum(values)) if values else None
-
-
-def _with_images(browser: Browser, images: set[str]) -> dict[str, Any]:
-    """The examples as the script reads them; an image that was not kept is null."""
-    items = [
-        {**item, "images": [sha if sha in images else None for sha in item["images"]]}
-        for item in browser.payload["items"]
-    ]
-    payload = {**browser.payload, "items": items}
-    return {
-        "benchmark": browser.benchmark,
-        "shown": browser.shown,
-        "total": payload["total"],
-        "json": Markup(script_json(payload)),
-    }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting over all stages; `unequal` marks one that must not differ."""
-
-    name: str
-    values: list[str]
-    unequal: bool
-
-
-def _provenance(run: Run, benchmark: str) -> tuple[str, list[str], list[Setting]]:
-    """The settings of every stage's evaluation on one benchmark, side by side."""
-    stages = [stage for stage in run.scored if benchmark in stage.results]
-    results = [stage.results[benchmark] for stage in stages]
-    keys = list(dict.fromkeys(key for result in results for key in result.settings))
-    table = [_setting(key, [result.settings.get(key) for result in results]) for key in keys]
-    table += [_setting(key, [getattr(r, key) for r in results]) for key in ("version", "profile")]
-    weights = [result.weights or figures.NONE for result in results]
-    table.append(Setting("weights", weights, unequal=False))
-    return benchmark, [stage.name for stage in stages], table
-
-
-def _setting(key: str, values: list[Any]) -> Setting:
-    written = [figures.NONE if value is None else str(value) for value in values]
-    return Setting(key, written, unequal=len(set(written)) > 1 and key != "data_path")
 
 
 def _flat(value: dict[str, Any], above: str = "") -> list[tuple[str, str]]:

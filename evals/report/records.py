@@ -66,6 +66,18 @@ class Category(Record):
     interval: Interval | None = None
 
 
+class Sampling(Record):
+    """What several answers a question come to: the statistic's mean over them, the majority's, and
+    the share of questions with a right answer among k.
+    """
+
+    n: int
+    mean: float | None = None
+    stdev: float | None = None
+    majority: float | None = None
+    pass_at: dict[str, float] = Field(default_factory=dict)
+
+
 class Part(Record):
     """A benchmark's figures on one of its two parts."""
 
@@ -83,6 +95,7 @@ class Part(Record):
     parse_rate: float | None = None
     truncated_share: float | None = None
     mean_tokens: float | None = None
+    sampling: Sampling | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     categories: dict[str, Category] = Field(default_factory=dict)
 
@@ -102,6 +115,7 @@ class Gate(Record):
     reasons: list[str] = Field(default_factory=list)
     max_drop_percent: float | None = None
     n_to_decide: int | None = None
+    alarms: list[str] = Field(default_factory=list)
 
 
 class Cost(Record):
@@ -113,19 +127,40 @@ class Cost(Record):
     questions: int | None = None
 
 
+class Flag(Record):
+    """Why a question is suspect: `kinds` of what training knows of it; `train` names a row."""
+
+    kinds: list[str] = Field(default_factory=list)
+    text_share: float | None = None
+    train: str = ""
+
+
+class Without(Record):
+    """A part's score without the pictures and questions that training knows."""
+
+    n: int = 0
+    value: float | None = None
+    interval: Interval | None = None
+    left_out: int = 0
+
+
 class Contamination(Record):
-    """Whether training images stand in the benchmark."""
+    """Whether training rows stand in the benchmark: by picture, and question by question."""
 
     checked: bool = False
     overlap_images: int = 0
+    flagged: dict[str, Flag] = Field(default_factory=dict)
+    without: dict[str, Without] = Field(default_factory=dict)
 
     @property
     def state(self) -> str:
-        """`clean`, `unchecked`, or how many images overlap."""
+        """`clean`, `unchecked`, or how many images overlap and questions are suspect."""
         if not self.checked:
             return "unchecked"
-        count = self.overlap_images
-        return f"{count} overlapping image{'s' if count > 1 else ''}" if count else "clean"
+        images, questions = self.overlap_images, len(self.flagged)
+        told = [f"{images} overlapping image{'s' if images > 1 else ''}"] if images else []
+        told += [f"{questions} known question{'s' if questions > 1 else ''}"] if questions else []
+        return ", ".join(told) or "clean"
 
 
 class Result(Record):
@@ -145,6 +180,7 @@ class Result(Record):
     comparisons: dict[str, Against | None] = Field(default_factory=dict)
     gate: Gate | None = None
     cost: Cost = Cost()
+    judge: Any = None
     contamination: Contamination = Contamination()
 
     @property

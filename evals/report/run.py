@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from rl.runs.metrics import read_metrics
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what stage.json says, its curves, and its result on each benchmark."""
+    """One stage: what stage.json says, its curves, and its result on each benchmark. `checkpoints`
+    holds the results inside the stage, by step; those read the select part only.
+    """
 
     name: str
     facts: dict[str, Any]
     metrics: list[dict[str, Any]]
     results: dict[str, Result]
     pending: dict[str, int]
+    checkpoints: dict[int, dict[str, Result]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -101,6 +105,13 @@ class Run:
             return spent
         own = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(own) if own else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a page that is open may still change: the last event ended no attempt."""
+        last = str(self.events[-1].get("event", "")) if self.events else ""
+        ended = last.replace(" ", "_") in ("run_finished", "run_failed", "run_stopped")
+        return bool(self.events) and not ended
 
     @property
     def started(self) -> float | None:
@@ -191,7 +202,16 @@ class _Reader:
         except ValueError as error:
             self.problems.append(f"stages/{name}/metrics.jsonl: {error}")
         facts = self.json(f"stages/{name}/stage.json")
-        return Stage(name, facts, metrics, results, pending)
+        return Stage(name, facts, metrics, results, pending, self.checkpoints(name))
+
+    def checkpoints(self, name: str) -> dict[int, dict[str, Result]]:
+        found: dict[int, dict[str, Result]] = {}
+        for path in sorted(self.root.glob(f"stages/{escape(name)}/evals/step-*/*/result.json")):
+            result = self.result(str(path.relative_to(self.root)))
+            step = path.parent.parent.name.removeprefix("step-")
+            if result is not None and step.isdigit():
+                found.setdefault(int(step), {})[path.parent.name] = result
+        return found
 
     def result(self, path: str) -> Result | None:
         try:

@@ -79,11 +79,12 @@ def _words(row: Row, against: Against | None) -> str:
             text += f" ({own}always giving the most common answer: {baseline})"
         return text
     whom = f"its parent {against.stage}" if against is row.parent else against.stage
-    if against.refused:
+    if against.refused and against.difference is None:
         return f"not compared with {whom} on {row.benchmark}: {against.refused}"
     unit = f" {row.scale.unit}"
     change = row.scale.difference(against.difference, against.interval)
     beside = f" (unequal settings: {', '.join(against.unequal)})" if against.unequal else ""
+    beside = f" (shown by force: {against.refused})" if against.refused else beside
     figures = ", ".join(
         filter(None, [row.scale.interval(against.interval), p_value(against.p_holm)])
     )

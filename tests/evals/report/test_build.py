@@ -7,13 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from evals.report import build_report
-from evals.report.examples import script_json
 from evals.report.run import read_run
 from rl.errors import EvalError
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> # head **b** [l](javascript:0) "
-    "`c` \u202eevil\u2066 \u2028\u2029 & \ud800 "
+    "`c` \u202eevil\u2066 \u2028\u2029 & \ud800 \x00\x1b[31m' \\ "
 ) + "long " * 3000
 
 
@@ -22,7 +21,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.links, self.blocks, self.handlers, self._in = [], [], [], [], None
+        self.tags, self.links, self.handlers, self.styles = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -30,79 +29,87 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.links += [given[key] for key in ("src", "href", "action", "data") if key in given]
         self.handlers += [key for key in given if key.startswith("on")]
-        if tag == "script":
-            self.blocks.append((given.get("type"), ""))
-            self._in = "script"
-
-    def handle_endtag(self, tag):
-        self._in = None if tag == self._in else self._in
-
-    def handle_data(self, data):
-        if self._in == "script":
-            kind, text = self.blocks[-1]
-            self.blocks[-1] = (kind, text + data)
-
-    @property
-    def answers(self):
-        return [json.loads(text) for kind, text in self.blocks if kind == "application/json"]
+        self.styles += [given["style"]] if "style" in given else []
 
 
 def page_of(run):
     return Page(build_report(run).read_text(encoding="utf-8"))
 
 
-def test_the_page_holds_every_part_and_every_answer(make_run):
-    run = make_run()
-    text = build_report(run).read_text()
-    for section in ("stages", "scores", "changes", "categories", "training", "examples", "cost"):
+def script(path):
+    """The JSON that a data file hands to the page."""
+    found = re.fullmatch(r"plumbline\('([^']*)','([^']*)'\)\n", path.read_text(encoding="ascii"))
+    assert found, path
+    return json.loads(json.loads('"' + found[2].replace('"', '\\"') + '"'))
+
+
+def test_the_page_holds_every_part(make_run):
+    text = build_report(make_run()).read_text()
+    for section in (
+        *("stages", "scores", "changes", "categories", "examples", "rules", "reward"),
+        *("training", "cost", "provenance", "terms"),
+    ):
         assert f'<section id="{section}">' in text
-    page = Page(text)
-    mme, textvqa = page.answers
-    assert [stage["name"] for stage in mme["stages"]] == ["base", "sft", "dpo", "kto", "grpo"]
-    assert mme["stages"][4]["parent"] == 2
-    assert mme["total"] == len(mme["items"]) == 24
-    assert all(len(item["answers"]) == 5 for item in mme["items"])
-    assert {item["id"].split("-")[0] for item in mme["items"]} == {"report"}
-    assert any(ref.endswith("×9") for ref in textvqa["items"][0]["references"])
+        assert f'href="#{section}"' in text
+
+
+def test_every_question_lies_in_the_data_beside_the_page(make_run):
+    run = make_run()
+    build_report(run)
+    index = script(run / "report" / "data" / "mme" / "index.js")
+    assert index["stages"] == [["base", -1], ["sft", 0], ["dpo", 1], ["kto", 1], ["grpo", 2]]
+    assert len(index["category"]) == 24
+    assert [len(flags) for flags in index["flags"]] == [24] * 5
+    items = script(run / "report" / "data" / "mme" / "000.js")
+    assert {item[0].split("-")[0] for item in items} == {"report"}
+    assert all(len(item[5]) == 5 for item in items)
+    textvqa = script(run / "report" / "data" / "textvqa" / "000.js")
+    assert any(reference.endswith("×9") for reference in textvqa[0][2])
 
 
 def test_nothing_is_loaded_from_elsewhere_and_only_our_script_may_run(make_run):
-    run = make_run()
-    page = page_of(run)
-    assert not [link for link in page.links if not re.fullmatch(r"#\w*|leaderboard\.\w+", link)]
-    assert page.handlers == []
-    text = (run / "report" / "index.html").read_text()
+    page = page_of(make_run())
+    assert not [link for link in page.links if not re.fullmatch(r"#[\w-]*|leaderboard\.\w+", link)]
+    assert page.handlers == page.styles == []
+    text = build_report(make_run()).read_text()
     assert "http://" not in text
     assert "https://" not in text
-    assert re.search(r"script-src 'sha256-[\w+/=]{44}'", text)
-    assert [kind for kind, _ in page.blocks] == ["application/json"] * 2 + [None]
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert len(re.findall(r"'sha256-[\w+/=]{44}'", policy)) == 3
 
 
 def test_the_images_shown_lie_beside_the_page(make_run):
     run = make_run()
-    page = page_of(run)
-    shown = {sha for data in page.answers for item in data["items"] for sha in item["images"]}
-    assert {path.stem for path in (run / "report" / "images").glob("*.png")} == shown
+    build_report(run)
+    folder = run / "report"
+    shown = {sha for item in script(folder / "data" / "mme" / "000.js") for sha in item[3]}
+    assert {path.stem for path in (folder / "images").glob("*.png")} == shown
     gone = sorted(shown)[0]
     (run / "evals" / "images" / f"{gone}.png").unlink()
-    (run / "report" / "images" / f"{gone}.png").unlink()
-    again = {
-        sha for data in page_of(run).answers for item in data["items"] for sha in item["images"]
-    }
+    (folder / "images" / f"{gone}.png").unlink()
+    for path in run.glob("evals/*/mme/responses.jsonl"):
+        path.write_text(path.read_text() + "\n")
+    build_report(run)
+    again = {sha for item in script(folder / "data" / "mme" / "000.js") for sha in item[3]}
     assert again == shown - {gone} | {None}
 
 
 def test_hostile_answers_stay_text(make_run):
     answers = {("grpo", "textvqa", "report-0001-0"): HOSTILE}
-    run = make_run(answers=answers)
     tags = sorted(page_of(make_run()).tags)
-    page = page_of(make_run(answers=answers))
-    assert sorted(page.tags) == tags
-    told = {item["id"]: item for item in page.answers[1]["items"]}
-    said = told["report-0001-0"]["answers"][4]["text"]
-    assert said.startswith("</script><script>alert(1)")
-    assert said.endswith("more characters in responses.jsonl)")
-    assert len(said) < 5000
+    run = make_run(answers=answers)
+    assert sorted(page_of(run).tags) == tags
+    folder = run / "report" / "data" / "textvqa"
+    number, item = next(
+        (n, item) for n, item in enumerate(script(folder / "000.js")) if item[0] == "report-0001-0"
+    )
+    text, size = item[5][4][:2]
+    assert text.startswith("</script><script>alert(1)")
+    assert (len(text), size) == (2000, len(HOSTILE))
+    assert script(folder / "000-long.js") == [[number, 4, HOSTILE]]
+    assert not re.search("[<>&]", (folder / "000.js").read_text())
     assert "alert(1)</script>" not in (run / "report" / "index.html").read_text()
 
 
@@ -117,15 +124,44 @@ def test_hostile_names_are_escaped_where_the_page_itself_writes_them(make_run):
     assert text.count("&lt;script&gt;alert(3)") >= 4
 
 
-def test_marks_of_direction_cannot_reach_past_a_name(make_run):
-    run = make_run(facts={"kto": {"status": "failed", "error": "a\u202eb\u2066c \u05d0"}})
-    assert "a\ufffdb\ufffdc \u05d0" in build_report(run).read_text()
+def test_marks_of_direction_and_controls_get_a_name_that_is_seen(make_run):
+    run = make_run(facts={"kto": {"status": "failed", "error": "a\u202eb\u2066c\x00 \u05d0"}})
+    assert "a⟨RLO⟩b⟨LRI⟩c⟨NUL⟩ \u05d0" in build_report(run).read_text()
 
 
-def test_script_json_cannot_end_its_element():
-    text = script_json({"a": "</script><!--&\u2028\u2029\ud800"})
-    assert not re.search("[<>&\u2028\u2029]", text)
-    assert json.loads(text)["a"] == "</script><!--&\u2028\u2029\ud800"
+def test_a_page_whose_answers_did_not_change_is_built_from_what_is_kept(make_run):
+    run = make_run()
+    first = build_report(run).read_bytes()
+    data = run / "report" / "data"
+    before = {path: path.stat().st_mtime_ns for path in data.glob("*/*")}
+    assert build_report(run).read_bytes() == first
+    assert before == {path: path.stat().st_mtime_ns for path in data.glob("*/*")}
+    path = run / "evals" / "grpo" / "mme" / "responses.jsonl"
+    path.write_text(path.read_text().replace('"report-0001-0"', '"report-0001-9"'))
+    build_report(run)
+    changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert {path.parent.name for path in changed} == {"mme"}
+
+
+def test_the_stamp_beside_the_page_is_the_pages_own(make_run):
+    run = make_run()
+    text = build_report(run).read_text()
+    stamp = re.search(r'data-stamp="(\w{16})"', text)[1]
+    assert script(run / "report" / "data" / "stamp.js") == stamp
+    (run / "stages" / "grpo" / "stage.json").unlink()
+    assert f'data-stamp="{stamp}"' not in build_report(run).read_text()
+
+
+def test_benchmarks_of_any_name_have_a_folder_of_their_own(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    for stage in ("base", "sft"):
+        (run / "evals" / stage / "mme").rename(run / "evals" / stage / "My Bench: ü")
+        path = run / "evals" / stage / "My Bench: ü" / "result.json"
+        path.write_text(path.read_text().replace('"mme"', '"My Bench: ü"'))
+    build_report(run)
+    (folder,) = (run / "report" / "data").glob("*/")
+    assert re.fullmatch("my-bench-[0-9a-f]{8}", folder.name)
+    assert len(script(folder / "index.js")["category"]) == 24
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,15 @@
 import csv
 import io
 import json
+from pathlib import Path
+
+import pytest
 
 from evals.report import build_report
 from evals.report.leaderboard import rows
 from evals.report.markdown import plain
 from evals.report.run import read_run
+from tests.evals.report.test_build import script
 
 
 def edit(path, change):
@@ -93,6 +97,18 @@ def test_unequal_settings_are_named_beside_the_difference(make_run):
     assert 'class="unequal"' in (folder / "index.html").read_text()
 
 
+@pytest.mark.parametrize(("temperature", "unequal"), [(0.0, []), (0.7, ["seed"])])
+def test_the_seed_matters_only_where_answers_were_drawn(make_run, temperature, unequal):
+    settings = {
+        stage: {"seed": number, "temperature": temperature}
+        for number, stage in enumerate(("base", "sft"))
+    }
+    folder = board(make_run(stages=("base", "sft"), settings=settings))
+    told = json.loads((folder / "leaderboard.json").read_text())
+    assert told["rows"][1]["parent"]["unequal"] == unequal
+    assert ('class="unequal"' in (folder / "index.html").read_text()) is bool(unequal)
+
+
 def test_a_refused_comparison_says_why(make_run):
     run = make_run()
     refused = {"stage": "dpo", "select": None, "report": None, "refused": "max_pixels differs"}
@@ -121,3 +137,63 @@ def test_names_never_act_as_markdown_or_as_a_formula(make_run):
     assert "=[x\\](y)\\|\\<b>" in text
     assert "\n'=[x](y)|<b>," in (folder / "leaderboard.csv").read_text()
     assert plain("a\u202eb\nc http://x") == "ab c http\\://x"
+
+
+def test_every_key_of_the_json_is_explained(make_run):
+    told = json.loads((board(make_run()) / "leaderboard.json").read_text())
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text()
+    told["rows"] = [row for row in told["rows"] if row["parent"]]
+    keys = {*told, *told["stages"][0], *told["rows"][0], *told["rows"][0]["parent"]}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page and f".{key}`" not in page] == []
+    assert f"`schema` is {told['schema']}" in page
+
+
+def test_known_questions_and_the_score_without_them_stand_beside_the_row(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    flag = {"kinds": ["image", "text"], "text_share": 0.9, "train": "sft:row-1"}
+    without = {"report": {"n": 22, "value": 431.0, "interval": [400.0, 460.0], "left_out": 2}}
+    for path in run.glob("evals/*/mme/result.json"):
+        edit(
+            path,
+            lambda value: value.update(
+                contamination={
+                    "checked": True,
+                    "overlap_images": 1,
+                    "flagged": {"report-0001-0": flag, "report-0001-1": flag},
+                    "without": without,
+                }
+            ),
+        )
+    folder = board(run)
+    text = (folder / "index.html").read_text()
+    assert "1 overlapping image, 2 known questions" in text
+    assert "without them 431 [400, 460] (2 left out)" in text
+    assert '<li class="bad"><span class="sign" aria-hidden="true">✕</span>' in text
+    assert "**1 overlapping image, 2 known questions**" in (folder / "leaderboard.md").read_text()
+    index = script(folder / "data" / "mme" / "index.js")
+    items = script(folder / "data" / "mme" / "000.js")
+    assert sorted(items[number][0] for number in index["known"]) == [
+        "report-0001-0",
+        "report-0001-1",
+    ]
+    assert items[index["known"][0]][6] == ["image", "text"]
+
+
+def test_a_forced_comparison_is_shown_with_its_red_mark(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    path = run / "evals" / "sft" / "mme" / "result.json"
+    edit(
+        path,
+        lambda value: [
+            against.update(refused="max_pixels differs: 1 and 2")
+            for against in value["comparisons"].values()
+        ],
+    )
+    folder = board(run)
+    text = (folder / "index.html").read_text()
+    assert "not comparable: <bdi>max_pixels differs: 1 and 2</bdi>" in text
+    assert "shown by force: max_pixels differs" in text
+    assert "✕ not comparable" in text
+    markdown = (folder / "leaderboard.md").read_text()
+    assert "base +600 " in markdown
+    assert "(**not comparable: max\\_pixels differs: 1 and 2**)" in markdown

@@ -1,0 +1,149 @@
+"""Rule sensitivity: the same answers scored under every profile of the benchmark, by pure
+re-scoring. No model, no network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.base import Benchmark, ItemScore, get_benchmark
+from evals.report.answers import files_of, signature, stages_of
+from evals.report.browser import slug, write_text
+from evals.report.run import Run, read_lines
+from rl.errors import PlumblineError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One stage under one profile: the benchmark's own statistic, and how many questions score
+    otherwise than in the result.
+    """
+
+    value: float | None
+    differ: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A benchmark's stages under each of its profiles. `reported` is the profile of the results."""
+
+    stages: tuple[str, ...]
+    profiles: tuple[str, ...]
+    reported: str
+    cells: dict[str, dict[str, Cell]]  # profile -> stage -> cell
+    turned: tuple[tuple[str, str], ...]  # (profile, stage) whose change changes its sign
+
+    def change(self, profile: str, stage: str, parent: str | None) -> float | None:
+        """The difference with the parent under a profile."""
+        cells = self.cells[profile]
+        if parent not in cells or stage not in cells:
+            return None
+        now, before = cells[stage].value, cells[parent].value
+        return None if now is None or before is None else now - before
+
+
+def rules(run: Run, benchmark: str, folder: Path) -> Rules | None:
+    """The table of a benchmark; None where its rule is not known here or has one profile. Kept in
+    `folder` (the report's) and made again only when an answer changed.
+    """
+    stages = stages_of(run, benchmark)
+    judge = judge_of(run, benchmark)
+    if judge is None or len(judge.profiles) < 2 or not stages:
+        return None
+    kept = folder / "data" / slug(benchmark) / "rules.json"
+    key = [SCHEMA, judge.version, list(judge.profiles), signature(files_of(run, benchmark))]
+    told = _kept(kept, key)
+    if told is None:
+        told = {}
+        for stage in stages:
+            part = stage.results[benchmark].shown
+            told[stage.name] = rescore(judge, run.root / "evals" / stage.name / benchmark, part)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_text(kept, json.dumps({"key": key, "stages": told}, allow_nan=False))
+    return _table(run, benchmark, judge, told)
+
+
+def rescore(judge: Benchmark, folder: Path, part: str) -> dict[str, list[Any]]:
+    """`{profile: [value, questions that differ, problem]}` of one stage's stored answers."""
+    rows = [row for row in read_lines(folder / "responses.jsonl") if row.get("part") == part]
+    before = {
+        str(row.get("sample_id")): row.get("score") for row in read_lines(folder / "scores.jsonl")
+    }
+    told: dict[str, list[Any]] = {}
+    for profile in judge.profiles:
+        try:
+            scores = [_score(judge, row, profile) for row in rows]
+            value = judge.primary(judge.aggregate(rows, scores, profile)) if rows else None
+        except (PlumblineError, KeyError) as error:
+            told[profile] = [None, 0, " ".join(str(error).split())[:200]]
+            continue
+        differ = sum(
+            score.score is not None and score.score != before.get(str(row.get("sample_id")))
+            for row, score in zip(rows, scores, strict=True)
+        )
+        told[profile] = [value, differ, ""]
+    return told
+
+
+def _score(judge: Benchmark, row: Mapping[str, Any], profile: str) -> ItemScore:
+    """A row's score; the mean over its answers where there are several."""
+    scores = [judge.score({**row, **one}, profile) for one in row.get("samples") or [{}]]
+    values = [score.score for score in scores if score.score is not None]
+    mean = sum(values) / len(values) if values else None
+    return ItemScore(mean, scores[0].status, scores[0].parsed)
+
+
+def _table(
+    run: Run, benchmark: str, judge: Benchmark, told: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> Rules:
+    stages = stages_of(run, benchmark)
+    cells = {
+        profile: {stage.name: Cell(*told[stage.name][profile]) for stage in stages}
+        for profile in judge.profiles
+    }
+    reported = next((stage.results[benchmark].profile for stage in stages), "official")
+    table = Rules(tuple(s.name for s in stages), tuple(judge.profiles), reported, cells, ())
+    turned = [
+        (profile, stage.name)
+        for stage in stages
+        for profile in judge.profiles
+        if reported in cells
+        and (ours := table.change(reported, stage.name, stage.parent)) is not None
+        and (theirs := table.change(profile, stage.name, stage.parent)) is not None
+        and ours * theirs < 0
+    ]
+    return Rules(table.stages, table.profiles, reported, cells, tuple(turned))
+
+
+def judge_of(run: Run, benchmark: str) -> Benchmark | None:
+    """The benchmark's rule: by its id, else by a page (YAML) that the recipe names. A report runs
+    no code that a run folder names.
+    """
+    listed = run.config.get("evals")
+    entries = listed.get("benchmarks") if isinstance(listed, dict) else None
+    names = [str(entry.get("name")) for entry in entries or [] if isinstance(entry, dict)]
+    for name in [benchmark, *(name for name in names if name.endswith((".yaml", ".yml")))]:
+        try:
+            found = get_benchmark(name)
+        except (PlumblineError, OSError, ImportError):
+            continue
+        if found.id == benchmark:
+            return found
+    return None
+
+
+def _kept(path: Path, key: Sequence[Any]) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return dict(value["stages"]) if value.get("key") == list(key) else None

@@ -1,0 +1,113 @@
+"""What training left: curves, where the time went, tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evals.report import charts
+from evals.report.run import Stage
+from rl.runs.metrics import describe
+
+FIRST_CURVES = (
+    "loss",
+    "reward",
+    "rewards/accuracies",
+    "rewards/margins",
+    "kl",
+    "accuracy/token",
+    "entropy",
+    "parity/max",
+    "frac_zero_std",
+    "grad_norm",
+)
+PHASES = ("update", "generate", "reference", "publish", "reward", "eval", "data")
+NO_CURVE = ("step", "epoch", "version")
+Drawn = tuple[str, str, charts.Curve]  # key, what it is, curve
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stage's curves and where its time went."""
+
+    stage: Stage
+    first: list[Drawn]
+    rest: list[Drawn]
+    times: list[tuple[str, int, float]]
+    trained: float | None
+    forward: float | None
+    generated: float | None
+    step_seconds: float | None
+    samples: float | None
+
+    @property
+    def colours_and_times(self) -> list[tuple[int, float]]:
+        return [(colour, seconds) for _, colour, seconds in self.times]
+
+    @property
+    def seconds(self) -> float | None:
+        """The stage's own time, evaluation included; else that of its steps."""
+        return self.stage.seconds if self.stage.seconds is not None else self.step_seconds
+
+
+def training(stage: Stage) -> Training | None:
+    """What one stage logged; None where it logged nothing."""
+    if not stage.metrics:
+        return None
+    keys = {key for row in stage.metrics for key in row} - set(NO_CURVE)
+    chosen = [key for key in FIRST_CURVES if key in keys]
+    chosen += sorted(k for k in keys if k.startswith("reward/") and k.endswith("/mean"))
+    rest = sorted(key for key in keys if key not in chosen)
+    step_s = total(stage, "time/step_s")
+    spent = {
+        key.removeprefix("time/").removesuffix("_s"): seconds
+        for key in sorted(keys)
+        if key.startswith("time/") and key != "time/step_s" and (seconds := total(stage, key))
+    }
+    left = (step_s or 0.0) - sum(spent.values())
+    if spent and step_s and left > 0.01 * step_s:
+        spent["other"] = left
+    colours = {name: PHASES.index(name) if name in PHASES else len(PHASES) for name in spent}
+    return Training(
+        stage=stage,
+        first=_curves(stage, chosen),
+        rest=_curves(stage, rest),
+        times=sorted(
+            ((name, colours[name], seconds) for name, seconds in spent.items()),
+            key=lambda entry: entry[1],
+        ),
+        trained=total(stage, "tokens/trained"),
+        forward=total(stage, "tokens/forward"),
+        generated=total(stage, "tokens/generated"),
+        step_seconds=step_s,
+        samples=_samples(stage),
+    )
+
+
+def total(stage: Stage, key: str) -> float | None:
+    """The sum of a metric over the stage's steps."""
+    values = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
+    return float(sum(values)) if values else None
+
+
+def _samples(stage: Stage) -> float | None:
+    """Completions or rows trained on: rate times time, step by step."""
+    found = [
+        row["samples/s"] * row["time/step_s"]
+        for row in stage.metrics
+        if isinstance(row.get("samples/s"), int | float)
+        and isinstance(row.get("time/step_s"), int | float)
+    ]
+    return float(sum(found)) if found else None
+
+
+def _curves(stage: Stage, keys: list[str]) -> list[Drawn]:
+    out = []
+    for key in keys:
+        points = [
+            (float(row.get("step", index + 1)), float(row[key]))
+            for index, row in enumerate(stage.metrics)
+            if isinstance(row.get(key), int | float)
+        ]
+        if drawn := charts.curve(points):
+            out.append((key, describe(key) or "", drawn))
+    return out
