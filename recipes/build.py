@@ -62,10 +62,11 @@ def roles(recipe: Recipe) -> list[Role]:
     """The actors of a run. Reward workers have their share also where no stage names a reward yet:
     a script may ask for them later.
     """
-    rewards = recipe.reward_workers
+    rewards, rollout = recipe.reward_workers, recipe.rollout
+    beside = "learner" if rollout.transport == "ipc" else None
     return [
         Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
-        Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus, "SPREAD"),
+        Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),
         Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
     ]
 
