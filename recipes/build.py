@@ -63,13 +63,14 @@ def roles(recipe: Recipe) -> list[Role]:
     """The actors of a run. Reward workers have their share also where no stage names a reward yet:
     a script may ask for them later.
     """
-    rewards, judge = recipe.reward_workers, recipe.evals.judge
+    rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
     judges = 1 if judge is not None and judge.path is not None else 0
+    beside = "learner" if rollout.transport == "ipc" else None
     return [
         Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
-        Role("rollout", recipe.rollout.workers, recipe.rollout.cpus, recipe.rollout.gpus, "SPREAD"),
+        Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),
         Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
-        *[Role("judge", 1, recipe.rollout.cpus, recipe.rollout.gpus)] * judges,
+        *[Role("judge", 1, rollout.cpus, rollout.gpus)] * judges,
     ]
 
 

@@ -23,7 +23,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rl.errors import ActorLostError, DeadlineError, PlumblineError, RunError
+from rl.errors import ActorLostError, ConfigError, DeadlineError, PlumblineError, RunError
 from rl.plugins import OWN
 from rl.runtime.actors import Pending
 from rl.runtime.placement import Placement, Role, RuntimeConfig
@@ -72,7 +72,8 @@ class Cluster:
                 **{key: value for key, value in options.items() if value is not None}
             )
         except (RayError, ConnectionError, ValueError, RuntimeError) as error:
-            raise RunError(
+            kind = RunError if self.address is None else ConfigError  # the address is the user's
+            raise kind(
                 f"Ray did not start: {_first_line(error)}",
                 where=f"runtime.address: {self.address or 'local'}",
                 do="check the address, or leave it out to start Ray here",
@@ -120,11 +121,11 @@ class Cluster:
         """
         for role in placement.roles:
             self._roles[role.name] = role
-            bundle = {
-                name: amount
-                for name, amount in (("CPU", role.cpus or 0.0), ("GPU", role.gpus))
-                if amount > 0
-            }
+            if role.beside is not None:
+                continue
+            here = [role, *(other for other in placement.roles if other.beside == role.name)]
+            amounts = {"CPU": sum(r.cpus or 0.0 for r in here), "GPU": sum(r.gpus for r in here)}
+            bundle = {name: amount for name, amount in amounts.items() if amount > 0}
             if not bundle:
                 continue
             group = placement_group([bundle] * role.count, strategy=role.strategy, name=role.name)
@@ -185,7 +186,7 @@ class Cluster:
         return handle
 
     def _scheduling(self, role: str, place: int) -> dict[str, Any]:
-        group = self._groups.get(role)
+        group = self._groups.get(self._roles[role].beside or role)
         if group is None:
             return {}
         strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)

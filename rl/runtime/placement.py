@@ -37,7 +37,8 @@ class Role:
     """A kind of actor: `count` of them, each with `cpus` (None: chosen here) and `gpus`.
 
     A role's actors get a placement group of their own: `PACK` on as few nodes as can be (ranks
-    that talk at every step), or `SPREAD` over them (a lost node then takes few).
+    that talk at every step), or `SPREAD` over them (a lost node then takes few). Those of a role
+    that stands `beside` another share its places, one each: two fractions of one GPU.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Role:
     cpus: float | None = None
     gpus: float = 0.0
     strategy: Literal["PACK", "SPREAD"] = "PACK"
+    beside: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from recipes.build import roles
 from recipes.config import Recipe, load_recipe, recipe_of
 from recipes.hardware import require_gpus
 from rl.errors import ConfigError
@@ -55,6 +56,12 @@ def test_what_fits(tmp_path: Path) -> None:
     page(OWN, "rollout.tensor_parallel=2", "rollout.gpus=2")
     page(OWN, "hardware.nodes=2", "runtime.address=auto")
     assert page({}).rollout.transport == "file"
+
+
+def test_engines_stand_beside_the_ranks_that_they_read_from() -> None:
+    """In groups of their own, Ray would put two ranks of half a GPU on one GPU."""
+    assert {role.name: role.beside for role in roles(page(SHARED))}["rollout"] == "learner"
+    assert all(role.beside is None for role in roles(page(OWN)))
 
 
 def test_the_page_and_line_are_named(tmp_path: Path) -> None:

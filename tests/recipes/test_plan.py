@@ -106,6 +106,21 @@ def test_a_page_for_gpus_ends_in_one_line_here(
     assert not (Path("runs")).exists()
 
 
+def test_a_page_for_a_cluster_ends_in_one_line_without_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(cluster.ray, "init", nobody)
+    page = CONFIGS / "qwen3-vl-4b-2x8gpu.yaml"
+    words = [f"model.path={place}", "model.max_pixels=16384", "evals.benchmarks=[]"]
+    words.append("stages.grpo.from=sft")
+    assert command(monkeypatch, "run", str(page), *words) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert "runtime.address: auto: Ray did not start: Could not find any" in line
+
+
 def test_a_config_alone_does_not_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
