@@ -69,12 +69,13 @@ class Item:
 @dataclass(frozen=True)
 class ItemScore:
     """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read.
+    `parsed` is what it read. `tally` is what a benchmark that is no mean of scores counts.
     """
 
     score: float | None
     status: Status
     parsed: str | float | None = None
+    tally: tuple[float, ...] = ()
 
 
 class Benchmark(ABC):
@@ -333,11 +334,12 @@ def response_text(row: Row, benchmark: str) -> str:
 
 
 def reference_texts(row: Row, benchmark: str) -> list[str]:
-    """The row's references. Raises: DataError where they are no list of texts."""
+    """The row's references; a text is one. Raises: DataError where they are no list of texts."""
     references = row.get("references")
+    if isinstance(references, str):
+        return [references]
     if (
-        isinstance(references, str)
-        or not isinstance(references, Sequence)
+        not isinstance(references, Sequence)
         or not references
         or not all(isinstance(reference, str) for reference in references)
     ):
