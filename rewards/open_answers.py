@@ -44,7 +44,7 @@ def mmmu_open_answers(text: str) -> list[str | float]:
     Source: MMMU-Benchmark/MMMU@bb0b95a94599, mmmu/utils/eval_utils.py (parse_open_response).
 
     >>> mmmu_open_answers("The result is 7. The final answer is 9")
-    ['9', 9.0]
+    [9.0]
     """
     parts = _key_parts(text.strip().strip(".").lower())
     numbers = [found for part in parts for rule in _NUMBERS for found in rule.findall(part)]
@@ -71,7 +71,7 @@ def _key_parts(text: str) -> list[str]:
 
 
 def mmmu_open_is_right(stated: Sequence[str | float], references: Sequence[str]) -> bool:
-    """Whether a reference's text is contained in a stated text, or a stated number is a reference's.
+    """Whether a stated text contains a reference, or a stated number equals one.
 
     Source: as `mmmu_open_answers` (eval_open).
     """

@@ -1,7 +1,5 @@
 """Open-answer rules against the programs' verdicts, and what no text may do to them."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,10 +80,9 @@ def test_no_text_raises(text):
         mathvista_normal(text, *kind, ("x", "y"), 1.0)
 
 
+@pytest.mark.timeout(60)  # a quadratic rule takes hours
 @pytest.mark.parametrize("text", ["1" * 10**6, "1." * 500_000, "-" * 10**6, "is " * 300_000])
 def test_a_megabyte_takes_no_quadratic_time(text):
-    start = time.process_time()
     mmmu_open_answers(text)
     gsm8k_is_right(gsm8k_answer(text, "flexible"), "#### 5")
     mathvista_extract(text, "free_form", "float", ())
-    assert time.process_time() - start < 60  # a quadratic rule takes hours
