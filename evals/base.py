@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from evals.sources import Table, read_table
+from evals.layout import HubData
+from evals.sources import MissingImage, Table, read_table
 from evals.stats import Floats
 from rl.config import Section
 from rl.core import ImageSource, Sample, Status
@@ -51,7 +52,8 @@ class BenchmarkConfig(Section):
 class Item:
     """One question. `sample` is what the model gets; `columns` are kept in the response row.
 
-    `cluster_id` is the image's hash: questions about one image depend on one another.
+    `cluster_id` is the hash of the images, without any of the question: questions about one image
+    depend on one another. `problem` says why it cannot be asked (no image): an error row.
     """
 
     sample: Sample
@@ -61,6 +63,7 @@ class Item:
     part: PartName
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,22 +86,32 @@ class Benchmark(ABC):
     version: ClassVar[str]
     source: ClassVar[str]
     licence: ClassVar[str]
-    hub_ids: ClassVar[Mapping[str, str]]  # hub id -> split
+    hub_ids: ClassVar[Mapping[str, HubData]]
     expected_rows: ClassVar[int]  # of the hub's split
     columns: ClassVar[tuple[str, ...]]  # that the data must have
+    other_columns: ClassVar[tuple[tuple[str, ...], ...]] = ()  # or those; `adapt` renames them
+    image_columns: ClassVar[tuple[str, ...]] = ("image",)  # none: a text benchmark
+    images_are_optional: ClassVar[bool] = False  # whether a row may be without any image
+    question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
     profiles: ClassVar[tuple[str, ...]] = PROFILES
     # The rows of one image as the data holds them, without the image: contract tests repeat them.
     examples: ClassVar[tuple[Row, ...]]
 
-    @abstractmethod
-    def prompt(self, row: Row, profile: str) -> str:
-        """The text that the model gets beside the image."""
+    def adapt(self, row: Row, config: str) -> Row:
+        """A data row in the benchmark's usual columns; `config` is the hub configuration's name."""
+        return row
 
     @abstractmethod
-    def item(self, row: Row, number: int, image: ImageSource, prompt: str) -> Item:
-        """The item of one data row (its part is set by `load`). Raises: DataError."""
+    def prompt(self, row: Row, profile: str) -> str:
+        """The text that the model gets beside the images."""
+
+    @abstractmethod
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """The item of one data row (its part is set by `load`); `images` is empty where a row that
+        needs one has none. Raises: DataError.
+        """
 
     @abstractmethod
     def score(self, row: Row, profile: str = "official") -> ItemScore:
@@ -134,6 +147,14 @@ class Benchmark(ABC):
         """The primary statistic's value in `metrics`."""
         return float(metrics[self.primary_name])
 
+    def floor_score(self, rows: Sequence[Row], profile: str = "official") -> float:
+        """The primary statistic of empty answers."""
+        return 0.0
+
+    def gold(self, row: Row) -> str:
+        """The response that scores the maximum on this response row."""
+        return gold_answer(row)
+
     def is_parsed(self, score: ItemScore) -> bool:
         """Whether the rule could read an answer."""
         return score.parsed not in (None, "", "other")
@@ -168,14 +189,16 @@ class Benchmark(ABC):
         """
         self.require_profile(profile)
         items: list[Item] = []
-        for table in read_table(path, self.id, self.columns, self.hub_ids):
-            if table.is_hub and len(table) != self.expected_rows:
-                raise DataError(
-                    f"{len(table)} rows", where=table.origin, expected=f"{self.expected_rows} rows"
-                )
+        tables = read_table(path, self.id, (self.columns, *self.other_columns), self.hub_ids)
+        _require_count(tables, self.expected_rows, self.hub_ids.get(str(path)))
+        for table in tables:
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
             raise DataError("no questions", where=f"benchmark {self.id}, {path}")
+        if all(item.problem for item in items):
+            raise DataError(f"{items[0].problem} in any row", where=str(path))
+        if not any(table.part for table in tables):
+            items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
         _require_disjoint(items, str(path))
         kept = [item for item in items if part is None or item.part == part]
         return kept if limit is None else take(kept, limit)
@@ -183,26 +206,36 @@ class Benchmark(ABC):
     def _items_of(
         self, table: Table, start: int, profile: str, prompt: str | None
     ) -> Iterable[Item]:
-        for number, row in enumerate(table.rows()):
-            where = f"{table.origin} row {number}"
-            text = self.prompt(row, profile)
-            if prompt is not None:
-                text = prompt.replace("{question}", str(row["question"]))
+        for number, raw in enumerate(table.rows()):
+            row = self.adapt(raw, table.config)
+            problem = ""
             try:
-                item = self.item(row, start + number, table.image(row), text)
+                images = table.images(
+                    row, self.image_columns, are_optional=self.images_are_optional
+                )
+            except MissingImage as error:
+                images, problem = (), error.what
+            try:
+                text = self.prompt(row, profile)
+                if prompt is not None:
+                    text = prompt.replace("{question}", str(row[self.question_column]))
+                item = self.item(row, start + number, images, text)
             except DataError as error:
                 raise DataError(
-                    error.what, where=error.where or where, expected=error.expected, do=error.do
+                    error.what,
+                    where=error.where or f"{table.origin} row {number}",
+                    expected=error.expected,
+                    do=error.do,
                 ) from error
-            part = table.part or part_of(item.cluster_id)
-            yield replace(item, part=part, origin=table.origin)
+            part = table.part or "report"
+            yield replace(item, part=part, origin=table.origin, problem=problem)
 
     def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
         """The primary statistic of the references themselves and of empty answers: the maximum and
         the floor.
         """
         values = []
-        for answers in ([gold_answer(row) for row in rows], [""] * len(rows)):
+        for answers in ([self.gold(row) for row in rows], [""] * len(rows)):
             given = [{**row, "response": answer} for row, answer in zip(rows, answers, strict=True)]
             scores = [self.score(row, profile) for row in given]
             values.append(self.primary(self.aggregate(given, scores, profile)))
@@ -226,8 +259,29 @@ def gold_answer(row: Row) -> str:
     return Counter(references).most_common(1)[0][0]
 
 
+def split_parts(items: Sequence[Item]) -> list[PartName]:
+    """Each item's part: about a third of the clusters, by hash, is `select`. Items that share any
+    image share the part.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for item in items:
+        for image in item.sample.images:
+            low, high = sorted((root(item.sample.images[0].sha256), root(image.sha256)))
+            parent[high] = low
+    return [
+        part_of(root(item.sample.images[0].sha256) if item.sample.images else item.cluster_id)
+        for item in items
+    ]
+
+
 def part_of(cluster_id: str) -> PartName:
-    """The part of an image, by a hash of its id: about a third are `select`."""
+    """The part of a cluster, by a hash of its id: about a third are `select`."""
     return "select" if hash_share("part", cluster_id) < _SELECT_SHARE else "report"
 
 
@@ -312,16 +366,27 @@ def mean_of(scores: Iterable[ItemScore]) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
+def _require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -> None:
+    """Raises: DataError where a hub's split has not as many rows as its card says."""
+    if hub is not None and all(table.is_hub for table in tables):
+        expected = hub.rows or expected
+        found = sum(map(len, tables))
+        if found != expected:
+            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")
+
+
 def _require_disjoint(items: Sequence[Item], path: str) -> None:
     parts: dict[str, PartName] = {}
     uids: set[str] = set()
     for item in items:
-        if parts.setdefault(item.cluster_id, item.part) != item.part:
-            raise DataError(
-                f"image {item.cluster_id[:12]} is in select and in report",
-                where=path,
-                expected="parts disjoint by image",
-            )
+        for image in {item.cluster_id, *(image.sha256 for image in item.sample.images)}:
+            if parts.setdefault(image, item.part) != item.part:
+                raise DataError(
+                    f"{'image' if item.sample.images else 'question'} {image[:12]} is in select "
+                    "and in report",
+                    where=path,
+                    expected="parts disjoint by image",
+                )
         if item.sample.uid in uids:
             raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
         uids.add(item.sample.uid)

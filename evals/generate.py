@@ -127,7 +127,7 @@ def _answer(
     """A row for each item, errors first."""
     asked = []
     for item in items:
-        if problem := _undecodable(item, thumbnails):
+        if problem := item.problem or _undecodable(item, thumbnails):
             yield {**_facts(item), "response": None, "error": problem}
         else:
             asked.append(item)

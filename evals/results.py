@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.base import PARTS, Benchmark, ItemScore, gold_answer, mean_of
+from evals.base import PARTS, Benchmark, ItemScore, mean_of
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
 from evals.generate import json_line, read_responses, replace_file, write_json
@@ -290,7 +290,7 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
 
 def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]:
     """The scores of always giving the answer that is most often the most frequent reference."""
-    answers = [gold_answer(row) for row in part.rows]
+    answers = [benchmark.gold(row) for row in part.rows]
     common = max(sorted(set(answers)), key=answers.count)
     given = ({**row, "response": common, "error": None} for row in part.rows)
     return [benchmark.score(row, profile) for row in given]

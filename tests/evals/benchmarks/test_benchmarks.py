@@ -15,19 +15,29 @@ from tests.evals.conftest import mme_rows, png, textvqa_rows, write_parquet
 
 
 def example_rows(name: str, num_images: int = 12) -> list[dict]:
-    """The benchmark's own worked rows for so many images; columns that end in `id` are numbered."""
+    """The benchmark's own worked rows for so many images; columns that end in `id` are numbered,
+    and the questions of a benchmark without images are.
+    """
+    benchmark = get_benchmark(name)
     return [
         {
-            **{key: numbered(key, value, image) for key, value in row.items()},
-            "image": {"bytes": png(image), "path": None},
+            **{key: numbered(benchmark, key, value, image) for key, value in row.items()},
+            **{column: {"bytes": png(image), "path": None} for column in pictures(benchmark, row)},
         }
         for image in range(num_images)
-        for row in get_benchmark(name).examples
+        for row in benchmark.examples
     ]
 
 
-def numbered(key: str, value, image: int):
-    if not key.endswith("id"):
+def pictures(benchmark, row) -> tuple[str, ...]:
+    """The first image column, unless the example itself says which it has (as null)."""
+    return tuple(c for c in benchmark.image_columns[:1] if c not in row)
+
+
+def numbered(benchmark, key: str, value, image: int):
+    if key == benchmark.question_column and not benchmark.image_columns:
+        return f"{value} ({image})"
+    if not key.lower().endswith("id") or value is None:
         return value
     return value + image if isinstance(value, int) else f"{value}/{image}"
 
@@ -63,7 +73,7 @@ def test_gold_scores_the_maximum_and_empty_the_floor(name, tmp_path):
     for profile in benchmark.profiles:
         gold, floor = benchmark.check_gold(rows, profile)
         assert gold == pytest.approx(benchmark.max_score(rows))
-        assert floor == 0.0
+        assert floor == pytest.approx(benchmark.floor_score(rows, profile))
 
 
 @pytest.mark.parametrize("name", names("evals.benchmarks"))
@@ -71,7 +81,7 @@ def test_statistic_of_sums_equals_the_aggregate(name, tmp_path):
     benchmark = get_benchmark(name)
     rows = as_rows(benchmark.load(write_parquet(tmp_path / "data.parquet", example_rows(name))))
     for number, row in enumerate(rows):
-        row["response"] = row["references"][0] if number % 3 else "no"
+        row["response"] = benchmark.gold(row) if number % 3 else "no"
     scores = [benchmark.score(row) for row in rows]
     clusters, sums = benchmark.sums(rows, scores, benchmark.layout(rows))
     assert len(clusters) == len(sums) == 12
@@ -93,9 +103,20 @@ def test_broken_data_is_named(name, tmp_path):
     ]
     with pytest.raises(DataError, match="no column question"):
         benchmark.load(write_parquet(tmp_path / "short.parquet", short))
-    blind = [{**row, "image": None} for row in example_rows(name)]
-    with pytest.raises(DataError, match="no image"):
+    if not benchmark.image_columns or benchmark.images_are_optional:
+        return
+    column = benchmark.image_columns[0]
+    blind = [{**row, column: None} for row in example_rows(name)]
+    with pytest.raises(DataError, match="no image in any row"):
         benchmark.load(write_parquet(tmp_path / "blind.parquet", blind))
+    gone = [{k: v for k, v in row.items() if k != column} for row in example_rows(name)]
+    with pytest.raises(DataError, match=f"no column {column}"):
+        benchmark.load(write_parquet(tmp_path / "gone.parquet", gone))
+    one = [{**row, column: None} if n == 0 else row for n, row in enumerate(example_rows(name))]
+    items = benchmark.load(write_parquet(tmp_path / "one.parquet", one))
+    assert [item.problem for item in items] == ["no image"] + [""] * (len(one) - 1)
+    assert items[0].sample.images == ()
+    assert not any("Image" in type(part).__name__ for part in items[0].sample.messages[0].parts)
 
 
 def test_named_files_are_the_parts(mme_folder):
