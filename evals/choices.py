@@ -1,4 +1,4 @@
-"""Multiple-choice benchmarks: options by letter, the two prompt forms, one letter read and compared.
+"""Multiple-choice benchmarks: options by letter, two prompt forms, one letter read and compared.
 
 A file states how its rows hold options and answer, and which rule reads the letter.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from evals.accuracy import AccuracyBenchmark
 from evals.base import Item, ItemScore, Row, response_text, verdict
@@ -74,7 +74,7 @@ class ChoiceBenchmark(AccuracyBenchmark):
             images=images,
             references=(answer,),
         )
-        cluster = cluster_of(images, prompt)
+        cluster = cluster_of(images, self.question(row) + option_lines(options))
         columns = {"options": list(options.values()), **columns}
         return Item(sample, self.question(row), cluster, category, "report", columns)
 

@@ -288,3 +288,19 @@ def letter_scienceqa(text: str, num_options: int) -> str | None:
 def letter_seedbench(text: str) -> str | None:
     """lmms-eval's SEED-Bench: the first character, whatever it is ("The answer is B" is T)."""
     return text.strip()[:1].upper().strip() or None
+
+
+_NO_PUNCTUATION_AT_ALL = str.maketrans("", "", string.punctuation + "。．，、；：！？（）【】「」")
+
+
+def letter_first_line(text: str, letters: Sequence[str]) -> str | None:
+    """The letter that the first line is, without case and punctuation (Chinese marks too): the
+    harness's rule for generative MMLU.
+
+    Source: EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/mmlu/generative.
+
+    >>> letter_first_line(" (b).\\nno", "AB"), letter_first_line("B. cat", "AB")
+    ('B', None)
+    """
+    line = text.partition("\n")[0].strip().lower().translate(_NO_PUNCTUATION_AT_ALL)
+    return next((letter for letter in letters if letter.lower() == line), None)

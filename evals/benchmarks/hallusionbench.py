@@ -83,7 +83,7 @@ class HallusionBench(AccuracyBenchmark):
             images=images,
             references=("Yes" if str(row["gt_answer"]) == "1" else "No",),
         )
-        cluster, category = cluster_of(images, prompt), str(row["category"])
+        cluster, category = cluster_of(images, str(row["question"])), str(row["category"])
         return Item(sample, str(row["question"]), cluster, category, "report", columns)
 
     def judge(self, row: Row, profile: str) -> ItemScore:
@@ -145,9 +145,7 @@ def _group(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _figures(
-    rows: Sequence[Row], scores: Sequence[ItemScore], profile: str
-) -> dict[str, float]:
+def _figures(rows: Sequence[Row], scores: Sequence[ItemScore], profile: str) -> dict[str, float]:
     is_lmms_eval = profile == "lmms_eval"
     start = ("category", "subcategory") if is_lmms_eval else ("subcategory",)
     by_figure: dict[tuple[str, ...], list[float | None]] = {}

@@ -81,9 +81,7 @@ class MMBench(ChoiceBenchmark):
 
     def options(self, row: Row) -> Options:
         """A to D without those that are "nan"."""
-        return {
-            letter: str(row[letter]) for letter in _LETTERS if row.get(letter) not in _ABSENT
-        }
+        return {letter: str(row[letter]) for letter in _LETTERS if row.get(letter) not in _ABSENT}
 
     def answer(self, row: Row) -> str:
         return str(row["answer"]).strip().upper()
@@ -185,9 +183,7 @@ def _with_options(row: Row) -> Row:
     return {**row, "options": options}
 
 
-def _questions(
-    rows: Sequence[Row], scores: Sequence[ItemScore]
-) -> list[tuple[Row, bool, bool]]:
+def _questions(rows: Sequence[Row], scores: Sequence[ItemScore]) -> list[tuple[Row, bool, bool]]:
     """(unrotated row, whether every rotation is right, whether it is itself) of each question that
     has its unrotated row; a question with an error of ours stands outside.
     """

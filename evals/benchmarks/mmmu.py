@@ -19,6 +19,7 @@ Answers".
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -100,6 +101,8 @@ class MMMU(AccuracyBenchmark):
         )
     )
 
+    open_can_be_right: bool = True
+
     def prompt(self, row: Row, profile: str) -> str:
         """Question, options and closing line, "<image N>" still in place."""
         question, options = str(row["question"]), _options(row)
@@ -122,9 +125,9 @@ class MMMU(AccuracyBenchmark):
             raise DataError(f"answer {row['answer']!r}", expected=f"one of {', '.join(options)}")
         given = [column for column in _IMAGES if _holds_image(row.get(column))]
         marks = {f"<image {name.removeprefix('image_')}>": at for at, name in enumerate(given)}
-        for match in _MARK.finditer(prompt):
-            if images and match[0] not in marks:
-                raise DataError(f"{match[0]} without image_{match[1]}", where=str(row["id"]))
+        for mark in _MARK.finditer(prompt):
+            if images and mark[0] not in marks:
+                raise DataError(f"{mark[0]} without image_{mark[1]}", where=str(row["id"]))
         sample = Sample(
             uid=f"mmmu-{row['id']}",
             messages=(user_message(prompt, images, marks if images else None),),
@@ -141,7 +144,7 @@ class MMMU(AccuracyBenchmark):
         }
         if options:
             columns["options"] = list(options.values())
-        cluster = cluster_of(images, prompt)
+        cluster = cluster_of(images, str(row["question"]))
         return Item(sample, str(row["question"]), cluster, subject, "report", columns)
 
     def judge(self, row: Row, profile: str) -> ItemScore:
@@ -179,6 +182,17 @@ class MMMU(AccuracyBenchmark):
             "subjects": group_means(named, scores, "subject"),
             "parse_rate": sum(map(self.is_parsed, scored)) / max(1, len(scored)),
         }
+
+    def for_profile(self, profile: str) -> MMMU:
+        """By lmms-eval's rule open questions cannot be right."""
+        chosen = copy.copy(self)
+        chosen.open_can_be_right = profile != "lmms_eval"
+        return chosen
+
+    def max_score(self, rows: Sequence[Row]) -> float:
+        """1, or the share of what can be right."""
+        can_be = [self.open_can_be_right or _is_choice(row) for row in rows]
+        return sum(can_be) / len(can_be) if can_be else 1.0
 
     def is_parsed(self, score: ItemScore) -> bool:
         """Whether a letter or an open answer was read."""

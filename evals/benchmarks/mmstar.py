@@ -113,7 +113,9 @@ class MMStar(ChoiceBenchmark):
         categories: dict[str, float] = {}
         for category in sorted({str(row.get("category")) for row in rows}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
-            categories[category] = _mean_of_l2([rows[n] for n in members], [scores[n] for n in members])
+            categories[category] = _mean_of_l2(
+                [rows[n] for n in members], [scores[n] for n in members]
+            )
         return {"accuracy": _mean_of_l2(rows, scores), "categories": categories}
 
     def layout(self, rows: Sequence[Row]) -> list[str]:
