@@ -148,6 +148,16 @@ class Benchmark(ABC):
         """The primary statistic's value in `metrics`."""
         return float(metrics[self.primary_name])
 
+    def for_profile(self, profile: str) -> Benchmark:
+        """The benchmark whose `sums` and `statistic` are this profile's, where they differ."""
+        return self
+
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """What guessing scores on these rows, in the primary statistic's unit; None where there is
+        nothing to guess from.
+        """
+        return None
+
     def floor_score(self, rows: Sequence[Row], profile: str = "official") -> float:
         """The primary statistic of empty answers."""
         return 0.0

@@ -106,6 +106,7 @@ def write_result(
     Raises: EvalError where more than 1 % of the answers are errors of ours.
     """
     header, _ = read_responses(folder)
+    benchmark = benchmark.for_profile(profile)
     ours = score_folder(folder, benchmark, profile)
     _require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
     parts = {
@@ -273,6 +274,7 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "accuracy_interval": [accuracy.low, accuracy.high],
         "majority_baseline": mean_of(always),
         "majority_value": benchmark.primary(benchmark.aggregate(part.rows, always, profile)),
+        "random_baseline": benchmark.random_baseline(valid.rows),
         "parse_rate": figures["parse_rate"],
         "truncated_share": figures["truncated"],
         "mean_tokens": figures["mean_tokens"],

@@ -4,7 +4,7 @@ the packages apart. No torch here."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +177,21 @@ class Sampler(Protocol):
     """Draws completions: one rollout a sample, in the order given."""
 
     def sample(self, samples: Sequence[Sample], sampling: Sampling) -> list[Rollout]: ...
+
+
+OnRefused = Callable[[Sample, str], None]
+
+
+class StreamingSampler(Protocol):
+    """Draws completions as one queue: a rollout a sample as soon as it is done, in any order.
+
+    Samples are taken from `samples` a little ahead of the engines. One that cannot be answered is
+    told to `on_error` with the reason and left out; without `on_error` it raises.
+    """
+
+    def sample_stream(
+        self, samples: Iterable[Sample], sampling: Sampling, *, on_error: OnRefused | None = None
+    ) -> Iterator[Rollout]: ...
 
 
 class Scorer(Protocol):

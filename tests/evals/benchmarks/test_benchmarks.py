@@ -15,8 +15,8 @@ from tests.evals.conftest import mme_rows, png, textvqa_rows, write_parquet
 
 
 def example_rows(name: str, num_images: int = 12) -> list[dict]:
-    """The benchmark's own worked rows for so many images; columns that end in `id` are numbered,
-    and the questions of a benchmark without images are.
+    """The benchmark's own worked rows for so many images; columns that end in `id` or `index` are
+    numbered, and the questions of a benchmark without images are.
     """
     benchmark = get_benchmark(name)
     return [
@@ -37,7 +37,7 @@ def pictures(benchmark, row) -> tuple[str, ...]:
 def numbered(benchmark, key: str, value, image: int):
     if key == benchmark.question_column and not benchmark.image_columns:
         return f"{value} ({image})"
-    if not key.lower().endswith("id") or value is None:
+    if not key.lower().endswith(("id", "index")) or value is None:
         return value
     return value + image if isinstance(value, int) else f"{value}/{image}"
 
@@ -71,6 +71,7 @@ def test_gold_scores_the_maximum_and_empty_the_floor(name, tmp_path):
     benchmark = get_benchmark(name)
     rows = as_rows(benchmark.load(write_parquet(tmp_path / "data.parquet", example_rows(name))))
     for profile in benchmark.profiles:
+        benchmark = benchmark.for_profile(profile)
         gold, floor = benchmark.check_gold(rows, profile)
         assert gold == pytest.approx(benchmark.max_score(rows))
         assert floor == pytest.approx(benchmark.floor_score(rows, profile))
@@ -82,11 +83,13 @@ def test_statistic_of_sums_equals_the_aggregate(name, tmp_path):
     rows = as_rows(benchmark.load(write_parquet(tmp_path / "data.parquet", example_rows(name))))
     for number, row in enumerate(rows):
         row["response"] = benchmark.gold(row) if number % 3 else "no"
-    scores = [benchmark.score(row) for row in rows]
-    clusters, sums = benchmark.sums(rows, scores, benchmark.layout(rows))
-    assert len(clusters) == len(sums) == 12
-    metrics = benchmark.aggregate(rows, scores)
-    assert benchmark.statistic(sums.sum(axis=0)) == pytest.approx(benchmark.primary(metrics))
+    for profile in benchmark.profiles:
+        benchmark = benchmark.for_profile(profile)
+        scores = [benchmark.score(row, profile) for row in rows]
+        clusters, sums = benchmark.sums(rows, scores, benchmark.layout(rows))
+        assert len(clusters) == len(sums) == 12
+        metrics = benchmark.aggregate(rows, scores, profile)
+        assert benchmark.statistic(sums.sum(axis=0)) == pytest.approx(benchmark.primary(metrics))
 
 
 @pytest.mark.parametrize("name", names("evals.benchmarks"))
@@ -98,10 +101,10 @@ def test_broken_data_is_named(name, tmp_path):
     with pytest.raises(DataError, match=r"bad\.parquet: cannot be read"):
         benchmark.load(tmp_path / "bad.parquet")
     short = [
-        {key: value for key, value in row.items() if key != "question"}
+        {key: value for key, value in row.items() if key != benchmark.question_column}
         for row in example_rows(name)
     ]
-    with pytest.raises(DataError, match="no column question"):
+    with pytest.raises(DataError, match=f"no column {benchmark.question_column}"):
         benchmark.load(write_parquet(tmp_path / "short.parquet", short))
     if not benchmark.image_columns or benchmark.images_are_optional:
         return
