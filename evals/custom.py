@@ -72,7 +72,7 @@ class BenchmarkPage(Section):
     data: str | None = Field(
         None, description="A file or folder, relative to this page; a recipe's `path` goes first."
     )
-    columns: ColumnsSection = ColumnsSection()
+    columns: ColumnsSection = Field(ColumnsSection(), description="What the data calls them.")
     prompt: str | None = Field(
         None, description="The text asked: {question}, {options} and any column stand for values."
     )
@@ -85,8 +85,8 @@ class BenchmarkPage(Section):
     )
     max_new_tokens: int = Field(32, ge=1, description="The answers' length limit.")
     version: str = Field("1", description="Raise it when the data changes its meaning.")
-    source: str = ""
-    licence: str = ""
+    source: str = Field("", description="Where the data is from.")
+    licence: str = Field("", description="Under which terms.")
 
     @model_validator(mode="after")
     def _whole(self) -> BenchmarkPage:
