@@ -230,6 +230,7 @@ class Benchmark(ABC):
     def _items_of(
         self, table: Table, start: int, profile: str, prompt: str | None
     ) -> Iterable[Item]:
+        known: dict[str, ImageSource] = {}  # questions about one image share its bytes
         for number, raw in enumerate(table.rows()):
             row = self.adapt(raw, table.config)
             problem = ""
@@ -237,6 +238,7 @@ class Benchmark(ABC):
                 images = table.images(
                     row, self.image_columns, are_optional=self.images_are_optional
                 )
+                images = tuple(known.setdefault(i.path or i.sha256, i) for i in images)
             except MissingImage as error:
                 images, problem = (), error.what
             try:

@@ -85,8 +85,8 @@ class BenchmarkPage(Section):
     )
     max_new_tokens: int = Field(32, ge=1, description="The answers' length limit.")
     version: str = Field("1", description="Raise it when the data changes its meaning.")
-    source: str = Field("", description="Where the data is from.")
-    licence: str = Field("", description="Under which terms.")
+    source: str | None = Field(None, description="Where the data is from.")
+    licence: str | None = Field(None, description="Under which terms.")
 
     @model_validator(mode="after")
     def _whole(self) -> BenchmarkPage:
