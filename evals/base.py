@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from evals.layout import HubData
-from evals.sources import MissingImage, Table, read_table
+from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
 from rl.core import ImageSource, Sample, Status
@@ -69,12 +69,13 @@ class Item:
 @dataclass(frozen=True)
 class ItemScore:
     """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read.
+    `parsed` is what it read. `tally` is what a benchmark that is no mean of scores counts.
     """
 
     score: float | None
     status: Status
     parsed: str | float | None = None
+    tally: tuple[float, ...] = ()
 
 
 class Benchmark(ABC):
@@ -200,7 +201,7 @@ class Benchmark(ABC):
         self.require_profile(profile)
         items: list[Item] = []
         tables = read_table(path, self.id, (self.columns, *self.other_columns), self.hub_ids)
-        _require_count(tables, self.expected_rows, self.hub_ids.get(str(path)))
+        require_count(tables, self.expected_rows, self.hub_ids.get(str(path)))
         for table in tables:
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
@@ -343,11 +344,12 @@ def response_text(row: Row, benchmark: str) -> str:
 
 
 def reference_texts(row: Row, benchmark: str) -> list[str]:
-    """The row's references. Raises: DataError where they are no list of texts."""
+    """The row's references; a text is one. Raises: DataError where they are no list of texts."""
     references = row.get("references")
+    if isinstance(references, str):
+        return [references]
     if (
-        isinstance(references, str)
-        or not isinstance(references, Sequence)
+        not isinstance(references, Sequence)
         or not references
         or not all(isinstance(reference, str) for reference in references)
     ):
@@ -374,15 +376,6 @@ def mean_of(scores: Iterable[ItemScore]) -> float:
     """The mean score, errors left out; 0 where none is left."""
     values = [score.score for score in scores if score.score is not None]
     return float(np.mean(values)) if values else 0.0
-
-
-def _require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -> None:
-    """Raises: DataError where a hub's split has not as many rows as its card says."""
-    if hub is not None and all(table.is_hub for table in tables):
-        expected = hub.rows or expected
-        found = sum(map(len, tables))
-        if found != expected:
-            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")
 
 
 def _require_disjoint(items: Sequence[Item], path: str) -> None:

@@ -251,3 +251,12 @@ def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[st
             where=table.origin,
             expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
         )
+
+
+def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -> None:
+    """Raises: DataError where a hub's split has not as many rows as its card says."""
+    if hub is not None and all(table.is_hub for table in tables):
+        expected = hub.rows or expected
+        found = sum(map(len, tables))
+        if found != expected:
+            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")
