@@ -163,8 +163,8 @@ def _index(row: Row) -> int:
     """The row's `index`, or its sample id where that is one. Raises: DataError."""
     index = row.get("index", row.get("sample_id"))
     try:
-        if not isinstance(index, bool) and float(index) == int(float(index)):  # type: ignore[arg-type]
-            return int(float(index))  # type: ignore[arg-type]
+        if not isinstance(index, bool) and float(index) == int(float(index)):
+            return int(float(index))
     except (TypeError, ValueError, OverflowError):
         pass
     raise DataError(

@@ -283,12 +283,7 @@ def test_unknown_benchmark_and_profile(tmp_path):
         score_file("mme", tmp_path / "gone.jsonl")
 
 
-@EVERY
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(text=st.text(), profile=st.integers(0, 2))
-def test_scorers_take_any_text(name, tmp_path, text, profile):
+def check_any_text(name, tmp_path, text, profile):
     benchmark = get_benchmark(name)
     file = tmp_path / "data.parquet"
     if not file.exists():
@@ -301,6 +296,24 @@ def test_scorers_take_any_text(name, tmp_path, text, profile):
         assert 0.0 <= score.score <= 1.0
         assert score == benchmark.score(row, benchmark.profiles[profile % len(benchmark.profiles)])
         assert json.dumps(row) == before
+
+
+@pytest.mark.parametrize("name", [n for n in names("evals.benchmarks") if n != "humaneval"])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text(), profile=st.integers(0, 2))
+def test_scorers_take_any_text(name, tmp_path, text, profile):
+    check_any_text(name, tmp_path, text, profile)
+
+
+@pytest.mark.parametrize("name", ["humaneval"], indirect=True)
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text(), profile=st.integers(0, 1))
+def test_code_takes_any_text(name, tmp_path, text, profile):
+    check_any_text(name, tmp_path, text, profile)
 
 
 def test_mme_rows_that_name_no_image_pair_as_they_stand():
