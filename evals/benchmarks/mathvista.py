@@ -121,7 +121,7 @@ class MathVista(AccuracyBenchmark):
             found = _vlmevalkit(text, kind, form, choices)
         else:
             found = _normal(mathvista_extract(text, kind, form, choices), row)
-        if found is None and (JUDGEMENT in row or row.get(JUDGE_ERROR)):
+        if found is None and (row.get(JUDGEMENT) is not None or row.get(JUDGE_ERROR)):
             said = judge_text(row)
             if said is None:
                 return ItemScore(None, "error")

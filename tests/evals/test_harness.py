@@ -206,3 +206,28 @@ def test_no_select_part_still_gives_a_result(tmp_path):
     run(folder, items, right)
     result = write_result(folder, MME, stage="base", gate=GateConfig())
     assert set(result["parts"]) == {"report"}
+
+
+def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_one(tmp_path):
+    from evals.base import get_benchmark
+    from evals.results import Scored, _part
+    from tests.evals.benchmarks.test_benchmarks import example_rows
+
+    for name, majority, random in (("mmvet", None, None), ("ai2d", 1.0, 0.25)):
+        benchmark = get_benchmark(name)
+        items = benchmark.load(write_parquet(tmp_path / f"{name}.parquet", example_rows(name, 4)))
+        rows = [
+            {
+                "sample_id": item.sample.uid,
+                "cluster_id": item.cluster_id,
+                "category": item.category,
+                "references": list(item.sample.references),
+                **item.columns,
+                "response": "(A)",
+                "judgement": "0.7",
+            }
+            for item in items
+        ]
+        scores = [benchmark.score(row) for row in rows]
+        part = _part(benchmark, Scored(rows, scores), "official", 0)
+        assert (part["majority_baseline"], part["random_baseline"]) == (majority, random)
