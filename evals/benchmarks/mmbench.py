@@ -160,14 +160,18 @@ class MMBench(ChoiceBenchmark):
 
 
 def _index(row: Row) -> int:
-    index = row.get("index")
-    if isinstance(index, bool) or not isinstance(index, int | float) or index != int(index):
-        raise DataError(
-            f"index is {index!r}",
-            where=f"mmbench {row.get('sample_id', '?')}",
-            expected="an integer: the question's, plus 1,000,000 for each rotation",
-        )
-    return int(index)
+    """The row's `index`, or its sample id where that is one. Raises: DataError."""
+    index = row.get("index", row.get("sample_id"))
+    try:
+        if not isinstance(index, bool) and float(index) == int(float(index)):
+            return int(float(index))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DataError(
+        f"index is {index!r}",
+        where=f"mmbench {row.get('sample_id', '?')}",
+        expected="an integer: the question's, plus 1,000,000 for each rotation",
+    )
 
 
 def _with_options(row: Row) -> Row:
