@@ -4,7 +4,6 @@ aggregate.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from evals.layout import HubData
+from evals.parts import hash_share, require_disjoint, split_parts
 from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
@@ -26,7 +26,6 @@ from rl.plugins import did_you_mean
 PartName = Literal["select", "report"]
 PARTS: tuple[PartName, PartName] = ("select", "report")
 PROFILES = ("official", "lmms_eval", "vlmevalkit")
-_SELECT_SHARE = 1 / 3
 
 Row = Mapping[str, Any]
 
@@ -34,8 +33,10 @@ Row = Mapping[str, Any]
 class BenchmarkConfig(Section):
     """One line of a recipe's `evals.benchmarks`."""
 
-    name: str = Field(description="A benchmark's id, e.g. mme or textvqa.")
-    path: str = Field(description="A parquet or JSONL file, a folder of them, or a hub id.")
+    name: str = Field(description="A benchmark's id, or your own: ./mine.yaml, ./mine.py:Mine.")
+    path: str | None = Field(
+        None, description="A parquet or JSONL file, a folder of them, or a hub id."
+    )
     limit: int | None = Field(
         None, ge=1, description="At most so many questions a part: a fixed, stratified subset."
     )
@@ -46,6 +47,13 @@ class BenchmarkConfig(Section):
     prompt: str | None = Field(
         None, description="Overrides the prompt; {question} stands for the question."
     )
+
+    def path_for(self, benchmark: Benchmark) -> str:
+        """Where the data is. Raises: ConfigError where neither the line nor the benchmark says."""
+        path = self.path or benchmark.default_path
+        if path is None:
+            raise ConfigError("no path", where=f"evals.benchmarks {self.name}", do="add `path:`")
+        return path
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,11 @@ class Benchmark(ABC):
         """The benchmark whose `sums` and `statistic` are this profile's, where they differ."""
         return self
 
+    @property
+    def default_path(self) -> str | None:
+        """Where the data is when no path is given."""
+        return None
+
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
         """What guessing scores on these rows, in the primary statistic's unit; None where there is
         nothing to guess from.
@@ -210,13 +223,14 @@ class Benchmark(ABC):
             raise DataError(f"{items[0].problem} in any row", where=str(path))
         if not any(table.part for table in tables):
             items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
-        _require_disjoint(items, str(path))
+        require_disjoint(items, str(path))
         kept = [item for item in items if part is None or item.part == part]
         return kept if limit is None else take(kept, limit)
 
     def _items_of(
         self, table: Table, start: int, profile: str, prompt: str | None
     ) -> Iterable[Item]:
+        known: dict[str, ImageSource] = {}  # questions about one image share its bytes
         for number, raw in enumerate(table.rows()):
             row = self.adapt(raw, table.config)
             problem = ""
@@ -224,6 +238,7 @@ class Benchmark(ABC):
                 images = table.images(
                     row, self.image_columns, are_optional=self.images_are_optional
                 )
+                images = tuple(known.setdefault(i.path or i.sha256, i) for i in images)
             except MissingImage as error:
                 images, problem = (), error.what
             try:
@@ -254,9 +269,15 @@ class Benchmark(ABC):
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """The benchmark of that id. Raises: ConfigError with the nearest name."""
+    """The benchmark of that id, of a page `./mine.yaml`, or of `./mine.py:Mine`. Raises:
+    ConfigError with the nearest name.
+    """
     from rl.plugins import find
 
+    if name.endswith((".yaml", ".yml")):
+        from evals.custom import page_benchmark
+
+        return page_benchmark(Path(name).expanduser())
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found
     if not isinstance(benchmark, Benchmark):
@@ -268,38 +289,6 @@ def gold_answer(row: Row) -> str:
     """The most frequent reference (the first of equals)."""
     references = [str(reference) for reference in row["references"]]
     return Counter(references).most_common(1)[0][0]
-
-
-def split_parts(items: Sequence[Item]) -> list[PartName]:
-    """Each item's part: about a third of the clusters, by hash, is `select`. Items that share any
-    image share the part.
-    """
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    for item in items:
-        for image in item.sample.images:
-            low, high = sorted((root(item.sample.images[0].sha256), root(image.sha256)))
-            parent[high] = low
-    return [
-        part_of(root(item.sample.images[0].sha256) if item.sample.images else item.cluster_id)
-        for item in items
-    ]
-
-
-def part_of(cluster_id: str) -> PartName:
-    """The part of a cluster, by a hash of its id: about a third are `select`."""
-    return "select" if hash_share("part", cluster_id) < _SELECT_SHARE else "report"
-
-
-def hash_share(*names: str) -> float:
-    """A fixed number in [0, 1) for these names, spread evenly."""
-    digest = hashlib.sha256("\0".join(names).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def take(items: Sequence[Item], limit: int) -> list[Item]:
@@ -376,20 +365,3 @@ def mean_of(scores: Iterable[ItemScore]) -> float:
     """The mean score, errors left out; 0 where none is left."""
     values = [score.score for score in scores if score.score is not None]
     return float(np.mean(values)) if values else 0.0
-
-
-def _require_disjoint(items: Sequence[Item], path: str) -> None:
-    parts: dict[str, PartName] = {}
-    uids: set[str] = set()
-    for item in items:
-        for image in {item.cluster_id, *(image.sha256 for image in item.sample.images)}:
-            if parts.setdefault(image, item.part) != item.part:
-                raise DataError(
-                    f"{'image' if item.sample.images else 'question'} {image[:12]} is in select "
-                    "and in report",
-                    where=path,
-                    expected="parts disjoint by image",
-                )
-        if item.sample.uid in uids:
-            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
-        uids.add(item.sample.uid)

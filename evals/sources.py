@@ -33,25 +33,28 @@ class Table:
     part: Literal["select", "report"] | None
     is_hub: bool
     folder: Path | None
-    data: Any  # a pyarrow table, a hub data set, or a list of rows
+    data: Any  # a ParquetFile, a hub data set, or a list of rows
     config: str = ""
     image_key: str = ""
     images_by_id: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.data)
+        metadata = getattr(self.data, "metadata", None)
+        return len(self.data) if metadata is None else int(metadata.num_rows)
 
     @property
     def column_names(self) -> list[str]:
         """The columns; of JSONL, those of any row."""
-        names = getattr(self.data, "column_names", None)
-        return list(names if names is not None else dict.fromkeys(k for r in self.data for k in r))
+        if hasattr(self.data, "schema_arrow"):
+            return list(self.data.schema_arrow.names)
+        if hasattr(self.data, "column_names"):
+            return list(self.data.column_names)
+        return list(dict.fromkeys(key for row in self.data for key in row))
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """The rows as dicts, images still encoded."""
-        if hasattr(self.data, "to_batches"):
-            for batch in self.data.to_batches(max_chunksize=_BATCH):
-                yield from batch.to_pylist()
+        """The rows as dicts, images still encoded, parquet batch by batch. Raises: DataError."""
+        if hasattr(self.data, "iter_batches"):
+            yield from _parquet_rows(self.data, self.origin)
         else:
             yield from self.data
 
@@ -156,12 +159,23 @@ def _read_parquet(file: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        # The file as it is: a folder `key=value` above it adds no column.
-        return pyarrow.parquet.ParquetFile(file).read()
+        return pyarrow.parquet.ParquetFile(file)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(
-            f"cannot be read: {' '.join(str(error).split())[:200]}", where=str(file)
-        ) from error
+        raise _unreadable(error, str(file)) from error
+
+
+def _parquet_rows(data: Any, origin: str) -> Iterator[dict[str, Any]]:
+    import pyarrow
+
+    try:
+        for batch in data.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(error, origin) from error
+
+
+def _unreadable(error: Exception, where: str) -> DataError:
+    return DataError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=where)
 
 
 def _read_jsonl(file: Path) -> list[dict[str, Any]]:

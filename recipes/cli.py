@@ -74,7 +74,8 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
 def evaluate(
     model: ModelPath,
     benchmark: Annotated[
-        list[str], typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme")
+        list[str],
+        typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme, or my.yaml"),
     ],
     out: Annotated[Path, typer.Option(help="Run folder for responses and results.")],
     limit: Annotated[int | None, typer.Option(help="Questions of each benchmark.")] = None,
@@ -92,9 +93,10 @@ def evaluate(
     benchmarks = []
     for pair in benchmark:
         name, equals, path = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--benchmark {pair}", expected="name=path")
-        benchmarks.append({"name": name, "path": path, "limit": limit, "profile": profile})
+        if not equals and not name.endswith((".yaml", ".yml")):
+            raise ConfigError(f"--benchmark {pair}", expected="name=path, or a page my.yaml")
+        own = {"name": name, "path": path or None, "limit": limit, "profile": profile}
+        benchmarks.append(own)
     page = {
         "run": {"name": out.name, "root": str(out.parent)},
         "model": {"path": str(model), "max_pixels": max_pixels},
@@ -112,7 +114,8 @@ def score(
     """Score stored answers again; no model. Prints one JSON object."""
     from evals.score import score_file
 
-    print(json.dumps(score_file(benchmark, responses, profile), ensure_ascii=False))
+    # Escaped: a model may have answered with a lone surrogate, which no terminal can print.
+    print(json.dumps(score_file(benchmark, responses, profile)))
 
 
 @app.command()

@@ -5,8 +5,10 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from evals.base import get_benchmark
+from evals.base import Item, get_benchmark
 from evals.layout import HubData, choose_files
+from evals.messages import one_turn
+from evals.parts import split_parts
 from rl.core import Image, ImageSource, Text
 from rl.errors import DataError
 from tests.evals.benchmarks.hub import (
@@ -140,3 +142,33 @@ def test_a_row_without_its_image_is_an_error_row(tmp_path):
     items = get_benchmark("mme").load(tmp_path / "data.jsonl")
     assert items[1].problem == f"no image {tmp_path / 'gone.png'}"
     assert items[0].sample.images == (ImageSource(path=str(tmp_path / "a.png")),)
+
+
+def test_questions_about_one_image_share_its_bytes(tmp_path):
+    items = get_benchmark("mme").load(write_parquet(tmp_path / "a.parquet", mme_rows(0, 3)))
+    assert items[0].sample.images[0] is items[1].sample.images[0]
+    assert items[0].sample.images[0] is not items[2].sample.images[0]
+
+
+def test_a_parquet_file_that_breaks_off_is_named(tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", mme_rows(0, 40))
+    content = bytearray(file.read_bytes())
+    content[100:400] = bytes(300)
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.parquet"):
+        get_benchmark("mme").load(file)
+
+
+def test_parts_stay_disjoint_where_rows_share_one_of_their_images():
+    def item(name: str, *images: int) -> Item:
+        sources = tuple(ImageSource(data=png(number)) for number in images)
+        return one_turn(name, "q", sources, ("a",), name)
+
+    chain = [item(f"c{n}", n, n + 1) for n in range(0, 40)]
+    alone = [item(f"s{n}", 100 + n) for n in range(60)] + [item(f"t{n}") for n in range(60)]
+    parts = split_parts(chain + alone)
+    assert len(set(parts[:40])) == 1
+    assert 20 < parts[40:].count("select") < 60
+    assert split_parts(alone) == parts[40:]
+    backwards = split_parts(chain[::-1])
+    assert set(backwards) == set(parts[:40])
