@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rewards.base import reward
 from rewards.languages import language_of
 
 Arguments = Mapping[str, Any]
@@ -291,3 +292,22 @@ def follow_all(
     """Whether `text` follows each instruction. Raises: ValueError."""
     pairs = zip(instructions, arguments, strict=True)
     return [follows(text, name, given, is_loose=is_loose) for name, given in pairs]
+
+
+@reward(name="instructions")
+def instructions(
+    text: str,
+    instruction_id_list: Sequence[str] = (),
+    kwargs: Sequence[Mapping[str, Any]] = (),
+    is_loose: bool = False,
+) -> float | None:
+    """The share of IFEval's instructions that the answer follows; None where the sample has none.
+
+    >>> instructions("no commas", ["punctuation:no_comma", "detectable_format:title"], [{}, {}])
+    0.5
+    """
+    if not instruction_id_list:
+        return None
+    given = list(kwargs) or [{}] * len(instruction_id_list)
+    followed = follow_all(text, instruction_id_list, given, is_loose=is_loose)
+    return sum(followed) / len(followed)

@@ -9,10 +9,39 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from typing import Literal
+
+from rewards.base import reward
+from rl.core import Score
 
 _DEFAULT_LETTERS = "ABCDEFGH"
 # What VLMEvalKit calls the answer of a model that declines.
 DECLINED = "Z"
+
+
+@reward(name="letter")
+def letter(
+    text: str,
+    solution: str,
+    options: Sequence[str] = (),
+    rule: Literal["lmms_eval", "vlmevalkit", "mmmu"] = "lmms_eval",
+) -> float | Score:
+    """1.0 where a benchmark's own rule reads the right letter; what it cannot read is 0.0 and
+    unparsed. `options` are the sample's option texts: without any, letters A to H count.
+
+    >>> letter("The answer is B.", "B"), letter("a rabbit", "B", ["cat", "rabbit"], "vlmevalkit")
+    (1.0, 1.0)
+    """
+    by_letter = dict(zip(letters_of(options), map(str, options), strict=True))
+    if rule == "vlmevalkit":
+        stated = letter_vlmevalkit(text, by_letter)
+    elif rule == "mmmu":
+        stated = letter_mmmu(text, list(by_letter.values()))
+    else:
+        stated = letter_lmms_eval(text, list(by_letter))
+    if stated is None or stated == DECLINED:
+        return Score(0.0, "unparsed", "no option letter")
+    return float(stated == solution.strip().upper())
 
 
 def letters_of(options: Sequence[object]) -> list[str]:

@@ -8,6 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from rewards.base import reward
+from rl.core import Score
+
 # --- MMMU ---------------------------------------------------------------------------------------
 
 _KEYS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
@@ -118,6 +121,22 @@ def gsm8k_is_right(answer: str | None, reference: str) -> bool:
 def _plain_number(text: str) -> str:
     text = text.replace(",", "").replace("$", "").rpartition("#### ")[2]
     return _LAST_PERIOD.sub("", text).lower()
+
+
+@reward(name="gsm8k")
+def gsm8k(
+    text: str, solution: str, rule: Literal["strict", "flexible"] = "strict"
+) -> float | Score:
+    """1.0 where GSM8K's rule reads the right number; an answer without one is 0.0 and unparsed.
+    The solution is the number, or the reasoning that ends in "#### <number>".
+
+    >>> gsm8k("so 4 + 3 = 7", "#### 7", rule="flexible"), gsm8k("#### 7.", "7")
+    (1.0, 1.0)
+    """
+    answer = gsm8k_answer(text, rule)
+    if answer is None:
+        return Score(0.0, "unparsed", f"no number by the {rule} rule")
+    return float(gsm8k_is_right(answer, solution))
 
 
 # --- MathVista ----------------------------------------------------------------------------------
