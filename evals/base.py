@@ -4,7 +4,6 @@ aggregate.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from evals.sources import Table, read_table
+from evals.layout import HubData
+from evals.parts import hash_share, require_disjoint, split_parts, with_mates
+from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
 from rl.core import ImageSource, Sample, Status
@@ -25,7 +26,6 @@ from rl.plugins import did_you_mean
 PartName = Literal["select", "report"]
 PARTS: tuple[PartName, PartName] = ("select", "report")
 PROFILES = ("official", "lmms_eval", "vlmevalkit")
-_SELECT_SHARE = 1 / 3
 
 Row = Mapping[str, Any]
 
@@ -33,8 +33,10 @@ Row = Mapping[str, Any]
 class BenchmarkConfig(Section):
     """One line of a recipe's `evals.benchmarks`."""
 
-    name: str = Field(description="A benchmark's id, e.g. mme or textvqa.")
-    path: str = Field(description="A parquet or JSONL file, a folder of them, or a hub id.")
+    name: str = Field(description="A benchmark's id, or your own: ./mine.yaml, ./mine.py:Mine.")
+    path: str | None = Field(
+        None, description="A parquet or JSONL file, a folder of them, or a hub id."
+    )
     limit: int | None = Field(
         None, ge=1, description="At most so many questions a part: a fixed, stratified subset."
     )
@@ -54,13 +56,20 @@ class BenchmarkConfig(Section):
             raise ValueError("n above 1 needs a temperature above 0: greedy answers are all equal")
         return self
 
+    def path_for(self, benchmark: Benchmark) -> str:
+        """Where the data is. Raises: ConfigError where neither the line nor the benchmark says."""
+        path = self.path or benchmark.default_path
+        if path is None:
+            raise ConfigError("no path", where=f"evals.benchmarks {self.name}", do="add `path:`")
+        return path
+
 
 @dataclass(frozen=True)
 class Item:
     """One question. `sample` is what the model gets; `columns` are kept in the response row.
 
-    `cluster_id` is the image's hash: questions about one image depend on one another. `problem`
-    says why it cannot be asked: an error row.
+    `cluster_id` is the hash of the images, without any of the question: questions about one image
+    depend on one another. `problem` says why it cannot be asked (no image): an error row.
     """
 
     sample: Sample
@@ -76,12 +85,13 @@ class Item:
 @dataclass(frozen=True)
 class ItemScore:
     """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read.
+    `parsed` is what it read. `tally` is what a benchmark that is no mean of scores counts.
     """
 
     score: float | None
     status: Status
     parsed: str | float | None = None
+    tally: tuple[float, ...] = ()
 
 
 class Benchmark(ABC):
@@ -93,22 +103,32 @@ class Benchmark(ABC):
     version: ClassVar[str]
     source: ClassVar[str]
     licence: ClassVar[str]
-    hub_ids: ClassVar[Mapping[str, str]]  # hub id -> split
+    hub_ids: ClassVar[Mapping[str, HubData]]
     expected_rows: ClassVar[int]  # of the hub's split
     columns: ClassVar[tuple[str, ...]]  # that the data must have
+    other_columns: ClassVar[tuple[tuple[str, ...], ...]] = ()  # or those; `adapt` renames them
+    image_columns: ClassVar[tuple[str, ...]] = ("image",)  # none: a text benchmark
+    images_are_optional: ClassVar[bool] = False  # whether a row may be without any image
+    question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
     profiles: ClassVar[tuple[str, ...]] = PROFILES
     # The rows of one image as the data holds them, without the image: contract tests repeat them.
     examples: ClassVar[tuple[Row, ...]]
 
-    @abstractmethod
-    def prompt(self, row: Row, profile: str) -> str:
-        """The text that the model gets beside the image."""
+    def adapt(self, row: Row, config: str) -> Row:
+        """A data row in the benchmark's usual columns; `config` is the hub configuration's name."""
+        return row
 
     @abstractmethod
-    def item(self, row: Row, number: int, image: ImageSource, prompt: str) -> Item:
-        """The item of one data row (its part is set by `load`). Raises: DataError."""
+    def prompt(self, row: Row, profile: str) -> str:
+        """The text that the model gets beside the images."""
+
+    @abstractmethod
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """The item of one data row (its part is set by `load`); `images` is empty where a row that
+        needs one has none. Raises: DataError.
+        """
 
     @abstractmethod
     def score(self, row: Row, profile: str = "official") -> ItemScore:
@@ -144,6 +164,33 @@ class Benchmark(ABC):
         """The primary statistic's value in `metrics`."""
         return float(metrics[self.primary_name])
 
+    def for_profile(self, profile: str) -> Benchmark:
+        """The benchmark whose `sums` and `statistic` are this profile's, where they differ."""
+        return self
+
+    def tie(self, item: Item) -> str:
+        """What keeps items together when one of them lacks its image, or ""."""
+        return ""
+
+    @property
+    def default_path(self) -> str | None:
+        """Where the data is when no path is given."""
+        return None
+
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """What guessing scores on these rows, in the primary statistic's unit; None where there is
+        nothing to guess from.
+        """
+        return None
+
+    def floor_score(self, rows: Sequence[Row], profile: str = "official") -> float:
+        """The primary statistic of empty answers."""
+        return 0.0
+
+    def gold(self, row: Row) -> str:
+        """The response that scores the maximum on this response row."""
+        return gold_answer(row)
+
     def is_parsed(self, score: ItemScore) -> bool:
         """Whether the rule could read an answer."""
         return score.parsed not in (None, "", "other")
@@ -178,41 +225,56 @@ class Benchmark(ABC):
         """
         self.require_profile(profile)
         items: list[Item] = []
-        for table in read_table(path, self.id, self.columns, self.hub_ids):
-            if table.is_hub and len(table) != self.expected_rows:
-                raise DataError(
-                    f"{len(table)} rows", where=table.origin, expected=f"{self.expected_rows} rows"
-                )
+        tables = read_table(path, self.id, (self.columns, *self.other_columns), self.hub_ids)
+        require_count(tables, self.expected_rows, self.hub_ids.get(str(path)))
+        for table in tables:
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
             raise DataError("no questions", where=f"benchmark {self.id}, {path}")
-        _require_disjoint(items, str(path))
+        if all(item.problem for item in items):
+            raise DataError(f"{items[0].problem} in any row", where=str(path))
+        items = with_mates(items, [self.tie(item) for item in items])
+        if not any(table.part for table in tables):
+            items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
+        require_disjoint(items, str(path))
         kept = [item for item in items if part is None or item.part == part]
         return kept if limit is None else take(kept, limit)
 
     def _items_of(
         self, table: Table, start: int, profile: str, prompt: str | None
     ) -> Iterable[Item]:
-        for number, row in enumerate(table.rows()):
-            where = f"{table.origin} row {number}"
-            text = self.prompt(row, profile)
-            if prompt is not None:
-                text = prompt.replace("{question}", str(row["question"]))
+        known: dict[str, ImageSource] = {}  # questions about one image share its bytes
+        for number, raw in enumerate(table.rows()):
+            row = self.adapt(raw, table.config)
+            problem = ""
             try:
-                item = self.item(row, start + number, table.image(row), text)
+                images = table.images(
+                    row, self.image_columns, are_optional=self.images_are_optional
+                )
+                images = tuple(known.setdefault(i.path or i.sha256, i) for i in images)
+            except MissingImage as error:
+                images, problem = (), error.what
+            try:
+                text = self.prompt(row, profile)
+                if prompt is not None:
+                    text = prompt.replace("{question}", str(row[self.question_column]))
+                item = self.item(row, start + number, images, text)
             except DataError as error:
                 raise DataError(
-                    error.what, where=error.where or where, expected=error.expected, do=error.do
+                    error.what,
+                    where=error.where or f"{table.origin} row {number}",
+                    expected=error.expected,
+                    do=error.do,
                 ) from error
-            part = table.part or part_of(item.cluster_id)
-            yield replace(item, part=part, origin=table.origin)
+            part = table.part or "report"
+            yield replace(item, part=part, origin=table.origin, problem=problem)
 
     def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
         """The primary statistic of the references themselves and of empty answers: the maximum and
         the floor.
         """
         values = []
-        for answers in ([gold_answer(row) for row in rows], [""] * len(rows)):
+        for answers in ([self.gold(row) for row in rows], [""] * len(rows)):
             given = [{**row, "response": answer} for row, answer in zip(rows, answers, strict=True)]
             scores = [self.score(row, profile) for row in given]
             values.append(self.primary(self.aggregate(given, scores, profile)))
@@ -220,9 +282,15 @@ class Benchmark(ABC):
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """The benchmark of that id. Raises: ConfigError with the nearest name."""
+    """The benchmark of that id, of a page `./mine.yaml`, or of `./mine.py:Mine`. Raises:
+    ConfigError with the nearest name.
+    """
     from rl.plugins import find
 
+    if name.endswith((".yaml", ".yml")):
+        from evals.custom import page_benchmark
+
+        return page_benchmark(Path(name).expanduser())
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found
     if not isinstance(benchmark, Benchmark):
@@ -234,17 +302,6 @@ def gold_answer(row: Row) -> str:
     """The most frequent reference (the first of equals)."""
     references = [str(reference) for reference in row["references"]]
     return Counter(references).most_common(1)[0][0]
-
-
-def part_of(cluster_id: str) -> PartName:
-    """The part of an image, by a hash of its id: about a third are `select`."""
-    return "select" if hash_share("part", cluster_id) < _SELECT_SHARE else "report"
-
-
-def hash_share(*names: str) -> float:
-    """A fixed number in [0, 1) for these names, spread evenly."""
-    digest = hashlib.sha256("\0".join(names).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def take(items: Sequence[Item], limit: int) -> list[Item]:
@@ -289,11 +346,12 @@ def response_text(row: Row, benchmark: str) -> str:
 
 
 def reference_texts(row: Row, benchmark: str) -> list[str]:
-    """The row's references. Raises: DataError where they are no list of texts."""
+    """The row's references; a text is one. Raises: DataError where they are no list of texts."""
     references = row.get("references")
+    if isinstance(references, str):
+        return [references]
     if (
-        isinstance(references, str)
-        or not isinstance(references, Sequence)
+        not isinstance(references, Sequence)
         or not references
         or not all(isinstance(reference, str) for reference in references)
     ):
@@ -320,18 +378,3 @@ def mean_of(scores: Iterable[ItemScore]) -> float:
     """The mean score, errors left out; 0 where none is left."""
     values = [score.score for score in scores if score.score is not None]
     return float(np.mean(values)) if values else 0.0
-
-
-def _require_disjoint(items: Sequence[Item], path: str) -> None:
-    parts: dict[str, PartName] = {}
-    uids: set[str] = set()
-    for item in items:
-        if parts.setdefault(item.cluster_id, item.part) != item.part:
-            raise DataError(
-                f"image {item.cluster_id[:12]} is in select and in report",
-                where=path,
-                expected="parts disjoint by image",
-            )
-        if item.sample.uid in uids:
-            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
-        uids.add(item.sample.uid)

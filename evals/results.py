@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from evals.base import PARTS, Benchmark, ItemScore, gold_answer, mean_of
+from evals.base import PARTS, Benchmark, ItemScore, mean_of
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
 from evals.generate import json_line, read_responses, replace_file, write_json
+from evals.judge import JUDGE_ERROR, JUDGEMENT, Judged
 from evals.samples import score_row, summary
 from evals.stats import (
     Floats,
@@ -27,7 +28,7 @@ from evals.stats import (
     stderr,
     stderr_clustered,
 )
-from rl.errors import EvalError
+from rl.errors import DataError, EvalError
 
 SCORES, RESULT = "scores.jsonl", "result.json"
 MAX_ERROR_SHARE = 0.01
@@ -108,6 +109,7 @@ def write_result(
     Raises: EvalError where more than 1 % of the answers are errors of ours.
     """
     header, _ = read_responses(folder)
+    benchmark = benchmark.for_profile(profile)
     ours = score_folder(folder, benchmark, profile)
     _require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
     parts = {
@@ -276,8 +278,11 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "stderr_clustered": stderr_clustered(valid.values, clusters),
         "interval": [primary.low, primary.high],
         "accuracy_interval": [accuracy.low, accuracy.high],
-        "majority_baseline": mean_of(always),
-        "majority_value": benchmark.primary(benchmark.aggregate(part.rows, always, profile)),
+        "majority_baseline": mean_of(always) if always else None,
+        "majority_value": (
+            benchmark.primary(benchmark.aggregate(part.rows, always, profile)) if always else None
+        ),
+        "random_baseline": benchmark.random_baseline(valid.rows),
         "parse_rate": figures["parse_rate"],
         "truncated_share": figures["truncated"],
         "mean_tokens": figures["mean_tokens"],
@@ -295,11 +300,19 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
 
 
 def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]:
-    """The scores of always giving the answer that is most often the most frequent reference."""
-    answers = [gold_answer(row) for row in part.rows]
+    """The scores of always giving the answer that is most often the most frequent reference; none
+    where only a judge could tell.
+    """
+    answers = [benchmark.gold(row) for row in part.rows]
     common = max(sorted(set(answers)), key=answers.count)
-    given = ({**row, "response": common, "error": None} for row in part.rows)
-    return [benchmark.score(row, profile) for row in given]
+    # What a judge wrote was written of another answer.
+    unjudged = {"response": common, "error": None, JUDGEMENT: None, JUDGE_ERROR: None}
+    try:
+        return [benchmark.score({**row, **unjudged}, profile) for row in part.rows]
+    except DataError:
+        if isinstance(benchmark, Judged):
+            return []
+        raise
 
 
 def _sums(benchmark: Benchmark, part: Scored, layout: Sequence[str]) -> Floats:

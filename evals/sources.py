@@ -1,77 +1,117 @@
 """Benchmark data as it lies on disk or on the hub: parquet in the hub's schema, JSONL with image
-paths, folders of them.
+paths, folders of them, folders laid out as a hub repository is.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from evals.layout import HubData, choose_files, part_named
 from rl.core import ImageSource
 from rl.errors import DataError
 
 _BATCH = 256
 
 
+class MissingImage(DataError):
+    """One row's image is absent: an error row, where other broken data ends the load."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """One file (or hub split) of rows. `part` where the file's name states it."""
+    """One file (or hub split) of rows. `part` where the file's name states it, `config` where the
+    hub's does.
+
+    `images_by_id` are the images of a joined configuration, `image_key` the column that names them.
+    """
 
     origin: str
     part: Literal["select", "report"] | None
     is_hub: bool
     folder: Path | None
-    data: Any  # a pyarrow table, a hub data set, or a list of rows
+    data: Any  # a ParquetFile, a hub data set, or a list of rows
+    config: str = ""
+    image_key: str = ""
+    images_by_id: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.data)
+        metadata = getattr(self.data, "metadata", None)
+        return len(self.data) if metadata is None else int(metadata.num_rows)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns; of JSONL, those of any row."""
+        if hasattr(self.data, "schema_arrow"):
+            return list(self.data.schema_arrow.names)
+        if hasattr(self.data, "column_names"):
+            return list(self.data.column_names)
+        return list(dict.fromkeys(key for row in self.data for key in row))
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """The rows as dicts, images still encoded."""
-        if hasattr(self.data, "to_batches"):
-            for batch in self.data.to_batches(max_chunksize=_BATCH):
-                yield from batch.to_pylist()
+        """The rows as dicts, images still encoded, parquet batch by batch. Raises: DataError."""
+        if hasattr(self.data, "iter_batches"):
+            yield from _parquet_rows(self.data, self.origin)
         else:
             yield from self.data
 
-    def image(self, row: Mapping[str, Any]) -> ImageSource:
-        """The row's image: encoded bytes (the hub's schema), or a path relative to the file.
-        Raises: DataError.
+    def images(
+        self, row: Mapping[str, Any], columns: Sequence[str], *, are_optional: bool = False
+    ) -> tuple[ImageSource, ...]:
+        """The row's images, in the columns' order: encoded bytes (the hub's schema), or paths
+        relative to the file. The first column may hold none only where `are_optional`; the others
+        always may.
+
+        Raises: MissingImage.
         """
-        value = row.get("image")
+        found = []
+        for number, column in enumerate(columns):
+            value = row.get(column)
+            if value is None and self.images_by_id:
+                value = self.images_by_id.get(str(row.get(self.image_key)))
+            image = self._image(value)
+            if image is not None:
+                found.append(image)
+            elif number == 0 and not are_optional:
+                raise MissingImage("no image", expected=f"encoded bytes or a path in {column}")
+        return tuple(found)
+
+    def _image(self, value: Any) -> ImageSource | None:
         if isinstance(value, Mapping):
-            if value.get("bytes"):
-                return ImageSource(data=bytes(value["bytes"]))
-            value = value.get("path")
+            value = bytes(value["bytes"]) if value.get("bytes") else value.get("path")
         if isinstance(value, bytes) and value:
             return ImageSource(data=value)
         if isinstance(value, str) and value:
             path = Path(value)
             path = path if path.is_absolute() or self.folder is None else self.folder / path
             if not path.is_file():
-                raise DataError(f"no image {path}")
+                raise MissingImage(f"no image {path}")
             return ImageSource(path=str(path))
-        raise DataError("no image", expected="encoded bytes or a path in column image")
+        return None
 
 
 def read_table(
-    path: str | Path, benchmark: str, columns: Sequence[str], hub_ids: Mapping[str, str]
+    path: str | Path,
+    benchmark: str,
+    schemas: Sequence[Sequence[str]],
+    hub_ids: Mapping[str, HubData],
 ) -> list[Table]:
-    """The tables at a file, a folder or a hub id, columns checked.
+    """The tables at a file, a folder or a hub id, columns checked against one of `schemas`.
 
-    Raises: DataError naming the file: missing, unreadable, empty, or without a column that the
-    benchmark needs.
+    Of a folder laid out as a downloaded hub repository, the benchmark's configuration and split.
+    Raises: DataError naming the file: missing, unreadable, empty, without a column that the
+    benchmark needs; a folder with several splits of which none is the benchmark's.
     """
     local = Path(path).expanduser()
     if local.is_file():
-        tables = [_read_file(local, named_parts=False)]
+        tables = [_read_file(local)]
     elif local.is_dir():
-        tables = _read_folder(local)
+        tables = _read_folder(local, hub_ids)
     elif str(path) in hub_ids:
-        tables = [_read_hub(str(path), hub_ids[str(path)])]
+        tables = _read_hub(str(path), hub_ids[str(path)])
     else:
         raise DataError(
             f"no file or folder {path}",
@@ -79,38 +119,39 @@ def read_table(
             expected=f"a parquet or JSONL file, a folder of them, or one of {', '.join(hub_ids)}",
         )
     for table in tables:
-        _require_columns(table, benchmark, columns)
+        _require_columns(table, benchmark, schemas)
     return tables
 
 
-def _read_folder(folder: Path) -> list[Table]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix in (".parquet", ".jsonl"))
-    if not files:
-        raise DataError("no parquet or JSONL file", where=str(folder))
-    named = [_part_named(file, folder) is not None for file in files]
-    if any(named) and not all(named):
-        stray = files[named.index(False)]
-        raise DataError(
-            f"{stray.name} beside select and report files",
-            where=str(folder),
-            expected="every file named select* or report*, or none",
-        )
-    return [_read_file(file, named_parts=True, root=folder) for file in files]
+def _read_folder(folder: Path, hub_ids: Mapping[str, HubData]) -> list[Table]:
+    chosen = choose_files(folder, hub_ids)
+    pictures: dict[str, Any] = {}
+    key = ""
+    if chosen.images and chosen.hub is not None and chosen.hub.images is not None:
+        key = chosen.hub.images[1]
+        for file in chosen.images:
+            pictures |= _pictures(_read_file(file).rows())
+    return [
+        _read_file(file, root=folder, config=config, image_key=key, images_by_id=pictures)
+        for config, file in chosen.rows
+    ]
 
 
-def _part_named(file: Path, root: Path) -> Literal["select", "report"] | None:
-    for name in file.relative_to(root).parts:
-        if name.startswith("select"):
-            return "select"
-        if name.startswith("report"):
-            return "report"
-    return None
+def _pictures(rows: Iterator[Mapping[str, Any]]) -> dict[str, Any]:
+    return {str(row["id"]): row["image"] for row in rows}
 
 
-def _read_file(file: Path, *, named_parts: bool, root: Path | None = None) -> Table:
-    part = _part_named(file, root or file.parent) if named_parts else None
+def _read_file(
+    file: Path,
+    *,
+    root: Path | None = None,
+    config: str = "",
+    image_key: str = "",
+    images_by_id: Mapping[str, Any] | None = None,
+) -> Table:
+    part = part_named(file, root) if root is not None else None
     data = _read_parquet(file) if file.suffix == ".parquet" else _read_jsonl(file)
-    return Table(str(file), part, False, file.parent, data)
+    return Table(str(file), part, False, file.parent, data, config, image_key, images_by_id or {})
 
 
 def _read_parquet(file: Path) -> Any:
@@ -118,11 +159,23 @@ def _read_parquet(file: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(file)
+        return pyarrow.parquet.ParquetFile(file)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(
-            f"cannot be read: {' '.join(str(error).split())[:200]}", where=str(file)
-        ) from error
+        raise _unreadable(error, str(file)) from error
+
+
+def _parquet_rows(data: Any, origin: str) -> Iterator[dict[str, Any]]:
+    import pyarrow
+
+    try:
+        for batch in data.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(error, origin) from error
+
+
+def _unreadable(error: Exception, where: str) -> DataError:
+    return DataError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=where)
 
 
 def _read_jsonl(file: Path) -> list[dict[str, Any]]:
@@ -143,7 +196,7 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"no JSON: {error}", where=f"{file}:{number}") from error
         if not isinstance(row, dict):
             raise DataError(
@@ -152,17 +205,31 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _read_hub(hub_id: str, split: str) -> Table:
-    """unverified: no hub was reachable where this was written; names, splits and columns are from
-    data cards.
+def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
+    """A table for each configuration. unverified: no hub was reachable where this was written;
+    names, splits and columns are from data cards.
     """
     try:
-        import datasets
         from huggingface_hub import HfApi
 
         revision = str(HfApi().dataset_info(hub_id).sha)
-        data = datasets.load_dataset(hub_id, split=split, revision=revision)
-        data = data.cast_column("image", datasets.Image(decode=False))
+        pictures: dict[str, Any] = {}
+        if hub.images is not None:
+            pictures = _pictures(iter(_hub_split(hub_id, hub.images[0], hub.split, revision)))
+        key = hub.images[1] if hub.images is not None else ""
+        return [
+            Table(
+                f"{hub_id}@{revision}" + (f" {config}" if config else ""),
+                None,
+                True,
+                None,
+                _hub_split(hub_id, config, hub.split, revision),
+                config,
+                key,
+                pictures,
+            )
+            for config in hub.configs or ("",)
+        ]
     except ImportError as error:
         raise DataError(
             f"{hub_id} needs the package datasets", do="pip install datasets, or give a path"
@@ -173,17 +240,37 @@ def _read_hub(hub_id: str, split: str) -> Table:
             where=hub_id,
             do="check the connection, or download it and give its path",
         ) from error
-    return Table(f"{hub_id}@{revision}", None, True, None, data)
 
 
-def _require_columns(table: Table, benchmark: str, columns: Sequence[str]) -> None:
+def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
+    import datasets
+
+    data = datasets.load_dataset(hub_id, config or None, split=split, revision=revision)
+    for column, feature in data.features.items():
+        if isinstance(feature, datasets.Image):
+            data = data.cast_column(column, datasets.Image(decode=False))
+    return data
+
+
+def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[str]]) -> None:
     if len(table) == 0:
         raise DataError("no rows", where=table.origin)
-    names = getattr(table.data, "column_names", None) or list(table.data[0])
-    missing = [column for column in columns if column not in names]
-    if missing:
+    names = table.column_names + (["image"] if table.images_by_id else [])
+    missing = [[column for column in schema if column not in names] for schema in schemas]
+    if all(missing):
+        first = min(missing, key=len)
+        columns = schemas[missing.index(first)]
         raise DataError(
-            f"no column {', '.join(missing)}",
+            f"no column {', '.join(first)}",
             where=table.origin,
             expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
         )
+
+
+def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -> None:
+    """Raises: DataError where a hub's split has not as many rows as its card says."""
+    if hub is not None and all(table.is_hub for table in tables):
+        expected = hub.rows or expected
+        found = sum(map(len, tables))
+        if found != expected:
+            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")

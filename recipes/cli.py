@@ -73,7 +73,8 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
 @app.command("eval")
 def evaluate(
     benchmark: Annotated[
-        list[str], typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme")
+        list[str],
+        typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme, or my.yaml"),
     ],
     out: Annotated[Path, typer.Option(help="Run folder for responses and results.")],
     model: Annotated[
@@ -109,9 +110,9 @@ def evaluate(
     benchmarks = []
     for pair in benchmark:
         which, equals, path = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--benchmark {pair}", expected="name=path")
-        benchmarks.append({"name": which, "path": path, **common})
+        if not equals and not which.endswith((".yaml", ".yml")):
+            raise ConfigError(f"--benchmark {pair}", expected="name=path, or a page my.yaml")
+        benchmarks.append({"name": which, "path": path or None, **common})
     there = None if endpoint is None else {"url": endpoint, "model": name, "key_env": key_env}
     page = {
         "run": {"name": out.name, "root": str(out.parent)},
@@ -134,7 +135,8 @@ def score(
     """Score stored answers again; no model. Prints one JSON object."""
     from evals.score import score_file
 
-    print(json.dumps(score_file(benchmark, responses, profile), ensure_ascii=False))
+    # Escaped: a model may have answered with a lone surrogate, which no terminal can print.
+    print(json.dumps(score_file(benchmark, responses, profile)))
 
 
 @app.command()

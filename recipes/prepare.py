@@ -111,6 +111,6 @@ def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:
 def _open_benchmark(config: BenchmarkConfig) -> LoadedBenchmark:
     benchmark = get_benchmark(config.name)
     items = benchmark.load(
-        config.path, profile=config.profile, prompt=config.prompt, limit=config.limit
+        config.path_for(benchmark), profile=config.profile, prompt=config.prompt, limit=config.limit
     )
     return LoadedBenchmark(config, benchmark, items)

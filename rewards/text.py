@@ -72,6 +72,7 @@ _CONTRACTION_TABLE = """
 _CONTRACTIONS = dict(pair.split("=") for pair in _CONTRACTION_TABLE.split())
 
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
+_DIGIT_COMMAS_DIGIT = re.compile(r"\d,+\d")
 # The official look-behind is a typo and never holds, so a period goes unless a digit follows it.
 _PERIOD = re.compile(r"\.(?!\d)")
 _PERIOD_VLMEVALKIT = re.compile(r"(?<!\d)\.(?!\d)")
@@ -79,12 +80,16 @@ _PERIOD_VLMEVALKIT = re.compile(r"(?<!\d)\.(?!\d)")
 _MOST_PERIODS = 32
 
 
-def without_marks(text: str, period: re.Pattern[str] = _PERIOD) -> str:
+def without_marks(
+    text: str,
+    period: re.Pattern[str] = _PERIOD,
+    commas: re.Pattern[str] = _DIGIT_COMMA_DIGIT,
+) -> str:
     """`text` with the 21 marks deleted (where `text` has the mark next to a space, or a
     digit,comma,digit) or made spaces.
     """
     out = text
-    deletes_all = _DIGIT_COMMA_DIGIT.search(text) is not None
+    deletes_all = commas.search(text) is not None
     for mark in _MARKS:
         deletes = deletes_all or f"{mark} " in text or f" {mark}" in text
         out = out.replace(mark, "" if deletes else " ")
@@ -121,8 +126,41 @@ def vlmevalkit_answer(text: str) -> str:
 
     Source: open-compass/VLMEvalKit, vlmeval/dataset/utils/vqa_eval.py (process_answer).
     """
-    text = text.replace("\n", " ").replace("\t", " ").strip()
-    return _plain_words(without_marks(text, _PERIOD_VLMEVALKIT))
+    return _plain_words(without_marks(one_line(text), _PERIOD_VLMEVALKIT))
+
+
+def one_line(text: str) -> str:
+    """Line ends and tabs as spaces, stripped: what the VQA tool does to every answer."""
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
+def vqa_tool_answer(text: str) -> str:
+    """The VQA tool's normaliser: no "'s" split, and "hello,world" becomes two words.
+
+    Source: GT-Vision-Lab/VQA@a013f0043c1e, PythonEvaluationTools/vqaEvaluation/vqaEval.py.
+
+    >>> vqa_tool_answer("The mcdonald's, hello,world")
+    "mcdonald's helloworld"
+    """
+    return _plain_words(without_marks(one_line(text)))
+
+
+def vqav2_answer_lmms_eval(text: str) -> str:
+    """lmms-eval's normaliser of VQAv2: the VQA tool's, but "1,,000" too deletes every mark."""
+    return _plain_words(without_marks(one_line(text), commas=_DIGIT_COMMAS_DIGIT))
+
+
+def vqa_tool_answers(text: str, references: Sequence[str]) -> tuple[str, list[str]]:
+    """Answer and references as the VQA tool compares them: normalised only where the references are
+    not all the same.
+
+    >>> vqa_tool_answers("yes.", ["yes", "yes"]), vqa_tool_answers("yes.", ["yes", "no."])
+    (('yes.', ['yes', 'yes']), ('yes', ['yes', 'no']))
+    """
+    answer, lines = one_line(text), [one_line(reference) for reference in references]
+    if len(set(lines)) <= 1:
+        return answer, lines
+    return vqa_tool_answer(answer), [vqa_tool_answer(line) for line in lines]
 
 
 def soft_accuracy(answer: str, references: Sequence[str]) -> list[float]:
@@ -184,6 +222,19 @@ def yes_no_vlmevalkit(text: str) -> YesNo:
     if says_yes == says_no:
         return "other"
     return "yes" if says_yes else "no"
+
+
+def yes_no_pope(text: str) -> YesNo:
+    """POPE's reading of the text before the first period: "no" where No, no or not is a word
+    between single spaces, otherwise "yes".
+
+    Source: RUCAIBox/POPE@3df3ba1b110e, evaluate.py.
+
+    >>> yes_no_pope("No, it is not."), yes_no_pope("No!"), yes_no_pope("")
+    ('no', 'yes', 'yes')
+    """
+    words = text.split(".")[0].replace(",", "").split(" ")
+    return "no" if {"No", "no", "not"} & set(words) else "yes"
 
 
 _LETTER_ALONE = re.compile(r"\s*[(\[]?([A-Z])[)\].:,]?\s*", re.ASCII)

@@ -9,6 +9,6 @@ def open_benchmark(config: BenchmarkConfig) -> tuple[Benchmark, list[Item]]:
     """
     benchmark = get_benchmark(config.name)
     items = benchmark.load(
-        config.path, profile=config.profile, prompt=config.prompt, limit=config.limit
+        config.path_for(benchmark), profile=config.profile, prompt=config.prompt, limit=config.limit
     )
     return benchmark, items

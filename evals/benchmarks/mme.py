@@ -32,9 +32,11 @@ from evals.base import (
     response_text,
     verdict,
 )
+from evals.layout import HubData, lmms_lab
+from evals.messages import cluster_of, user_message
 from evals.stats import Floats
 from rewards.text import yes_no_lmms_eval, yes_no_official, yes_no_vlmevalkit
-from rl.core import Image, ImageSource, Message, Sample, Text
+from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
 PERCEPTION = (
@@ -70,7 +72,7 @@ class MME(Benchmark):
     version: ClassVar[str] = "1"
     source: ClassVar[str] = "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models"
     licence: ClassVar[str] = "academic research only"
-    hub_ids: ClassVar[dict[str, str]] = {"lmms-lab/MME": "test", "lmms-lab-encoder/MME": "test"}
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("MME", HubData("test"))
     expected_rows: ClassVar[int] = 2374
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 16
@@ -95,7 +97,7 @@ class MME(Benchmark):
             return f"{question}\nAnswer the question using a single word or phrase."
         return question
 
-    def item(self, row: Row, number: int, image: ImageSource, prompt: str) -> Item:
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
         """Raises: DataError for an unknown category or an answer that is not yes or no."""
         category, answer = str(row["category"]), str(row["answer"])
         _require_category(category, f"question {row['question_id']}")
@@ -103,12 +105,18 @@ class MME(Benchmark):
             raise DataError(f"answer {answer!r}", expected="Yes or No")
         sample = Sample(
             uid=f"mme-{number:05d}",
-            messages=(Message("user", (Image(0), Text(prompt))),),
-            images=(image,),
+            messages=(user_message(prompt, images),),
+            images=images,
             references=(answer,),
         )
         columns = {"question_id": str(row["question_id"])}
-        return Item(sample, str(row["question"]), image.sha256, category, "report", columns)
+        question = str(row["question"])
+        cluster = cluster_of(images, str(row["question_id"]))
+        return Item(sample, question, cluster, category, "report", columns)
+
+    def tie(self, item: Item) -> str:
+        """Both questions of an image stay together, also where one row has lost the image."""
+        return f"{item.category} {item.columns['question_id']}"
 
     def score(self, row: Row, profile: str = "official") -> ItemScore:
         """1 where the answer read by the profile's rule is the reference. Raises: DataError."""

@@ -14,25 +14,25 @@ its own normaliser. No OCR tokens in the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import Any, ClassVar
 
 import numpy as np
 
+from evals.accuracy import AccuracyBenchmark
 from evals.base import (
-    Benchmark,
     Item,
     ItemScore,
     Row,
-    mean_of,
     reference_texts,
     response_text,
     verdict,
 )
-from evals.stats import Floats
+from evals.layout import HubData, lmms_lab
+from evals.messages import cluster_of, user_message
 from rewards.text import evalai_answer, soft_accuracy, vlmevalkit_answer
-from rl.core import Image, ImageSource, Message, Sample, Text
+from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
 _NORMALISE = {
@@ -43,22 +43,32 @@ _NORMALISE = {
 _NUM_REFERENCES = 10
 
 
-class TextVQA(Benchmark):
+def _plain_mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+_AVERAGE: dict[str, Callable[[Sequence[float]], Any]] = {
+    "official": _plain_mean,
+    "lmms_eval": mean,
+    "vlmevalkit": np.mean,
+}
+
+
+class TextVQA(AccuracyBenchmark):
     """TextVQA, mean soft accuracy."""
 
     id: ClassVar[str] = "textvqa"
     version: ClassVar[str] = "1"
     source: ClassVar[str] = "https://textvqa.org"
     licence: ClassVar[str] = "CC BY 4.0"
-    hub_ids: ClassVar[dict[str, str]] = {
-        "lmms-lab/textvqa": "validation",
-        "lmms-lab-encoder/textvqa": "validation",
-        "facebook/textvqa": "validation",
+    hub_ids: ClassVar[dict[str, HubData]] = {
+        **lmms_lab("textvqa", HubData("validation")),
+        "facebook/textvqa": HubData("validation"),
     }
     expected_rows: ClassVar[int] = 5000
     columns: ClassVar[tuple[str, ...]] = ("image_id", "question_id", "question", "image", "answers")
     max_new_tokens: ClassVar[int] = 32
-    primary_name: ClassVar[str] = "accuracy"
+    groups: ClassVar[dict[str, str]] = {}
     examples: ClassVar[tuple[Row, ...]] = (
         {
             "image_id": "003a8ae2ef43b901",
@@ -75,26 +85,24 @@ class TextVQA(Benchmark):
             question = question.capitalize()
         return f"{question}\nAnswer the question using a single word or phrase."
 
-    def item(self, row: Row, number: int, image: ImageSource, prompt: str) -> Item:
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
         """Raises: DataError where there are not ten answers (the hub's test split has none)."""
         answers = row["answers"]
         if not isinstance(answers, list) or len(answers) != _NUM_REFERENCES:
             raise DataError(f"answers are {answers!r}"[:200], expected="ten texts")
         sample = Sample(
             uid=f"textvqa-{row['question_id']}",
-            messages=(Message("user", (Image(0), Text(prompt))),),
-            images=(image,),
+            messages=(user_message(prompt, images),),
+            images=images,
             references=tuple(map(str, answers)),
         )
         columns = {"question_id": row["question_id"], "image_id": str(row["image_id"])}
         category = str(row.get("category") or "all")
-        return Item(sample, str(row["question"]), image.sha256, category, "report", columns)
+        cluster = cluster_of(images, str(row["image_id"]))
+        return Item(sample, str(row["question"]), cluster, category, "report", columns)
 
-    def score(self, row: Row, profile: str = "official") -> ItemScore:
+    def judge(self, row: Row, profile: str) -> ItemScore:
         """Soft accuracy of the normalised response. Raises: DataError."""
-        self.require_profile(profile)
-        if row.get("error"):
-            return ItemScore(None, "error")
         references = reference_texts(row, self.id)
         if profile == "official" and len(references) != _NUM_REFERENCES:
             raise DataError(
@@ -105,38 +113,5 @@ class TextVQA(Benchmark):
         normalise = _NORMALISE[profile]
         answer = normalise(response_text(row, self.id))
         shares = soft_accuracy(answer, [normalise(reference) for reference in references])
-        # mmf adds floats up (0.8999999999999998 for three of ten); lmms-eval's mean is exact.
-        value = sum(shares) / len(shares) if profile == "official" else float(mean(shares))
-        return verdict(row, value, answer)
-
-    def aggregate(
-        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
-    ) -> dict[str, Any]:
-        """The mean of the scores."""
-        return {"accuracy": mean_of(scores)}
-
-    def layout(self, rows: Sequence[Row]) -> list[str]:
-        """One cell: categories play no part in the statistic."""
-        return ["all"]
-
-    def sums(
-        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
-    ) -> tuple[list[str], Floats]:
-        """A cluster's sum of scores and number of questions: [C, 2]."""
-        numbers: dict[str, int] = {}
-        for row in rows:
-            numbers.setdefault(str(row.get("cluster_id", "")), len(numbers))
-        sums_CK = np.zeros((len(numbers), 2))
-        for row, score in zip(rows, scores, strict=True):
-            if score.score is not None:
-                sums_CK[numbers[str(row.get("cluster_id", ""))]] += (score.score, 1)
-        return list(numbers), sums_CK
-
-    def statistic(self, totals: Floats) -> Floats:
-        """The mean score."""
-        accuracy: Floats = totals[..., 0] / np.maximum(totals[..., 1], 1)
-        return accuracy
-
-    def max_score(self, rows: Sequence[Row]) -> float:
-        """1."""
-        return 1.0
+        # The programs' own sums: mmf gives 0.8999999999999998 for three of ten, lmms-eval 0.9.
+        return verdict(row, float(_AVERAGE[profile](shares)), answer)

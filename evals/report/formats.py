@@ -118,9 +118,9 @@ def _hub(run: Run, row: Row) -> tuple[str | None, str | None]:
     """Hub id and split where the data's path names them."""
     judge = judge_of(run, row.benchmark)
     path = str(row.settings.get("data_path") or "")
-    for hub_id, split in (judge.hub_ids if judge else {}).items():
+    for hub_id, hub in (judge.hub_ids if judge else {}).items():
         if hub_id in path:
-            return hub_id, split
+            return hub_id, hub.split
     return None, None
 
 

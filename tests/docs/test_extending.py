@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from evals.base import BenchmarkConfig
+from evals.benchmarks import open_benchmark
 from rewards import RewardConfig, Rubric
 from rl.core import Completion, Message, Sample, Text
 from rl.data.formats import load_records
@@ -79,7 +81,7 @@ def test_an_example_meets_its_contract(name: str, copy: Path, environment: dict[
 def test_each_kind_has_an_example_and_each_is_listed(
     copy: Path, environment: dict[str, str]
 ) -> None:
-    assert {*FOLDERS, "own.yaml", "trl_style.py", "captions.py"} == set(examples())
+    assert {*FOLDERS, "own.yaml", "cups.yaml", "trl_style.py", "captions.py"} == set(examples())
     code = "from recipes.cli import app; app(['list'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -138,3 +140,14 @@ def test_a_wrong_page_fails(
     (place / FOLDERS[name] / name).write_text(broken)
     with pytest.raises(AssertionError):
         test_an_example_meets_its_contract(name.removesuffix(".py"), place, environment)
+
+
+def test_the_page_is_a_benchmark(beside: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(beside / "a.png")
+    row = {"question_id": "1", "image": "a.png", "question": "How many?", "answer": "3"}
+    (beside / "counts.jsonl").write_text(json.dumps(row))
+    benchmark, [item] = open_benchmark(BenchmarkConfig(name=str(beside / "cups.yaml")))
+    assert item.sample.messages[0].text == "How many?\nAnswer with a number."
+    said = {"sample_id": item.sample.uid, "references": list(item.sample.references)}
+    for text, wanted in {"3.1 cups": 1.0, "4": 0.0, "many": 0.0}.items():
+        assert benchmark.score({**said, "response": text}).score == wanted

@@ -11,8 +11,11 @@ import pytest
 from evals.base import get_benchmark
 from evals.gates import GateConfig
 from evals.harness import EvalSettings, evaluate, score_folder, split_reasoning, write_result
+from evals.sandbox import why_not
 from rl.core import Completion, ImageSource, Rollout
 from rl.errors import DataError, EvalError
+from rl.plugins import names
+from tests.evals.benchmarks.test_benchmarks import as_rows, example_rows
 from tests.evals.conftest import TableSampler, mme_rows, write_parquet
 
 SETTINGS = EvalSettings(max_new_tokens=16, max_pixels=16384, backend="table", dtype="float32")
@@ -133,6 +136,34 @@ class Picky(TableSampler):
         return super()._one(sample, sampling)
 
 
+def test_a_row_without_its_image_is_not_asked_and_counts_as_an_error(tmp_path):
+    rows = mme_rows(0, 120)
+    rows[7]["image"] = None
+    file = write_parquet(tmp_path / "data" / "rows.parquet", rows)
+    items = MME.load(file)
+    assert items[7].cluster_id == items[6].cluster_id
+    for limit in (20, 40, 60):
+        kept = {item.sample.uid for item in MME.load(file, limit=limit)}
+        assert ("mme-00006" in kept) == ("mme-00007" in kept)
+    folder = tmp_path / "run/evals/base/mme"
+    assert run(folder, items, right).asked == 239
+    [blind] = [row for row in rows_of(folder) if row.get("error")]
+    assert (blind["sample_id"], blind["response"], blind["error"]) == (
+        "mme-00007",
+        None,
+        "no image",
+    )
+    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    assert sum(part["errors"] for part in result["parts"].values()) == 1
+    assert all(part["accuracy"] == 1.0 for part in result["parts"].values())
+    for row in rows[8:11]:
+        row["image"] = None
+    items = MME.load(write_parquet(tmp_path / "data" / "rows.parquet", rows))
+    run(folder, items, right)
+    with pytest.raises(EvalError, match=r"4 of 240 answers are errors.*mme-00007.*no image"):
+        write_result(folder, MME, stage="base", gate=GateConfig())
+
+
 def test_a_refused_sample_costs_one_row(tmp_path, items):
     folder = tmp_path / "evals/sft/mme"
     evaluate(MME, items, Picky(right), folder, settings=SETTINGS, weights="w")
@@ -245,3 +276,45 @@ def test_no_select_part_still_gives_a_result(tmp_path):
     run(folder, items, right)
     result = write_result(folder, MME, stage="base", gate=GateConfig())
     assert set(result["parts"]) == {"report"}
+
+
+def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_one(tmp_path):
+    from evals.results import Scored, _part
+
+    for name, majority, random in (("mmvet", None, None), ("ai2d", 1.0, 0.25)):
+        benchmark = get_benchmark(name)
+        items = benchmark.load(write_parquet(tmp_path / f"{name}.parquet", example_rows(name, 4)))
+        rows = [
+            {
+                "sample_id": item.sample.uid,
+                "cluster_id": item.cluster_id,
+                "category": item.category,
+                "references": list(item.sample.references),
+                **item.columns,
+                "response": "(A)",
+                "judgement": "0.7",
+            }
+            for item in items
+        ]
+        scores = [benchmark.score(row) for row in rows]
+        part = _part(benchmark, Scored(rows, scores), "official", 0)
+        assert (part["majority_baseline"], part["random_baseline"]) == (majority, random)
+
+
+@pytest.mark.parametrize("name", [n for n in names("evals.benchmarks") if n != "mmvet"])
+def test_every_benchmark_goes_through_the_harness(tmp_path, name):
+    if name == "humaneval" and (problem := why_not()):
+        pytest.skip(f"no sandbox: {problem}")
+    benchmark = get_benchmark(name)
+    data = write_parquet(tmp_path / f"{name}.parquet", example_rows(name))
+    items = benchmark.load(data)
+    gold = {row["sample_id"]: benchmark.gold(row) for row in as_rows(items)}
+    folder = tmp_path / f"evals/base/{name}"
+    sampler = TableSampler(lambda sample: gold[sample.uid])
+    evaluate(benchmark, items, sampler, folder, settings=SETTINGS, weights="w1")
+    result = write_result(folder, benchmark, stage="base", gate=GateConfig())
+    assert {part["n"] > 0 for part in result["parts"].values()} == {True}
+    for part, found in result["parts"].items():
+        rows = [row for row in rows_of(folder) if row["part"] == part]
+        assert found["value"] == pytest.approx(benchmark.max_score(rows))
+        assert found["interval"] == pytest.approx([found["value"]] * 2)

@@ -16,8 +16,9 @@ class Answers:
     def __init__(self, *texts):
         self.texts = itertools.cycle(texts)
 
-    def sample(self, samples, sampling):
-        return [Rollout(sample, (1,), (self._next(),)) for sample in samples]
+    def sample_stream(self, samples, sampling, *, on_error=None):
+        for sample in samples:
+            yield Rollout(sample, (1,), (self._next(),))
 
     def _next(self):
         return Completion((1, 2), (0.0, 0.0), next(self.texts), "stop", (0, 0))

@@ -1,0 +1,106 @@
+"""GSM8K: grade-school word problems, the answer a number.
+
+Source: arXiv 2110.14168; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/gsm8k.
+Licence: MIT. Data: `openai/gsm8k`, configuration main, split test, 1319 rows; the first five rows
+of split train are the worked examples (the harness draws five). One row:
+
+    {"question": "Janet's ducks lay 16 eggs per day. ... How much does she make every day?",
+     "answer": "Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 duck eggs a day.\\n... \\n#### 18"}
+
+Profiles: `official` the number after "#### " (the first such), `flexible` the last number; both
+then exact after "," "$" and a final "." are dropped. Both stand in the metrics.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from evals.accuracy import AccuracyBenchmark
+from evals.base import (
+    Item,
+    ItemScore,
+    Row,
+    mean_of,
+    reference_texts,
+    response_text,
+    verdict,
+)
+from evals.fewshot import FewShotBenchmark
+from evals.layout import HubData
+from evals.messages import cluster_of, user_message
+from rewards.open_answers import gsm8k_answer, gsm8k_is_right
+from rl.core import ImageSource, Sample
+from rl.errors import DataError
+
+_ZERO_SHOT = "Reason step by step, then give the answer on a last line of its own as: #### <number>"
+_RULES: dict[str, Literal["strict", "flexible"]] = {"official": "strict", "flexible": "flexible"}
+
+
+class GSM8K(FewShotBenchmark, AccuracyBenchmark):
+    """GSM8K, accuracy by the strict rule."""
+
+    id: ClassVar[str] = "gsm8k"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/openai/grade-school-math"
+    licence: ClassVar[str] = "MIT"
+    hub_ids: ClassVar[dict[str, HubData]] = {"openai/gsm8k": HubData("test", ("main",))}
+    expected_rows: ClassVar[int] = 1319
+    columns: ClassVar[tuple[str, ...]] = ("question", "answer")
+    max_new_tokens: ClassVar[int] = 512
+    primary_name: ClassVar[str] = "strict"
+    profiles: ClassVar[tuple[str, ...]] = ("official", "flexible")
+    shot_split: ClassVar[str] = "train"
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "question": "Ann has 1,000 eggs and sells 200. How many are left?",
+            "answer": "1000 - 200 = <<1000-200=800>>800 eggs are left.\n#### 800",
+        },
+    )
+
+    def for_profile(self, profile: str) -> GSM8K:
+        """The rule whose accuracy is the statistic."""
+        chosen = copy.copy(self)
+        chosen.primary_name = _RULES[profile]  # type: ignore[misc]
+        return chosen
+
+    def shot(self, row: Row) -> str:
+        return f"Question: {row['question']}\nAnswer: {row['answer']}"
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The examples, then the question; without examples an instruction before it."""
+        question = f"Question: {row['question']}\nAnswer:"
+        return "\n\n".join([*(self.shots(row) or [_ZERO_SHOT]), question])
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError for an answer without "#### "."""
+        question, answer = str(row["question"]), str(row["answer"])
+        if "#### " not in answer:
+            raise DataError(f"answer {answer!r}"[:200], expected='"... #### <number>"')
+        sample = Sample(
+            uid=f"gsm8k-{number:05d}",
+            messages=(user_message(prompt, ()),),
+            references=(answer,),
+        )
+        columns = {"num_shots": len(self.shots(row))}
+        return Item(sample, question, cluster_of((), question), "all", "report", columns)
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """1 where the number read is the reference's. Raises: DataError."""
+        answer = gsm8k_answer(response_text(row, self.id), _RULES[profile])
+        is_right = gsm8k_is_right(answer, reference_texts(row, self.id)[0])
+        return verdict(row, float(is_right), answer, is_parsed=answer is not None)
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """The accuracy by both rules."""
+        scored = [row for row, score in zip(rows, scores, strict=True) if score.score is not None]
+        return {
+            rule: mean_of(self.judge(row, name) for row in scored) for name, rule in _RULES.items()
+        }
+
+    def is_parsed(self, score: ItemScore) -> bool:
+        """Whether a number was read."""
+        return score.parsed is not None

@@ -1,0 +1,170 @@
+"""HallusionBench (images): yes/no questions about figures, some of them edited; consistency counts.
+
+Source: arXiv 2310.14566; open-compass/VLMEvalKit@e8e78f05f308, vlmeval/dataset/utils/yorn.py
+(Hallusion_rating). Licence: BSD 3-Clause. Data: `lmms-lab/HallusionBench`, split image, 951 rows.
+One row:
+
+    {"category": "VD", "subcategory": "illusion", "visual_input": "1", "set_id": "0",
+     "figure_id": "1", "sample_note": "circle", "question_id": "0", "question": "Is the right orange
+     circle the same size as the left orange circle?", "gt_answer_details": "Yes", "gt_answer": "1",
+     "filename": "./hallusion_bench/VD/illusion/0_1.png", "image": ...}
+
+aAcc: questions; fAcc: figures with all their questions right; qAcc: questions with all their
+figures right; in percent. Profiles: `official` and `vlmevalkit` the words yes and no, groups by
+subcategory, figure 0 kept; `lmms_eval` the same verdicts (its judge is not asked), groups by
+category and subcategory, fAcc without the figure 0 of VS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from evals.accuracy import AccuracyBenchmark
+from evals.base import Item, ItemScore, Row, mean_of, response_text, verdict
+from evals.layout import HubData, lmms_lab
+from evals.messages import cluster_of, user_message
+from evals.stats import Floats
+from rewards.text import yes_no_vlmevalkit
+from rl.core import ImageSource, Sample
+from rl.errors import DataError
+
+_ANSWERS = {"1": "yes", "0": "no", "yes": "yes", "no": "no"}
+_KEYS = ("subcategory", "set_id", "figure_id", "question_id")
+_OTHER_NAMES = {"subcategory": ("subcategory", "l2_category", "l2-category")}
+
+
+class HallusionBench(AccuracyBenchmark):
+    """HallusionBench's images, aAcc in percent."""
+
+    id: ClassVar[str] = "hallusionbench"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/tianyi-lab/HallusionBench"
+    licence: ClassVar[str] = "BSD 3-Clause"
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("HallusionBench", HubData("image"))
+    expected_rows: ClassVar[int] = 951
+    columns: ClassVar[tuple[str, ...]] = (
+        *("category", "visual_input", *_KEYS),
+        *("question", "gt_answer", "image"),
+    )
+    max_new_tokens: ClassVar[int] = 128
+    primary_name: ClassVar[str] = "aacc"
+    examples: ClassVar[tuple[Row, ...]] = tuple(
+        {
+            "category": "VD",
+            "subcategory": "illusion",
+            "visual_input": "1",
+            "set_id": "0",
+            "figure_id": "1",
+            "sample_note": "circle",
+            "question_id": number,
+            "question": f"Is the right circle {word} the left circle?",
+            "gt_answer_details": answer,
+            "gt_answer": answer,
+            "filename": "./hallusion_bench/VD/illusion/0_1.png",
+        }
+        for number, word, answer in (("0", "as large as", "1"), ("1", "larger than", "0"))
+    )
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The question alone."""
+        return str(row["question"])
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError for an answer other than 0 and 1."""
+        if str(row["gt_answer"]) not in ("0", "1"):
+            raise DataError(f"gt_answer {row['gt_answer']!r}", expected="0 or 1")
+        columns = {key: str(row[key]) for key in (*_KEYS, "visual_input")}
+        name = "_".join([str(row["category"]), columns["subcategory"], columns["visual_input"]])
+        tail = "_".join(columns[key] for key in _KEYS[1:])
+        sample = Sample(
+            uid=f"hallusionbench-{name}_{tail}",
+            messages=(user_message(prompt, images),),
+            images=images,
+            references=("Yes" if str(row["gt_answer"]) == "1" else "No",),
+        )
+        cluster, category = cluster_of(images, str(row["question"])), str(row["category"])
+        return Item(sample, str(row["question"]), cluster, category, "report", columns)
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """1 where exactly the right one of yes and no stands in the answer. Raises: DataError."""
+        references = row.get("references") or [None]
+        reference = _ANSWERS.get(str(references[0]).strip().lower())
+        if reference is None:
+            raise DataError(
+                f"references are {row.get('references')!r}"[:200],
+                where=f"hallusionbench {row.get('sample_id', '?')}",
+                expected="yes or no (1 or 0)",
+            )
+        _group(row, _KEYS)
+        parsed = yes_no_vlmevalkit(response_text(row, self.id))
+        return verdict(row, float(parsed == reference), parsed, is_parsed=parsed != "other")
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """aAcc, fAcc and qAcc in percent, over all and by category. A figure or question with an
+        error of ours stands outside. Raises: DataError.
+        """
+        whole = _figures(rows, scores, profile)
+        categories: dict[str, dict[str, float]] = {}
+        for category in sorted({str(row.get("category")) for row in rows}):
+            members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
+            categories[category] = _figures(
+                [rows[n] for n in members], [scores[n] for n in members], profile
+            )
+        return {**whole, "categories": categories}
+
+    def statistic(self, totals: Floats) -> Floats:
+        """aAcc in percent."""
+        return 100 * super().statistic(totals)
+
+    def max_score(self, rows: Sequence[Row]) -> float:
+        """100."""
+        return 100.0
+
+    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
+        """The share of answers read as yes."""
+        scored = [score for score in scores if score.score is not None]
+        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
+
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """Guessing yes or no."""
+        return 50.0
+
+
+def _group(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
+    """The row's values of these columns. Raises: DataError for one that is missing."""
+    values = []
+    for key in keys:
+        names = _OTHER_NAMES.get(key, (key,))
+        value = next((row[name] for name in names if row.get(name) is not None), None)
+        if value is None:
+            raise DataError(f"no {key}", where=f"hallusionbench {row.get('sample_id', '?')}")
+        values.append(str(value))
+    return tuple(values)
+
+
+def _figures(rows: Sequence[Row], scores: Sequence[ItemScore], profile: str) -> dict[str, float]:
+    is_lmms_eval = profile == "lmms_eval"
+    start = ("category", "subcategory") if is_lmms_eval else ("subcategory",)
+    by_figure: dict[tuple[str, ...], list[float | None]] = {}
+    by_question: dict[tuple[str, ...], list[float | None]] = {}
+    for row, score in zip(rows, scores, strict=True):
+        by_question.setdefault(_group(row, (*start, "set_id", "question_id")), []).append(
+            score.score
+        )
+        if is_lmms_eval and row.get("category") == "VS" and str(row["figure_id"]) == "0":
+            continue
+        by_figure.setdefault(_group(row, (*start, "set_id", "figure_id")), []).append(score.score)
+    return {
+        "aacc": 100 * mean_of(scores),
+        "facc": 100 * _all_right(by_figure.values()),
+        "qacc": 100 * _all_right(by_question.values()),
+    }
+
+
+def _all_right(groups: Any) -> float:
+    """The share of groups without a wrong answer; groups with an error left out."""
+    whole = [all(values) for values in groups if None not in values]
+    return sum(whole) / len(whole) if whole else 0.0

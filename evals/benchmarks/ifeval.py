@@ -1,0 +1,115 @@
+"""IFEval: instructions whose following can be checked by a program.
+
+Source: arXiv 2311.07911; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/ifeval
+(`rewards.instructions` says where it departs: sentences, capital words, languages). Licence: Apache
+2.0. Data: `google/IFEval`, split train, 541 rows. One row:
+
+    {"key": 1000, "prompt": "Write a 300+ word summary of ... Do not use any commas.",
+     "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+     "kwargs": [{}, {"relation": "at least", "num_words": 300}]}
+
+A prompt counts when all its instructions are followed. Profiles: `official` strict, `flexible`
+loose (one of eight versions of the answer follows); prompt and instruction level of both stand in
+the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from evals.accuracy import AccuracyBenchmark
+from evals.base import Item, ItemScore, Row, response_text, verdict
+from evals.layout import HubData
+from evals.messages import cluster_of, user_message
+from rewards.instructions import CHECKS, follow_all
+from rl.core import ImageSource, Sample
+from rl.errors import DataError
+
+
+class IFEval(AccuracyBenchmark):
+    """IFEval, accuracy at prompt level."""
+
+    id: ClassVar[str] = "ifeval"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/google-research/google-research"
+    licence: ClassVar[str] = "Apache 2.0"
+    hub_ids: ClassVar[dict[str, HubData]] = {"google/IFEval": HubData("train")}
+    expected_rows: ClassVar[int] = 541
+    columns: ClassVar[tuple[str, ...]] = ("key", "prompt", "instruction_id_list", "kwargs")
+    image_columns: ClassVar[tuple[str, ...]] = ()
+    question_column: ClassVar[str] = "prompt"
+    max_new_tokens: ClassVar[int] = 1280
+    profiles: ClassVar[tuple[str, ...]] = ("official", "flexible")
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "key": 1000,
+            "prompt": "Say in English and in small letters what this is. Use no commas.",
+            "instruction_id_list": ["punctuation:no_comma", "change_case:english_lowercase"],
+            "kwargs": [{"num_words": None}, {"num_words": None}],
+        },
+    )
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The prompt as it stands."""
+        return str(row["prompt"])
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError for an unknown instruction, or arguments that do not pair with them."""
+        names, arguments = list(row["instruction_id_list"]), list(row["kwargs"])
+        unknown = [name for name in names if name not in CHECKS]
+        if unknown or not names or len(names) != len(arguments):
+            raise DataError(
+                f"instructions {unknown or names} with {len(arguments)} arguments",
+                expected="known instructions, one set of arguments each",
+            )
+        given = [
+            {key: value for key, value in (one or {}).items() if value is not None}
+            for one in arguments
+        ]
+        sample = Sample(f"ifeval-{number:05d}", (user_message(prompt, ()),))
+        columns = {"key": row["key"], "instruction_id_list": names, "kwargs": given}
+        question, category = str(row["prompt"]), names[0].partition(":")[0]
+        return Item(sample, question, cluster_of((), question), category, "report", columns)
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """1 where every instruction is followed; `parsed` is the share. Raises: DataError."""
+        followed = _followed(row, response_text(row, self.id), is_loose=profile == "flexible")
+        return verdict(row, float(all(followed)), sum(followed) / len(followed))
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Accuracy by the profile's rule, and prompt and instruction level, strict and loose."""
+        metrics = super().aggregate(rows, scores, profile)
+        scored = [row for row, score in zip(rows, scores, strict=True) if score.score is not None]
+        for rule, is_loose in (("strict", False), ("loose", True)):
+            lists = [_followed(row, str(row["response"]), is_loose=is_loose) for row in scored]
+            flat = [followed for one in lists for followed in one]
+            metrics[f"prompt_{rule}"] = sum(map(all, lists)) / max(1, len(lists))
+            metrics[f"instruction_{rule}"] = sum(flat) / max(1, len(flat))
+        return metrics
+
+    def gold(self, row: Row) -> str:
+        """There is no reference answer: a sentence that the worked row's instructions accept."""
+        return "this is the answer to it in small letters"
+
+    def is_parsed(self, score: ItemScore) -> bool:
+        """Nothing is read: every answer can be checked."""
+        return True
+
+
+def _followed(row: Row, text: str, *, is_loose: bool) -> list[bool]:
+    names, arguments = row.get("instruction_id_list"), row.get("kwargs")
+    where = f"ifeval {row.get('sample_id', '?')}"
+    if not _is_list(names) or not _is_list(arguments) or not names:
+        raise DataError("no instruction_id_list or no kwargs", where=where, expected="two lists")
+    try:
+        given = [one if isinstance(one, Mapping) else {} for one in arguments or ()]
+        return follow_all(text, list(names), given, is_loose=is_loose)
+    except ValueError as error:
+        raise DataError(str(error), where=where) from error
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)

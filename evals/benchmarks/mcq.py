@@ -1,0 +1,73 @@
+"""Bare letter extraction: any multiple-choice data, scored by the letter alone.
+
+Source: the rules of EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3 (mcq_extract.py) and
+open-compass/VLMEvalKit@e8e78f05f308 (matching_util.py). Licence: that of the data. Data: a file of
+one's own, no hub id. One row:
+
+    {"question": "What is the main object?", "options": ["teddy bear", "rabbit", "cat", "dog"],
+     "answer": "B", "image": ...}
+
+Profiles: `lmms_eval` (default) the shared extractor, `vlmevalkit` exact matching. A response row
+without a reference is right where nothing could be read: the rule's reading is what counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from evals.base import ItemScore, Row, response_text, verdict
+from evals.choices import ChoiceBenchmark, Options, by_letter, row_options
+from evals.layout import HubData
+from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit
+from rl.errors import DataError
+
+
+class LetterChoice(ChoiceBenchmark):
+    """Accuracy of the letters read."""
+
+    id: ClassVar[str] = "mcq"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/EvolvingLMMs-Lab/lmms-eval"
+    licence: ClassVar[str] = "that of the data"
+    hub_ids: ClassVar[dict[str, HubData]] = {}
+    expected_rows: ClassVar[int] = 0
+    columns: ClassVar[tuple[str, ...]] = ("question", "options", "answer")
+    images_are_optional: ClassVar[bool] = True
+    max_new_tokens: ClassVar[int] = 16
+    profiles: ClassVar[tuple[str, ...]] = ("official", "lmms_eval", "vlmevalkit")
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "question": "What is the main object?",
+            "options": ["teddy bear", "rabbit", "cat", "dog"],
+            "answer": "B",
+        },
+    )
+
+    def options(self, row: Row) -> Options:
+        """A, B, ... Raises: DataError."""
+        if not isinstance(row["options"], list) or len(row["options"]) < 2:
+            raise DataError(f"options are {row['options']!r}"[:200], expected="a list of texts")
+        return by_letter(row["options"])
+
+    def answer(self, row: Row) -> str:
+        return str(row["answer"]).strip().upper()
+
+    def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
+        """Rows bear no id: their number."""
+        return f"{number:05d}", str(row.get("category") or "all"), {}
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """1 where the letter read is the reference. Options are needed by `vlmevalkit` alone.
+        Raises: DataError.
+        """
+        text = response_text(row, self.id)
+        if profile == "vlmevalkit":
+            letter = letter_vlmevalkit(text, row_options(row, self.id))
+        elif row.get("options") is None:
+            letter = letter_lmms_eval(text)
+        else:
+            letter = letter_lmms_eval(text, list(row_options(row, self.id)))
+        references = row.get("references") or [None]
+        reference = str(references[0]).strip().upper() if references[0] else None
+        is_parsed = letter is not None and letter != DECLINED
+        return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)

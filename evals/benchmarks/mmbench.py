@@ -1,0 +1,208 @@
+"""MMBench: multiple choice asked once for every rotation of its options; right only if every
+rotation is.
+
+Source: arXiv 2307.06281; open-compass/VLMEvalKit@e8e78f05f308, vlmeval/dataset/utils/
+multiple_choice.py (circular evaluation). Licence: Apache 2.0. Data: `lmms-lab/MMBench`,
+configuration en (cn and cc by a path), split dev, 4329 rows: `index` + k x 1,000,000 are the
+rotations of question `index`. One row:
+
+    {"index": 241, "question": "Identify the question that can be answered.", "hint": "nan",
+     "answer": "A", "A": "Can it?", "B": "Does it?", "C": "nan", "D": "nan",
+     "category": "identity_reasoning", "image": ..., "source": "scienceqa",
+     "L2-category": "attribute_reasoning", "comment": "nan", "split": "dev"}
+
+Profiles: `official` and `vlmevalkit` VLMEvalKit's exact matching; `lmms_eval` its static rule (no
+judge). `vanilla` is the accuracy of the unrotated questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evals.base import ItemScore, Row
+from evals.choices import (
+    CLOSING,
+    ChoiceBenchmark,
+    Options,
+    option_lines,
+    row_letter,
+    row_options,
+)
+from evals.layout import HubData, lmms_lab
+from evals.stats import Floats, cluster_rows
+from rewards.letters import letter_mmbench_lmms_eval
+from rl.errors import DataError
+
+_ROTATION = 1_000_000
+_LETTERS = "ABCD"
+_ABSENT = (None, "", "nan")
+_L2 = ("l2_category", "L2-category", "l2-category")
+
+
+class MMBench(ChoiceBenchmark):
+    """MMBench, circular accuracy over the unrotated questions."""
+
+    id: ClassVar[str] = "mmbench"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://mmbench.opencompass.org.cn"
+    licence: ClassVar[str] = "Apache 2.0"
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("MMBench", HubData("dev", ("en",)))
+    expected_rows: ClassVar[int] = 4329
+    columns: ClassVar[tuple[str, ...]] = (
+        *("index", "question", "hint", "answer", *_LETTERS),
+        *("category", "image", "L2-category"),
+    )
+    max_new_tokens: ClassVar[int] = 128
+    primary_name: ClassVar[str] = "circular"
+    examples: ClassVar[tuple[Row, ...]] = tuple(
+        {
+            "index": 241 + rotation * _ROTATION,
+            "question": "Identify the question that can be answered.",
+            "hint": "nan",
+            "answer": answer,
+            "A": texts[0],
+            "B": texts[1],
+            "C": "nan",
+            "D": "nan",
+            "category": "identity_reasoning",
+            "source": "scienceqa",
+            "L2-category": "attribute_reasoning",
+            "comment": "nan",
+            "split": "dev",
+        }
+        for rotation, answer, texts in (
+            (0, "A", ("Can it swim?", "Does it fly?")),
+            (1, "B", ("Does it fly?", "Can it swim?")),
+        )
+    )
+
+    def options(self, row: Row) -> Options:
+        """A to D without those that are "nan"."""
+        return {letter: str(row[letter]) for letter in _LETTERS if row.get(letter) not in _ABSENT}
+
+    def answer(self, row: Row) -> str:
+        return str(row["answer"]).strip().upper()
+
+    def hint(self, row: Row) -> str:
+        return "" if row["hint"] in _ABSENT else str(row["hint"])
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """lmms-eval's own form in its profile."""
+        if profile != "lmms_eval":
+            return super().prompt(row, profile)
+        start = f"{self.hint(row)} " if self.hint(row) else ""
+        lines = option_lines(self.options(row))
+        return f"{start}{row['question']} There are several options:\n{lines}\n\n{CLOSING}"
+
+    def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
+        index = int(row["index"])
+        columns = {"index": index, "l2_category": str(row["L2-category"])}
+        return f"{index:07d}", str(row["category"]), columns
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """One rotation's verdict. Raises: DataError."""
+        _index(row)
+        return super().judge(_with_options(row), profile)
+
+    def read(self, text: str, options: Options, profile: str) -> str | None:
+        """lmms-eval counts absent options as the text "nan"."""
+        if profile == "lmms_eval":
+            padded = {letter: options.get(letter, "nan") for letter in _LETTERS}
+            return letter_mmbench_lmms_eval(text, padded)
+        return super().read(text, options, profile)
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Circular and vanilla accuracy, circular by category and level-two category."""
+        questions = _questions(rows, scores)
+        categories: dict[str, list[bool]] = {}
+        l2_categories: dict[str, list[bool]] = {}
+        for base, circular, _ in questions:
+            categories.setdefault(str(base.get("category")), []).append(circular)
+            l2 = next((str(base[key]) for key in _L2 if base.get(key) is not None), None)
+            if l2 is not None:
+                l2_categories.setdefault(l2, []).append(circular)
+        return {
+            "circular": _share([circular for _, circular, _ in questions]),
+            "vanilla": _share([vanilla for _, _, vanilla in questions]),
+            "categories": {name: _share(categories[name]) for name in sorted(categories)},
+            "l2_categories": {name: _share(l2_categories[name]) for name in sorted(l2_categories)},
+        }
+
+    def sums(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
+    ) -> tuple[list[str], Floats]:
+        """A cluster's circularly right questions and its questions: [C, 2]."""
+        circular = {_index(base): right for base, right, _ in _questions(rows, scores)}
+        rows_N2 = np.array(
+            [
+                (float(circular[_index(row)]), 1.0) if _index(row) in circular else (0.0, 0.0)
+                for row in rows
+            ]
+        ).reshape(-1, 2)
+        clusters, sums_C2 = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_N2)
+        return [str(cluster) for cluster in clusters], sums_C2
+
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """What guessing every rotation scores: (1/options) to the power of the rotations."""
+        groups: dict[int, list[Row]] = {}
+        for row in rows:
+            groups.setdefault(_index(row) % _ROTATION, []).append(row)
+        chances = [
+            float(np.prod([1 / len(row_options(_with_options(row), self.id)) for row in group]))
+            for group in groups.values()
+        ]
+        return sum(chances) / len(chances) if chances else None
+
+
+def _index(row: Row) -> int:
+    """The row's `index`, or its sample id where that is one. Raises: DataError."""
+    index = row.get("index", row.get("sample_id"))
+    try:
+        if not isinstance(index, bool) and float(index) == int(float(index)):
+            return int(float(index))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DataError(
+        f"index is {index!r}",
+        where=f"mmbench {row.get('sample_id', '?')}",
+        expected="an integer: the question's, plus 1,000,000 for each rotation",
+    )
+
+
+def _with_options(row: Row) -> Row:
+    """The row with `options` by letter: its own, or its columns A to D; absent ones left out."""
+    options: Any = row.get("options")
+    if options is None and any(letter in row for letter in _LETTERS):
+        options = {letter: row.get(letter) for letter in _LETTERS}
+    elif options is not None:
+        options = row_options(row, "mmbench")
+    if isinstance(options, Mapping):
+        options = {key: text for key, text in options.items() if text not in (*_ABSENT, "None")}
+    row_letter(row, "mmbench")
+    return {**row, "options": options}
+
+
+def _questions(rows: Sequence[Row], scores: Sequence[ItemScore]) -> list[tuple[Row, bool, bool]]:
+    """(unrotated row, whether every rotation is right, whether it is itself) of each question that
+    has its unrotated row; a question with an error of ours stands outside.
+    """
+    groups: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(_index(row) % _ROTATION, []).append(number)
+    questions = []
+    for question, members in groups.items():
+        base = [number for number in members if _index(rows[number]) == question]
+        values = [scores[number].score for number in members]
+        if base and None not in values:
+            circular = all(value == 1.0 for value in values)
+            questions.append((rows[base[0]], circular, scores[base[0]].score == 1.0))
+    return questions
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else 0.0

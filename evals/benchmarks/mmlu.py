@@ -1,0 +1,83 @@
+"""MMLU: multiple choice of 57 subjects, answered in text.
+
+Source: arXiv 2009.03300; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/mmlu/
+generative (the likelihood form of that task scores no text). Licence: MIT. Data: `cais/mmlu`,
+configuration all, split test, 14042 rows; the first five rows of split dev of the same subject are
+the worked examples. One row:
+
+    {"question": "Find the degree of the extension Q(sqrt(2)) over Q.", "subject":
+     "abstract_algebra", "choices": ["0", "4", "2", "6"], "answer": 2}
+
+Profiles: `official` the first line, without case and punctuation, is the letter; `flexible` the
+letter that lmms-eval's shared extractor reads. The mean is over questions, not over subjects.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from evals.base import Row
+from evals.choices import ChoiceBenchmark, Options, by_letter, option_lines
+from evals.fewshot import FewShotBenchmark
+from evals.layout import HubData
+from rewards.letters import letter_first_line, letter_lmms_eval
+from rl.errors import DataError
+
+_ZERO_SHOT = "Answer with the letter of the right option alone."
+
+
+class MMLU(FewShotBenchmark, ChoiceBenchmark):
+    """MMLU, accuracy over all questions."""
+
+    id: ClassVar[str] = "mmlu"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/hendrycks/test"
+    licence: ClassVar[str] = "MIT"
+    hub_ids: ClassVar[dict[str, HubData]] = {"cais/mmlu": HubData("test", ("all",))}
+    expected_rows: ClassVar[int] = 14_042
+    columns: ClassVar[tuple[str, ...]] = ("question", "subject", "choices", "answer")
+    max_new_tokens: ClassVar[int] = 16
+    profiles: ClassVar[tuple[str, ...]] = ("official", "flexible")
+    shot_split: ClassVar[str] = "dev"
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "question": "Find the degree of the extension Q(sqrt(2)) over Q.",
+            "subject": "abstract_algebra",
+            "choices": ["0", "4", "2", "6"],
+            "answer": 2,
+        },
+    )
+
+    def subject(self, row: Row) -> str:
+        return str(row["subject"])
+
+    def options(self, row: Row) -> Options:
+        return by_letter(row["choices"])
+
+    def answer(self, row: Row) -> str:
+        """The letter at that index. Raises: DataError."""
+        if not 0 <= int(row["answer"]) < len(row["choices"]):
+            raise DataError(f"answer {row['answer']!r}", expected="an index of choices")
+        return list(self.options(row))[int(row["answer"])]
+
+    def shot(self, row: Row) -> str:
+        return f"{self._ask(row)} {self.answer(row)}"
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The subject, the examples, the question; without examples an instruction."""
+        subject = self.subject(row).replace("_", " ")
+        head = f"The following are multiple choice questions (with answers) about {subject}."
+        return "\n\n".join([head, *(self.shots(row) or [_ZERO_SHOT]), self._ask(row)])
+
+    def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
+        """Rows bear no id: their number."""
+        return f"{number:05d}", self.subject(row), {"num_shots": len(self.shots(row))}
+
+    def read(self, text: str, options: Options, profile: str) -> str | None:
+        """The profile's rule."""
+        if profile == "flexible":
+            return letter_lmms_eval(text, list(options))
+        return letter_first_line(text, list(options))
+
+    def _ask(self, row: Row) -> str:
+        return f"{str(row['question']).strip()}\n{option_lines(self.options(row))}\nAnswer:"

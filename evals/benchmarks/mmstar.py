@@ -1,0 +1,156 @@
+"""MMStar: 1,500 multiple-choice questions that cannot be answered without the image.
+
+Source: arXiv 2403.20330. Licence: see the data card (unverified). Data: `Lin-Chen/MMStar`, split
+val, 1500 rows, 6 categories x 250. One row:
+
+    {"index": 0, "question": "Which option describe the object relationship in the image
+     correctly?\\nOptions: A: The suitcase is on the book., B: The suitcase is beneath the cat., C:
+     ..., D: ...", "image": ..., "answer": "A", "category": "coarse perception", "l2_category":
+     "image scene and topic", "meta_info": {"source": "MMBench", "split": "val", "image_path": ...}}
+
+Profiles: `official` and `vlmevalkit` VLMEvalKit's exact matching and the plain mean; `lmms_eval`
+its shared extractor, and means of the level-two means, within the categories and over all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evals.accuracy import group_means
+from evals.base import ItemScore, Row
+from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
+from evals.layout import HubData
+from evals.stats import Floats, cluster_rows
+from rl.errors import DataError
+
+_MARK = "\nOptions: "
+
+
+class MMStar(ChoiceBenchmark):
+    """MMStar, accuracy (by lmms-eval the mean of level-two means)."""
+
+    id: ClassVar[str] = "mmstar"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://mmstar-benchmark.github.io"
+    licence: ClassVar[str] = "see the data card (unverified)"
+    hub_ids: ClassVar[dict[str, HubData]] = {"Lin-Chen/MMStar": HubData("val")}
+    expected_rows: ClassVar[int] = 1500
+    columns: ClassVar[tuple[str, ...]] = (
+        *("index", "question", "image", "answer"),
+        *("category", "l2_category"),
+    )
+    max_new_tokens: ClassVar[int] = 128
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "index": 0,
+            "question": "Where is the suitcase?\nOptions: A: on the book, B: beneath the cat, "
+            "C: beneath the bed, D: beneath the book",
+            "answer": "A",
+            "category": "coarse perception",
+            "l2_category": "image scene and topic",
+            "meta_info": {"source": "MMBench", "split": "val", "image_path": "images/0.jpg"},
+        },
+    )
+    by_l2: bool = False  # whether the statistic is the mean of level-two means
+
+    def for_profile(self, profile: str) -> MMStar:
+        """The benchmark whose statistic is the profile's."""
+        chosen = copy.copy(self)
+        chosen.by_l2 = profile == "lmms_eval"
+        return chosen
+
+    def options(self, row: Row) -> Options:
+        """What stands after "Options: ", letter by letter. Raises: DataError."""
+        _, mark, tail = str(row["question"]).rpartition(_MARK)
+        options: Options = {}
+        while mark and (letter := chr(ord("A") + len(options))) and tail.startswith(f"{letter}: "):
+            following = f", {chr(ord(letter) + 1)}: "
+            text, comma, rest = tail[3:].partition(following)
+            options[letter] = text.strip()
+            tail = following[2:] + rest if comma else ""
+        if len(options) < 2:
+            raise DataError(
+                f"question {row['question']!r}"[:200], expected='"... Options: A: .., B: .."'
+            )
+        return options
+
+    def question(self, row: Row) -> str:
+        """The question before "Options: "."""
+        return str(row["question"]).rpartition(_MARK)[0]
+
+    def answer(self, row: Row) -> str:
+        return str(row["answer"]).strip().upper()
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The question as it stands, options included; lmms-eval's closing line has no period."""
+        if profile == "vlmevalkit":
+            return vlmevalkit_prompt(self.question(row), self.options(row))
+        closing = CLOSING.removesuffix(".") if profile == "lmms_eval" else CLOSING
+        return f"{str(row['question']).strip()}\n{closing}"
+
+    def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
+        columns = {"index": int(row["index"]), "l2_category": str(row["l2_category"])}
+        return f"{int(row['index']):05d}", str(row["category"]), columns
+
+    def read(self, text: str, options: Options, profile: str) -> str | None:
+        """lmms-eval looks for A to D whatever the options."""
+        if profile == "lmms_eval":
+            options = dict.fromkeys("ABCD", "")
+        return super().read(text, options, profile)
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Accuracy and categories. Raises: DataError for a row without `l2_category` where the
+        profile needs it.
+        """
+        if profile != "lmms_eval":
+            return super().aggregate(rows, scores, profile)
+        categories: dict[str, float] = {}
+        for category in sorted({str(row.get("category")) for row in rows}):
+            members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
+            categories[category] = _mean_of_l2(
+                [rows[n] for n in members], [scores[n] for n in members]
+            )
+        return {"accuracy": _mean_of_l2(rows, scores), "categories": categories}
+
+    def layout(self, rows: Sequence[Row]) -> list[str]:
+        """The level-two categories, where the statistic needs them."""
+        return sorted({_l2(row) for row in rows}) if self.by_l2 else ["all"]
+
+    def sums(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
+    ) -> tuple[list[str], Floats]:
+        """A cluster's sum of scores and number of questions, by level-two category: [C, 2 L]."""
+        rows_NK = np.zeros((len(rows), 2 * len(layout)))
+        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
+            if score.score is not None:
+                at = 2 * layout.index(_l2(row)) if self.by_l2 else 0
+                rows_NK[number, at : at + 2] = (score.score, 1.0)
+        clusters, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
+        return [str(cluster) for cluster in clusters], sums_CK
+
+    def statistic(self, totals: Floats) -> Floats:
+        """The mean over the categories that have questions."""
+        pairs = totals.reshape(*totals.shape[:-1], -1, 2)
+        right, count = pairs[..., 0], pairs[..., 1]
+        means = right / np.maximum(count, 1)
+        mean: Floats = means.sum(-1) / np.maximum((count > 0).sum(-1), 1)
+        return mean
+
+
+def _l2(row: Row) -> str:
+    if row.get("l2_category") is None:
+        raise DataError("no l2_category", where=f"mmstar {row.get('sample_id', '?')}")
+    return str(row["l2_category"])
+
+
+def _mean_of_l2(rows: Sequence[Row], scores: Sequence[ItemScore]) -> float:
+    for row in rows:
+        _l2(row)
+    means = group_means(rows, scores, "l2_category")
+    return sum(means.values()) / len(means) if means else 0.0

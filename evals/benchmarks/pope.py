@@ -1,0 +1,198 @@
+"""POPE: is there such a thing in the image? F1 of yes, which hallucinated objects lower.
+
+Source: arXiv 2305.10355; RUCAIBox/POPE@3df3ba1b110e, evaluate.py. Licence: MIT (questions; images
+are COCO's). Data: `lmms-lab/POPE`, split test, 9000 rows (random, popular and adversarial negatives
+x 3000; unverified). One row:
+
+    {"id": "0", "question_id": "1", "image": ..., "image_source": "COCO_val2014_000000310196",
+     "question": "Is there a snowboard in the image?", "answer": "yes", "category": "adversarial"}
+
+Profiles: `official` the authors' script: text before the first period, "no" where No, no or not is
+a word, otherwise yes (also for an empty answer). `lmms_eval` reads nothing but "yes" or "no" as the
+whole answer, leaves others out of the recall, gives the references' yes ratio, and asks for a
+single word. `vlmevalkit` looks for the words yes and no; a row of several categories counts once in
+each of them and as often in the total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evals.base import Benchmark, Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.layout import HubData, lmms_lab
+from evals.messages import one_turn
+from evals.stats import Floats, cluster_rows
+from rewards.text import YesNo, yes_no_pope, yes_no_vlmevalkit
+from rl.core import ImageSource
+from rl.errors import DataError
+
+
+def _whole_answer(text: str) -> YesNo:
+    text = text.lower().strip()
+    return text if text in ("yes", "no") else "other"  # type: ignore[return-value]
+
+
+_READ = {"official": yes_no_pope, "lmms_eval": _whole_answer, "vlmevalkit": yes_no_vlmevalkit}
+# A row's tally: true, false positives, false negatives, right, counted yes, rows.
+_CELLS = 6
+
+
+class POPE(Benchmark):
+    """POPE, F1 of yes over all rows; `f1_mean` is the categories' mean."""
+
+    id: ClassVar[str] = "pope"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://github.com/RUCAIBox/POPE"
+    licence: ClassVar[str] = "MIT"
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("POPE", HubData("test"))
+    expected_rows: ClassVar[int] = 9000
+    columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
+    max_new_tokens: ClassVar[int] = 128
+    primary_name: ClassVar[str] = "f1"
+    examples: ClassVar[tuple[Row, ...]] = tuple(
+        {
+            "id": str(number),
+            "question_id": str(number + 1),
+            "image_source": "COCO_val2014_000000310196",
+            "question": f"Is there a {thing} in the image?",
+            "answer": answer,
+            "category": category,
+        }
+        for number, (thing, answer, category) in enumerate(
+            (
+                ("snowboard", "yes", "adversarial"),
+                ("dining table", "no", "adversarial"),
+                ("person", "yes", "random"),
+                ("bus", "no", "random"),
+            )
+        )
+    )
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The question; lmms-eval's closing line in its profile."""
+        question = str(row["question"])
+        if profile == "lmms_eval":
+            return f"{question.strip()}\nAnswer the question using a single word or phrase."
+        return question
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError for an answer that is not yes or no."""
+        return one_turn(
+            f"pope-{number:05d}",
+            prompt,
+            images,
+            (_reference(row["answer"]),),
+            str(row["question"]),
+            category=str(row["category"]),
+            question_id=str(row["question_id"]),
+        )
+
+    def score(self, row: Row, profile: str = "official") -> ItemScore:
+        """1 where the answer read by the profile's rule is the reference. Raises: DataError."""
+        self.require_profile(profile)
+        if row.get("error"):
+            return ItemScore(None, "error")
+        reference = _reference(reference_texts(row, self.id)[0])
+        parsed = _READ[profile](response_text(row, self.id))
+        says_yes, is_yes = parsed == "yes", reference == "yes"
+        # lmms-eval leaves unread answers out of the recall and counts the references' yes.
+        missed = is_yes and (parsed == "no" if profile == "lmms_eval" else not says_yes)
+        counted_yes = is_yes if profile == "lmms_eval" else says_yes
+        right = parsed == reference
+        cells = (says_yes and is_yes, says_yes and not is_yes, missed, right, counted_yes, True)
+        weight = len(_categories(row, profile)) or 1
+        found = verdict(row, float(right), parsed, is_parsed=parsed != "other")
+        tally = tuple(float(weight * cell) for cell in cells)
+        return ItemScore(found.score, found.status, found.parsed, tally)
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Accuracy, precision, recall, F1 and yes ratio, of all and of each category."""
+        categories: dict[str, Floats] = {}
+        total = np.zeros(_CELLS)
+        for row, score in zip(rows, scores, strict=True):
+            if score.score is None:
+                continue
+            cells = np.asarray(score.tally)
+            total += cells
+            names = _categories(row, profile)
+            for name in names:
+                categories.setdefault(name, np.zeros(_CELLS))
+                categories[name] += cells / len(names)
+        by_category = {name: _figures(categories[name]) for name in sorted(categories)}
+        values = [figures["f1"] for figures in by_category.values()]
+        overall = _figures(total)
+        return {
+            **overall,
+            "f1_mean": float(np.mean(values)) if values else overall["f1"],
+            "categories": by_category,
+        }
+
+    def layout(self, rows: Sequence[Row]) -> list[str]:
+        """One cell: F1 is of all rows together."""
+        return ["all"]
+
+    def sums(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
+    ) -> tuple[list[str], Floats]:
+        """A cluster's tally: [C, 6]."""
+        rows_NK = np.array([score.tally or (0.0,) * _CELLS for score in scores])
+        names, sums_CK = cluster_rows(
+            [str(row.get("cluster_id", "")) for row in rows], rows_NK.reshape(-1, _CELLS)
+        )
+        return [str(name) for name in names], sums_CK
+
+    def statistic(self, totals: Floats) -> Floats:
+        """F1."""
+        positives, false_positives, missed = np.moveaxis(totals[..., :3], -1, 0)
+        f1: Floats = 2 * positives / np.maximum(2 * positives + false_positives + missed, 1)
+        return f1
+
+    def max_score(self, rows: Sequence[Row]) -> float:
+        """1."""
+        return 1.0
+
+    def floor_score(self, rows: Sequence[Row], profile: str = "official") -> float:
+        """Officially an empty answer is yes; its F1 is that of always saying yes."""
+        if profile != "official":
+            return 0.0
+        share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))
+        return 2 * share / (1 + share)
+
+    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
+        """The share of answers read as yes."""
+        scored = [score for score in scores if score.score is not None]
+        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
+
+
+def _reference(answer: Any) -> str:
+    text = str(answer).strip().lower()
+    if text not in ("yes", "no"):
+        raise DataError(f"answer {answer!r}", expected="yes or no")
+    return text
+
+
+def _categories(row: Row, profile: str) -> list[str]:
+    """The categories in which the row counts; VLMEvalKit splits a list of them."""
+    if row.get("category") is None:
+        return []
+    name = str(row["category"])
+    return name.split(",") if profile == "vlmevalkit" else [name]
+
+
+def _figures(cells: Floats) -> dict[str, float]:
+    positives, false_positives, missed, right, yes, count = map(float, cells)
+    precision = positives / (positives + false_positives) if positives + false_positives else 0.0
+    recall = positives / (positives + missed) if positives + missed else 0.0
+    both = precision + recall
+    return {
+        "accuracy": right / max(count, 1.0),
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / both if both else 0.0,
+        "yes_ratio": yes / max(count, 1.0),
+    }

@@ -1,0 +1,108 @@
+"""RealWorldQA: spatial questions about everyday and street scenes; options or a short answer.
+
+Source: x.ai's release of Grok-1.5 Vision; the rule of lmms-eval@75571cfe0fa3
+(lmms_eval/tasks/realworldqa/utils.py). Licence: CC BY-ND 4.0. Data: `lmms-lab/RealWorldQA`, split
+test, 765 rows. One row:
+
+    {"image_path": "0.webp", "image": ..., "answer": "C", "question": "In which direction is the
+     front wheel of the car on the right side facing?\\n\\nA. Left\\nB. Straight\\nC. Right\\nPlease
+     answer directly with only the letter of the correct option and nothing else."}
+
+Profiles: `official` and `lmms_eval` read a letter with the shared extractor where the reference is
+one of A to D, and else compare lower-cased, stripped answers without closing periods. `vlmevalkit`
+reads the letter by its own rule and has its own prompt form (its table of options is not public
+here: they are taken from the question, unverified).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from evals.accuracy import AccuracyBenchmark
+from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.choices import row_options, vlmevalkit_prompt
+from evals.layout import HubData, lmms_lab
+from evals.messages import one_turn
+from rewards.letters import letter_lmms_eval, letter_vlmevalkit
+from rl.core import ImageSource
+
+_LETTERS = ("A", "B", "C", "D")
+_OPTION = re.compile(r"^([A-D])\.[^\S\n]*(.*?)[^\S\n]*$", re.MULTILINE)
+
+
+class RealWorldQA(AccuracyBenchmark):
+    """RealWorldQA, share of right answers; the categories are options and open questions."""
+
+    id: ClassVar[str] = "realworldqa"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://x.ai/news/grok-1.5v"
+    licence: ClassVar[str] = "CC BY-ND 4.0"
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("RealWorldQA", HubData("test"))
+    expected_rows: ClassVar[int] = 765
+    columns: ClassVar[tuple[str, ...]] = ("image", "question", "answer")
+    max_new_tokens: ClassVar[int] = 16
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "image_path": "0.webp",
+            "question": "In which direction is the front wheel of the car on the right side facing?"
+            "\n\nA. Left\nB. Straight\nC. Right\nPlease answer directly with only the letter of "
+            "the correct option and nothing else.",
+            "answer": "C",
+        },
+        {
+            "image_path": "1.webp",
+            "question": "How many pedestrians are there?\nPlease answer directly with a single "
+            "word or number.",
+            "answer": "0",
+        },
+    )
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The question, which carries options and instruction; VLMEvalKit's form of the options."""
+        question = str(row["question"])
+        options = _inline_options(question)
+        if profile == "vlmevalkit" and options:
+            return vlmevalkit_prompt(question[: question.index("\nA.")].strip(), options)
+        return question.strip()
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """The category says whether the reference is a letter."""
+        question, answer = str(row["question"]), str(row["answer"])
+        options = list(_inline_options(question).values())
+        columns: dict[str, Any] = {"options": options} if options else {}
+        return one_turn(
+            f"realworldqa-{number:05d}",
+            prompt,
+            images,
+            (answer,),
+            question,
+            category="options" if answer.strip().upper() in _LETTERS else "open",
+            **columns,
+        )
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """1 where the letter, or the whole answer, is the reference. Raises: DataError."""
+        text = response_text(row, self.id)
+        reference = reference_texts(row, self.id)[0].strip()
+        if reference.upper() not in _LETTERS:
+            answer = text.lower().strip().rstrip(".")
+            return verdict(row, float(answer == reference.lower()), answer)
+        if profile == "vlmevalkit":
+            options = row_options(row, self.id)
+            letter = letter_vlmevalkit(text, options)
+            is_parsed = letter in options
+        else:
+            letter = letter_lmms_eval(text, _LETTERS)
+            is_parsed = letter is not None
+        return verdict(row, float(letter == reference.upper()), letter, is_parsed=is_parsed)
+
+
+def _inline_options(question: str) -> dict[str, str]:
+    """The options that stand in the question, a line each from A on; none is empty.
+
+    >>> _inline_options("Which?\\n\\nA. Left\\nB. Right\\nPlease answer.")
+    {'A': 'Left', 'B': 'Right'}
+    """
+    found = dict(_OPTION.findall(question))
+    return found if "\nA." in question and list(found) == list(_LETTERS[: len(found)]) else {}

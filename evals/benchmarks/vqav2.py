@@ -1,0 +1,98 @@
+"""VQAv2: open questions about COCO images; soft accuracy against ten people's answers.
+
+Source: arXiv 1612.00837; GT-Vision-Lab/VQA@a013f0043c1e, PythonEvaluationTools/vqaEvaluation/
+vqaEval.py. Licence: CC BY 4.0 (annotations; images are COCO's). Data: `lmms-lab/VQAv2`, split
+validation, 214354 rows (the test answers are with EvalAI). One row:
+
+    {"question_id": 262148000, "image_id": 262148, "image": ...,
+     "question_type": "none of the above", "question": "Where is he looking?",
+     "multiple_choice_answer": "down", "answer_type": "other",
+     "answers": [{"answer": "down", "answer_confidence": "yes", "answer_id": 1}, ...]}
+
+Profiles: `official` the VQA tool, which normalises only where the references are not all the same
+("yes." against ten "yes" is wrong); `lmms_eval` always normalises; `vlmevalkit` always, by its own
+period rule.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evals.accuracy import AccuracyBenchmark
+from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.layout import HubData, lmms_lab
+from evals.messages import answer_list, one_turn
+from rewards.text import (
+    soft_accuracy,
+    vlmevalkit_answer,
+    vqa_tool_answers,
+    vqav2_answer_lmms_eval,
+)
+from rl.core import ImageSource
+
+
+class VQAv2(AccuracyBenchmark):
+    """VQAv2, mean soft accuracy, also by the kind of answer and of question."""
+
+    id: ClassVar[str] = "vqav2"
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = "https://visualqa.org"
+    licence: ClassVar[str] = "CC BY 4.0"
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("VQAv2", HubData("validation"))
+    expected_rows: ClassVar[int] = 214354
+    columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answers")
+    max_new_tokens: ClassVar[int] = 16
+    groups: ClassVar[dict[str, str]] = {
+        "answer_type": "answer_type",
+        "question_type": "question_type",
+    }
+    examples: ClassVar[tuple[Row, ...]] = (
+        {
+            "question_type": "none of the above",
+            "multiple_choice_answer": "down",
+            "answers": [
+                {"answer": answer, "answer_confidence": "yes", "answer_id": number}
+                for number, answer in enumerate(["down"] * 8 + ["at table", "skateboard"], start=1)
+            ],
+            "image_id": 262148,
+            "answer_type": "other",
+            "question_id": 262148000,
+            "question": "Where is he looking?",
+        },
+    )
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The question and lmms-eval's closing line."""
+        return f"{row['question']}\nAnswer the question using a single word or phrase."
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError where there are no answers (as in the hub's test split)."""
+        given = row["answers"] or []
+        answers = answer_list([a.get("answer") if isinstance(a, dict) else a for a in given])
+        answer_type = str(row.get("answer_type") or "all")
+        return one_turn(
+            f"vqav2-{row['question_id']}",
+            prompt,
+            images,
+            answers,
+            str(row["question"]),
+            category=answer_type,
+            question_id=row["question_id"],
+            answer_type=answer_type,
+            question_type=str(row.get("question_type") or "all"),
+        )
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """Soft accuracy of the response. Raises: DataError."""
+        text, references = response_text(row, self.id), reference_texts(row, self.id)
+        if profile == "official":
+            answer, wanted = vqa_tool_answers(text, references)
+            shares = soft_accuracy(answer, wanted)
+            return verdict(row, sum(shares) / len(shares), answer)
+        normalise = vlmevalkit_answer if profile == "vlmevalkit" else vqav2_answer_lmms_eval
+        answer, wanted = normalise(text), [normalise(reference) for reference in references]
+        average: Any = np.mean if profile == "vlmevalkit" else mean
+        return verdict(row, float(average(soft_accuracy(answer, wanted))), answer)

@@ -1,0 +1,164 @@
+"""Multiple-choice benchmarks: options by letter, two prompt forms, one letter read and compared.
+
+A file states how its rows hold options and answer, and which rule reads the letter.
+"""
+
+from __future__ import annotations
+
+import ast
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evals.accuracy import AccuracyBenchmark
+from evals.base import Item, ItemScore, Row, response_text, verdict
+from evals.messages import cluster_of, user_message
+from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit, letters_of
+from rl.core import ImageSource, Sample
+from rl.errors import DataError
+
+CLOSING = "Answer with the option's letter from the given choices directly."
+
+Options = dict[str, str]
+
+
+class ChoiceBenchmark(AccuracyBenchmark):
+    """One right letter a question. `official` reads as VLMEvalKit does without a judge, unless a
+    file says otherwise; what cannot be read is wrong and counted.
+    """
+
+    @abstractmethod
+    def options(self, row: Row) -> Options:
+        """The options of a data row, by letter."""
+
+    @abstractmethod
+    def answer(self, row: Row) -> str:
+        """The right letter of a data row."""
+
+    @abstractmethod
+    def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
+        """(what its uid ends in, its category, the columns that its response row keeps)."""
+
+    def question(self, row: Row) -> str:
+        """The question without its options."""
+        return str(row["question"])
+
+    def hint(self, row: Row) -> str:
+        """What precedes the question; "" for nothing."""
+        return ""
+
+    def read(self, text: str, options: Options, profile: str) -> str | None:
+        """The letter that a response states by the profile's rule."""
+        if profile == "lmms_eval":
+            return letter_lmms_eval(text, list(options))
+        return letter_vlmevalkit(text, options)
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """Question, a line for each option, the closing line; VLMEvalKit's own form in its
+        profile.
+        """
+        if profile == "vlmevalkit":
+            return vlmevalkit_prompt(self.question(row), self.options(row), self.hint(row))
+        hint = f"{self.hint(row)}\n" if self.hint(row) else ""
+        return f"{hint}{self.question(row)}\n{option_lines(self.options(row))}\n{CLOSING}"
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError where the answer is none of the options."""
+        options, answer = self.options(row), self.answer(row)
+        if answer not in options:
+            raise DataError(f"answer {answer!r}", expected=f"one of {', '.join(options)}")
+        uid, category, columns = self.facts(row, number)
+        sample = Sample(
+            uid=f"{self.id}-{uid}",
+            messages=(user_message(prompt, images),),
+            images=images,
+            references=(answer,),
+        )
+        cluster = cluster_of(images, self.question(row) + option_lines(options))
+        columns = {"options": list(options.values()), **columns}
+        return Item(sample, self.question(row), cluster, category, "report", columns)
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """1 where the letter read is the reference. Raises: DataError."""
+        options = row_options(row, self.id)
+        reference = row_letter(row, self.id)
+        letter = self.read(response_text(row, self.id), options, profile)
+        is_parsed = letter is not None and letter != DECLINED
+        return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)
+
+    def is_parsed(self, score: ItemScore) -> bool:
+        """Whether a letter was read."""
+        return score.parsed not in (None, "", DECLINED)
+
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """What guessing scores on average: the mean of 1/number of options."""
+        counts = [len(row["options"]) for row in rows if row.get("options")]
+        return sum(1 / count for count in counts) / len(counts) if counts else None
+
+
+def by_letter(texts: Sequence[object]) -> Options:
+    """Options by letter, in order.
+
+    >>> by_letter(["red", 3])
+    {'A': 'red', 'B': '3'}
+    """
+    return {letter: str(text) for letter, text in zip(letters_of(texts), texts, strict=True)}
+
+
+def option_lines(options: Options) -> str:
+    """One line an option: "A. red"."""
+    return "\n".join(f"{letter}. {text}" for letter, text in options.items())
+
+
+def vlmevalkit_prompt(question: str, options: Options, hint: str = "") -> str:
+    """VLMEvalKit's form: hint, question, options, "Please select ..."."""
+    lines = [f"Hint: {hint}"] if hint else []
+    lines.append(f"Question: {question}")
+    if options:
+        lines += ["Options:", option_lines(options)]
+        lines.append("Please select the correct answer from the options above. ")
+    return "\n".join(lines) + "\n"
+
+
+def row_options(row: Row, benchmark: str) -> Options:
+    """A response row's options by letter: a list of texts (or a text that holds one), or texts by
+    letter. Raises: DataError where there are none.
+    """
+    options = row.get("options")
+    if isinstance(options, str):
+        options = listed(options)
+    if isinstance(options, Mapping):
+        return {str(letter): str(text) for letter, text in options.items()}
+    if not isinstance(options, Sequence) or isinstance(options, str):
+        raise DataError(
+            f"options are {row.get('options')!r}"[:200],
+            where=f"{benchmark} {row.get('sample_id', '?')}",
+            expected="a list of texts",
+        )
+    return by_letter(options)
+
+
+def listed(text: str) -> list[Any] | None:
+    """The list that a text holds as a Python literal; None where it holds none.
+
+    >>> listed("['a', 'b']"), listed("a")
+    (['a', 'b'], None)
+    """
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
+def row_letter(row: Row, benchmark: str) -> str:
+    """A response row's reference letter. Raises: DataError where there is none."""
+    references = row.get("references")
+    reference = references[0] if isinstance(references, Sequence) and references else None
+    if not isinstance(reference, str) or not reference.strip():
+        raise DataError(
+            f"references are {references!r}"[:200],
+            where=f"{benchmark} {row.get('sample_id', '?')}",
+            expected="the right letter",
+        )
+    return reference.strip().upper()

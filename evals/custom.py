@@ -1,0 +1,312 @@
+"""Benchmarks of a user's own without code: a YAML page says where the rows are, how they are asked
+and which reward judges them.
+
+    name: parts
+    data: parts.jsonl
+    columns: {question: query, answer: label, images: [photo]}
+    prompt: "{question}\\nAnswer with a number."
+    scorer: {name: numeric, tolerance: 0.02}
+    categories: kind
+    aggregate: macro
+
+With `columns.options` the questions are multiple choice. Statistics, parts and report are those of
+every other benchmark. One with code is a file: `./mine.py:Mine` (see `evals.accuracy`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from evals.accuracy import AccuracyBenchmark, group_means
+from evals.base import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
+from evals.layout import HubData
+from evals.messages import one_turn
+from evals.stats import Floats, cluster_rows
+from rewards.base import RewardConfig, Rubric
+from rewards.text import choice_letter
+from rl.config import Section, build, load_page
+from rl.core import Completion, ImageSource, Sample, Score
+from rl.errors import ConfigError, DataError, EvalError
+from rl.plugins import names
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SLOT = re.compile(r"\{(\w+)\}")
+_OPEN_PROMPT = "{question}\nAnswer the question using a single word or phrase."
+_CHOICE_PROMPT = (
+    "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
+)
+_CHECKED = 200  # rows whose own references are scored when the data is opened
+
+
+class ColumnsSection(Section):
+    """How the data's columns are called."""
+
+    question: str = Field("question", description="The question's text.")
+    answer: str = Field(
+        "answer",
+        description="The reference: a text, a number, or a list of texts; of options the letter, "
+        "the number (from 0) or the text.",
+    )
+    images: tuple[str, ...] = Field(
+        ("image",),
+        description="The image columns, the first of them required; [] for questions on text. "
+        "`<image 1>` in a question says where an image stands.",
+    )
+    options: str | tuple[str, ...] | None = Field(
+        None, description="The options: one column that holds a list, or a column for each."
+    )
+    id: str | None = Field(None, description="What names a row; by default its number.")
+
+
+class BenchmarkPage(Section):
+    """The page of a benchmark without code."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Its id in results.")
+    data: str | None = Field(
+        None, description="A file or folder, relative to this page; a recipe's `path` goes first."
+    )
+    columns: ColumnsSection = Field(ColumnsSection(), description="What the data calls them.")
+    prompt: str | None = Field(
+        None, description="The text asked: {question}, {options} and any column stand for values."
+    )
+    scorer: RewardConfig | None = Field(
+        None, description="The reward that judges an answer, in [0, 1]; `choice` for options."
+    )
+    categories: str | None = Field(None, description="The column by which scores are grouped.")
+    aggregate: Literal["mean", "macro"] = Field(
+        "mean", description="The mean of all scores, or of the categories' means."
+    )
+    max_new_tokens: int = Field(32, ge=1, description="The answers' length limit.")
+    version: str = Field("1", description="Raise it when the data changes its meaning.")
+    source: str | None = Field(None, description="Where the data is from.")
+    licence: str | None = Field(None, description="Under which terms.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> BenchmarkPage:
+        if self.scorer is None and self.columns.options is None:
+            raise ValueError("give `scorer` (a reward's name), or `columns.options`")
+        if self.aggregate == "macro" and self.categories is None:
+            raise ValueError("aggregate: macro needs `categories`")
+        return self
+
+
+def page_benchmark(path: Path) -> PageBenchmark:
+    """The benchmark of a YAML page. Raises: ConfigError with file:line."""
+    page = build(BenchmarkPage, load_page(path))
+    if page.name in names("evals.benchmarks"):
+        raise ConfigError(
+            f"name {page.name!r} is a built-in benchmark's", where=str(path), do="call it otherwise"
+        )
+    scorer = page.scorer or RewardConfig(name="choice")
+    rule = f"{scorer.model_dump_json()} {page.aggregate}"
+    listed = page.columns.options
+    options = (listed,) if isinstance(listed, str) else tuple(listed or ())
+    facts = {
+        "id": page.name,
+        "version": f"{page.version}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}",
+        "source": page.source or str(path),
+        "licence": page.licence or "own",
+        "columns": tuple(
+            dict.fromkeys(
+                [page.columns.question, page.columns.answer, *page.columns.images[:1], *options]
+                + [name for name in (page.columns.id, page.categories) if name is not None]
+            )
+        ),
+        "image_columns": page.columns.images,
+        "question_column": page.columns.question,
+        "max_new_tokens": page.max_new_tokens,
+        "groups": {"categories": "category"} if page.categories is not None else {},
+        "page": page,
+        "folder": path.resolve().parent,
+        "rubric": Rubric([scorer], path.resolve().parent),
+    }
+    made: type[PageBenchmark] = type("PageBenchmark", (PageBenchmark,), facts)
+    return made()
+
+
+class PageBenchmark(AccuracyBenchmark):
+    """A benchmark whose class variables a page fills."""
+
+    hub_ids: ClassVar[dict[str, HubData]] = {}
+    expected_rows: ClassVar[int] = 0
+    profiles: ClassVar[tuple[str, ...]] = ("official",)
+    examples: ClassVar[tuple[Row, ...]] = ()
+    page: ClassVar[BenchmarkPage]
+    folder: ClassVar[Path]
+    rubric: ClassVar[Rubric]
+
+    @property
+    def default_path(self) -> str | None:
+        """The page's own data, relative to the page."""
+        return None if self.page.data is None else str(self.folder / self.page.data)
+
+    def prompt(self, row: Row, profile: str) -> str:
+        """The page's prompt with its slots filled. Raises: DataError for a slot that is no
+        column.
+        """
+        values = {**row, "question": row[self.page.columns.question]}
+        options = self.options(row)
+        if options:
+            lines = zip(_LETTERS, options, strict=False)
+            values["options"] = "\n".join(f"{letter}. {text}" for letter, text in lines)
+        template = self.page.prompt or (_CHOICE_PROMPT if options else _OPEN_PROMPT)
+        unknown = [name for name in _SLOT.findall(template) if name not in values]
+        if unknown:
+            raise DataError(
+                f"prompt: {{{unknown[0]}}} is no column", expected=", ".join(sorted(values))
+            )
+        return _SLOT.sub(lambda slot: str(values[slot[1]]), template)
+
+    def options(self, row: Row) -> list[str]:
+        """The option texts; empty columns are no options. Raises: DataError."""
+        where = self.page.columns.options
+        if where is None:
+            return []
+        found = row[where] if isinstance(where, str) else [row[column] for column in where]
+        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > len(_LETTERS):
+            raise DataError(f"options are {found!r}"[:200], expected="a list of at most 26 texts")
+        return [str(option) for option in found if option is not None]
+
+    def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
+        """Raises: DataError for an answer that is none, or none of the options."""
+        columns, options = self.page.columns, self.options(row)
+        answer = row[columns.answer]
+        references = _texts(answer)
+        if options:
+            references = [_letter(answer, options)]
+        marks = {f"<image {place + 1}>": place for place in range(len(images))}
+        if len(images) == 1:
+            marks["<image>"] = 0
+        name = row[columns.id] if columns.id is not None else f"{number:05d}"
+        kept: dict[str, Any] = {"options": options} if options else {}
+        return one_turn(
+            f"{self.id}-{name}",
+            prompt,
+            images,
+            references,
+            str(row[columns.question]),
+            category=str(row[self.page.categories]) if self.page.categories else "all",
+            marks=marks,
+            **kept,
+        )
+
+    def load(
+        self,
+        path: str | Path,
+        part: PartName | None = None,
+        *,
+        profile: str = "official",
+        prompt: str | None = None,
+        limit: int | None = None,
+    ) -> list[Item]:
+        """As every benchmark; a scorer that gives the references themselves nothing is refused."""
+        items = super().load(path, part, profile=profile, prompt=prompt, limit=limit)
+        rows = [
+            {"sample_id": item.sample.uid, "references": list(item.sample.references)}
+            for item in items[:_CHECKED]
+        ]
+        gold = [self._score({**row, "response": self.gold(row)}).value for row in rows]
+        if gold and not any(gold):
+            raise EvalError(
+                f"scorer {self.rubric.labels[0]} gives no reference itself more than 0",
+                where=f"benchmark {self.id}, {path}",
+                do="choose a scorer that reads such answers",
+            )
+        return items
+
+    def judge(self, row: Row, profile: str) -> ItemScore:
+        """The scorer's verdict. Raises: DataError, RewardError, EvalError."""
+        score = self._score(row)
+        if score.value is None:
+            return ItemScore(None, "error")
+        if not 0 <= score.value <= 1:
+            raise EvalError(
+                f"scorer {self.rubric.labels[0]} gave {score.value}",
+                where=f"{self.id} {row.get('sample_id', '?')}",
+                expected="a score in [0, 1]",
+            )
+        text = response_text(row, self.id)
+        is_parsed = score.status not in ("unparsed", "refused")
+        parsed = choice_letter(text) if self.page.columns.options else text.strip()
+        return verdict(row, score.value, parsed if is_parsed else None, is_parsed=is_parsed)
+
+    def _score(self, row: Row) -> Score:
+        """The reward's verdict on a response row, which it sees as a sample and its answer."""
+        sample = Sample(
+            uid=str(row.get("sample_id", "?")),
+            messages=(),
+            references=tuple(reference_texts(row, self.id)),
+            meta={k: v for k, v in row.items() if k not in ("references", "response")},
+        )
+        text = response_text(row, self.id)
+        return self.rubric.rewards[0](sample, Completion((), (), text, "stop"))
+
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """The mean score and the categories'; with `macro` the primary one is the categories'
+        mean.
+        """
+        metrics = super().aggregate(rows, scores, profile)
+        if self.page.aggregate == "macro":
+            means = group_means(rows, scores, "category")
+            metrics["micro"] = metrics["accuracy"]
+            metrics["accuracy"] = sum(means.values()) / len(means) if means else 0.0
+        return metrics
+
+    def layout(self, rows: Sequence[Row]) -> list[str]:
+        """One cell, or with `macro` one for each category."""
+        if self.page.aggregate == "mean":
+            return ["all"]
+        return sorted({str(row["category"]) for row in rows if row.get("category") is not None})
+
+    def sums(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
+    ) -> tuple[list[str], Floats]:
+        """A cluster's sum of scores and number of questions, cell by cell: [C, 2 x cells]."""
+        rows_NK = np.zeros((len(rows), 2 * len(layout)))
+        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
+            cell = "all" if self.page.aggregate == "mean" else str(row.get("category"))
+            if score.score is not None and cell in layout:
+                at = 2 * layout.index(cell)
+                rows_NK[number, at : at + 2] = (score.score, 1.0)
+        names_C, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
+        return [str(name) for name in names_C], sums_CK
+
+    def statistic(self, totals: Floats) -> Floats:
+        """The mean of the cells' means; a resample without any question of a cell leaves it out."""
+        cells = totals.reshape(*totals.shape[:-1], -1, 2)
+        means = cells[..., 0] / np.maximum(cells[..., 1], 1)
+        is_there = cells[..., 1] > 0
+        mean: Floats = (means * is_there).sum(axis=-1) / np.maximum(is_there.sum(axis=-1), 1)
+        return mean
+
+
+def _texts(answer: Any) -> list[str]:
+    given = answer if isinstance(answer, list) else [answer]
+    if not given or not all(isinstance(a, str | int | float) for a in given):
+        raise DataError(f"answer {answer!r}"[:200], expected="a text, a number or a list of texts")
+    return [str(a) for a in given]
+
+
+def _letter(answer: Any, options: Sequence[str]) -> str:
+    """The letter of a reference: a letter, a number from 0, or the option's text."""
+    letters: Mapping[Any, str] = dict(zip(options, _LETTERS, strict=False))
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
+        return _LETTERS[answer]
+    if isinstance(answer, str) and answer.strip().upper() in _LETTERS[: len(options)]:
+        if len(answer.strip()) == 1:
+            return answer.strip().upper()
+    elif isinstance(answer, str) and answer in letters:
+        return letters[answer]
+    raise DataError(
+        f"answer {answer!r}"[:200],
+        expected=f"one of {', '.join(_LETTERS[: len(options)])}, a number from 0, or an option",
+    )

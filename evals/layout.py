@@ -1,0 +1,141 @@
+"""Which files of a folder are the benchmark's: `select*` and `report*` files, or the configuration
+and split of a folder laid out as a downloaded hub repository is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rl.errors import DataError
+
+# data/test-00000-of-00002.parquet, also with the hash that older uploads carry.
+_SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
+_SPLITS = ("train", "validation", "val", "dev", "test", "testdev", "testmini")
+_NO_CONFIG = ("", "data", "default")
+
+
+@dataclass(frozen=True)
+class HubData:
+    """Which rows of a hub repository are the benchmark's.
+
+    `split` may name several, joined by "+". `configs` are read one after another; none is the
+    repository's default. `images` = (configuration, column): the images stand in a configuration of
+    their own, whose `id` is the rows' `column`. `rows` where this repository's count is not the
+    benchmark's `expected_rows`.
+    """
+
+    split: str
+    configs: tuple[str, ...] = ()
+    images: tuple[str, str] | None = None
+    rows: int | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.split.split("+"))
+
+
+def lmms_lab(name: str, hub: HubData) -> dict[str, HubData]:
+    """That repository under both names it has had: `lmms-lab/*` moved to `lmms-lab-encoder/*`."""
+    return {f"lmms-lab/{name}": hub, f"lmms-lab-encoder/{name}": hub}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The files to read: (configuration, file) of rows, and those of a joined configuration."""
+
+    rows: list[tuple[str, Path]]
+    images: list[Path]
+    hub: HubData | None
+
+
+def part_named(file: Path, root: Path) -> Literal["select", "report"] | None:
+    """The part that the file's name, or a folder's between `root` and it, states."""
+    for name in file.relative_to(root).parts:
+        if name.startswith("select"):
+            return "select"
+        if name.startswith("report"):
+            return "report"
+    return None
+
+
+def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
+    """The files of the benchmark's rows. Raises: DataError where there is none, where a file stands
+    beside parts, or where none of several splits is the benchmark's.
+    """
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix in (".parquet", ".jsonl")
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+    if not files:
+        raise DataError("no parquet or JSONL file", where=str(folder))
+    named = [part_named(file, folder) is not None for file in files]
+    if any(named):
+        if not all(named):
+            raise DataError(
+                f"{files[named.index(False)].name} beside select and report files",
+                where=str(folder),
+                expected="every file named select* or report*, or none",
+            )
+        return Chosen([("", file) for file in files], [], None)
+    wanted = {split for hub in hub_ids.values() for split in hub.splits} | set(_SPLITS)
+    places = [(*_place(file, folder, wanted), file) for file in files]
+    if not any(split for _, split, _ in places):
+        return Chosen([("", file) for file in files], [], None)
+    return _of_hub(places, folder, hub_ids)
+
+
+def _place(file: Path, root: Path, splits: set[str]) -> tuple[str, str]:
+    """(configuration, split) as the file's path tells, "" where it does not."""
+    folders = list(file.relative_to(root).parts[:-1])
+    split = ""
+    if match := _SHARD.fullmatch(file.stem):
+        split = match["split"]
+    elif file.stem in splits:
+        split = file.stem
+    elif folders and folders[-1] in splits:  # <config>/<split>/0000.parquet
+        split = folders.pop()
+    config = folders[-1] if folders else ""
+    return ("" if config in _NO_CONFIG else config), split
+
+
+def _of_hub(
+    places: list[tuple[str, str, Path]], folder: Path, hub_ids: Mapping[str, HubData]
+) -> Chosen:
+    has_configs = any(config for config, _, _ in places)
+    fitting: list[Chosen] = []
+    for hub in dict.fromkeys(hub_ids.values()):
+        configs = (hub.configs if has_configs else ()) or ("",)
+        rows = [
+            (config, file)
+            for config, split, file in places
+            if config in configs and split in hub.splits
+        ]
+        rows.sort(key=lambda row: (configs.index(row[0]), row[1]))
+        if rows and not any(chosen.rows == rows for chosen in fitting):
+            images = [
+                file
+                for config, split, file in places
+                if hub.images is not None and config == hub.images[0] and split in hub.splits
+            ]
+            fitting.append(Chosen(rows, images, hub))
+    if len(fitting) == 1:
+        return fitting[0]
+    found = sorted({f"{config or 'data'}/{split or '?'}" for config, split, _ in places})
+    if not fitting and len(found) == 1:  # nothing to choose between
+        return Chosen([(config, file) for config, _, file in places], [], None)
+    expected = sorted(
+        {f"{' or '.join(hub.configs[:3]) or 'data'}/{hub.split}" for hub in hub_ids.values()}
+    )
+    raise DataError(
+        f"{len(found)} splits to choose from: {', '.join(found[:12])}"
+        + (", ..." if len(found) > 12 else ""),
+        where=str(folder),
+        expected=" or ".join(expected) if expected else "one split",
+        do="give the path of one file, or of a folder with that split alone",
+    )

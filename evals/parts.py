@@ -1,0 +1,79 @@
+"""The two parts of a benchmark's questions, disjoint by image: `select` is what decisions read,
+`report` what the leaderboard shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rl.errors import DataError
+
+if TYPE_CHECKING:
+    from evals.base import Item, PartName
+
+_SELECT_SHARE = 1 / 3
+
+
+def with_mates(items: Sequence[Item], ties: Sequence[str]) -> list[Item]:
+    """The items, those that lack their image in the cluster of the first item of the same tie ("":
+    none): questions that are scored together stay together.
+    """
+    clusters: dict[str, str] = {}
+    for item, tie in zip(items, ties, strict=True):
+        if tie and not item.problem:
+            clusters.setdefault(tie, item.cluster_id)
+    return [
+        replace(item, cluster_id=clusters[tie]) if item.problem and tie in clusters else item
+        for item, tie in zip(items, ties, strict=True)
+    ]
+
+
+def split_parts(items: Sequence[Item]) -> list[PartName]:
+    """Each item's part: about a third of the clusters, by hash, is `select`. Items that share any
+    image share the part.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    named = [[i.sha256 for i in item.sample.images] or [item.cluster_id] for item in items]
+    for images in named:
+        for image in images:
+            low, high = sorted((root(images[0]), root(image)))
+            parent[high] = low
+    return [part_of(root(images[0])) for images in named]
+
+
+def part_of(cluster_id: str) -> PartName:
+    """The part of a cluster, by a hash of its id: about a third are `select`."""
+    return "select" if hash_share("part", cluster_id) < _SELECT_SHARE else "report"
+
+
+def hash_share(*names: str) -> float:
+    """A fixed number in [0, 1) for these names, spread evenly."""
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def require_disjoint(items: Sequence[Item], path: str) -> None:
+    """Raises: DataError where the parts share an image, or a sample id stands twice."""
+    parts: dict[str, PartName] = {}
+    uids: set[str] = set()
+    for item in items:
+        for image in {item.cluster_id, *(image.sha256 for image in item.sample.images)}:
+            if parts.setdefault(image, item.part) != item.part:
+                raise DataError(
+                    f"{'image' if item.sample.images else 'question'} {image[:12]} is in select "
+                    "and in report",
+                    where=path,
+                    expected="parts disjoint by image",
+                )
+        if item.sample.uid in uids:
+            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
+        uids.add(item.sample.uid)
