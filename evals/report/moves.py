@@ -167,14 +167,15 @@ def in_words(split: Split, baseline: float | None) -> str:
     if split.what == "sight":
         text = f"sight: {sight} points come from other answers, {form} from their {form_is}"
     else:
-        text = f"{split.what}: {form} points come from the answers' {form_is}, {sight} from others"
+        text = f"{split.what}: {form} points come from the answers' {form_is}, "
+        text += f"{sight} from other answers"
     turned = [split.moves[kind] for kind in KINDS if kind not in ("worded", "sight")]
     asked, right = sum(move.questions for move in turned), sum(move.right for move in turned)
     if split.what != "sight" and split.form > 0 and asked and baseline is not None:
         share = right / asked
         spread = 2 * (baseline * (1 - baseline) / asked) ** 0.5
-        text += f"; {PERCENT.value(share)} of these are right, the most common answer alone would "
-        text += f"give {PERCENT.value(baseline)}: "
+        text += f"; of the answers that became readable or ceased to be, {PERCENT.value(share)} "
+        text += f"are right, the most common answer alone would give {PERCENT.value(baseline)}: "
         text += "more than form" if share > baseline + spread else "form alone explains it"
     return text
 
