@@ -25,7 +25,7 @@ from evals.report.answers import Answer, Question, files_of, read_answers, signa
 from evals.report.moves import as_dict, habits, split
 from evals.report.run import Run, Stage
 
-SCHEMA = 2
+SCHEMA = 3
 PIECE_QUESTIONS = 250
 PIECE_CHARACTERS = 1_000_000
 LONGEST_ANSWER = 2_000
@@ -37,7 +37,7 @@ def slug(name: str) -> str:
     """A folder's name for a benchmark: its own where that is plain, else made from it and a hash.
 
     >>> slug("mme"), slug("../x")
-    ('mme', 'x-9f9342d5')
+    ('mme', 'x-d6b96a97')
     """
     if _SAFE.fullmatch(name):
         return name

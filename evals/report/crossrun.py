@@ -170,6 +170,14 @@ def _csv(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
     return out.getvalue()
 
 
+def _cell(row: Row) -> str:
+    """A score with the marks that belong beside it."""
+    marks = [" **selected on**"] if row.part == "select" else []
+    if row.contamination not in ("clean", "unchecked"):
+        marks.append(f" **{plain(row.contamination)}**")
+    return written(row) + "".join(marks)
+
+
 def _markdown(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
     lines = ["# Leaderboard", ""]
     lines.append("| " + " | ".join(["run", "stage", *(plain(c.benchmark) for c in columns)]) + " |")
@@ -178,7 +186,7 @@ def _markdown(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
         cells = [plain(entry.name), plain(entry.stage)]
         for column in columns:
             row = entry.rows.get(column.benchmark)
-            cells.append(written(row) if row else figures.NONE)
+            cells.append(_cell(row) if row else figures.NONE)
         lines.append("| " + " | ".join(cells) + " |")
     unlike = [column for column in columns if column.unequal]
     lines += [""] * bool(unlike)

@@ -63,7 +63,7 @@ def write_format(root: Path, name: str) -> list[Path]:
     rows = leaderboard.rows(run)
     written = []
     for stage in run.scored:
-        mine = [row for row in rows if row.stage == stage.name]
+        mine = [row for row in rows if row.stage == stage.name and row.value is not None]
         if not mine:
             continue
         if name == "hf":

@@ -57,8 +57,8 @@ TERMS: dict[str, str] = {
     "parse rate": "Share of answers that the benchmark's rule could read.",
     "form or sight": (
         "The difference in accuracy, question by question. Form: the answer became readable, was no"
-        " longer cut off or no longer refused, or the reverse. Sight: another answer to a question"
-        " that both stages answered in a readable form."
+        " longer cut off or refused, or lost words around it, or the reverse. Sight: another answer"
+        " to a question that both stages answered in a readable form."
     ),
     "right where read": "Accuracy over the answers that the rule could read.",
     "refused": "Share of answers that the rule calls a refusal or that begin like one.",

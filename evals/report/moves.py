@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +11,10 @@ from typing import Any
 from evals.report.answers import Answer, Question
 from evals.report.figures import PERCENT, number
 
-KINDS = ("readable", "cut", "refused", "sight")
+KINDS = ("readable", "cut", "refused", "worded", "sight")
 _LETTERS = frozenset("ABCDEFGHIJ")
+_WORD = re.compile(r"\w+")
+_LONGEST = 20_000  # characters of an answer that are compared
 _SPOKEN = 0.03  # a share that moved by less is not spoken of
 
 
@@ -26,8 +29,9 @@ class Move:
 
 @dataclass(frozen=True)
 class Split:
-    """A difference in accuracy as a sum: `readable`, `cut` and `refused` are form, `sight` is other
-    answers to questions that both stages answered in a readable form. The points add up to `total`.
+    """A difference in accuracy as a sum: `readable`, `cut`, `refused` and `worded` (the same answer
+    with more or fewer words around it) are form, `sight` is other answers to questions that both
+    stages answered in a readable form. The points add up to `total`.
     """
 
     n: int
@@ -135,29 +139,43 @@ def _kind(old: Answer, new: Answer) -> str:
         return "refused"
     if old.is_cut != new.is_cut:
         return "cut"
-    return "readable" if old.is_parsed != new.is_parsed else "sight"
+    if old.is_parsed != new.is_parsed:
+        return "readable"
+    return "worded" if old.score != new.score and _is_worded(old.text, new.text) else "sight"
+
+
+def _is_worded(one: str, other: str) -> bool:
+    """Whether one answer's words stand in the other, in a row.
+
+    >>> _is_worded("The word is Stop.", "stop"), _is_worded("41", "4"), _is_worded("yes", "no")
+    (True, False, False)
+    """
+    short, long = sorted((_words(one), _words(other)), key=len)
+    return bool(short) and f" {short} " in f" {long} "
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORD.findall(text[:_LONGEST].lower()))
 
 
 def in_words(split: Split, baseline: float | None) -> str:
     """One sentence that tells form from sight."""
-    form, sight, total = _points(split.form), _points(split.sight), _points(split.total)
+    form, sight = _points(split.form), _points(split.sight)
     if split.what == "neither":
         return "accuracy moved neither by form nor by sight"
-    text = {
-        "form": f"form: {form} of {total} points come from answers that became readable or whole, "
-        "or ceased to be",
-        "sight": f"sight: {sight} of {total} points come from other answers to questions that both "
-        "stages answered readably",
-        "both": f"both: {form} points come from answers that became readable or whole, or ceased "
-        f"to be, {sight} from other answers",
-    }[split.what]
-    turned = [split.moves[kind] for kind in ("readable", "cut", "refused")]
+    form_is = "form (readable, whole, no words around them)"
+    if split.what == "sight":
+        text = f"sight: {sight} points come from other answers, {form} from their {form_is}"
+    else:
+        text = f"{split.what}: {form} points come from the answers' {form_is}, "
+        text += f"{sight} from other answers"
+    turned = [split.moves[kind] for kind in KINDS if kind not in ("worded", "sight")]
     asked, right = sum(move.questions for move in turned), sum(move.right for move in turned)
     if split.what != "sight" and split.form > 0 and asked and baseline is not None:
         share = right / asked
         spread = 2 * (baseline * (1 - baseline) / asked) ** 0.5
-        text += f"; {PERCENT.value(share)} of these are right, the most common answer alone would "
-        text += f"give {PERCENT.value(baseline)}: "
+        text += f"; of the answers that became readable or ceased to be, {PERCENT.value(share)} "
+        text += f"are right, the most common answer alone would give {PERCENT.value(baseline)}: "
         text += "more than form" if share > baseline + spread else "form alone explains it"
     return text
 

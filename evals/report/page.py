@@ -137,7 +137,6 @@ class Section:
     axis: charts.Axis
     categories: list[str]
     category_places: int
-    largest_flip: int
     splits: dict[str, moves.Split]  # stage -> its difference from its parent
     habits: dict[str, Mapping[str, Any]]  # stage -> how it answers
 
@@ -194,12 +193,6 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
         for category in result.part.categories.values()
         if category.interval
     ]
-    flips = [
-        max(flip.right_to_wrong, flip.wrong_to_right)
-        for result in results
-        if (comparison := result.comparison("parent"))
-        for flip in comparison.flips_by_category.values()
-    ]
     baselines = [row.majority_value for row in found if row.majority_value is not None]
     values = _values([(row.value, row.interval) for row in found])
     top = max((row.max for row in found), default=1.0)
@@ -209,7 +202,6 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
         axis=charts.Axis.around(values + baselines, floor=0.0, top=top),
         categories=categories,
         category_places=min(places, default=1),
-        largest_flip=max(flips, default=1),
         splits={
             stage.name: parts
             for stage, _, _ in columns

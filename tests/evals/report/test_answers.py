@@ -89,7 +89,7 @@ def test_an_answer_that_begins_like_a_refusal_is_one(make_run, text, is_refused)
 
 def test_a_difference_is_split_by_what_happened_to_each_answer():
     unread, cut = answer(0.0, parsed=None), answer(0.0, parsed=None, cut=True)
-    no, yes = answer(0.0, parsed="no"), answer(1.0)
+    no, yes = answer(0.0, text="no", parsed="no"), answer(1.0)
     sorry = answer(0.0, parsed=None, refused=True)
     questions = [asked(*pair) for pair in ((unread, yes), (cut, yes), (yes, sorry), (no, yes))]
     told = split(questions, 1, 0)
@@ -97,6 +97,7 @@ def test_a_difference_is_split_by_what_happened_to_each_answer():
         "readable": 25.0,
         "cut": 25.0,
         "refused": -25.0,
+        "worded": 0.0,
         "sight": 25.0,
     }
     assert (told.total, told.form, told.sight, told.what) == (50.0, 25.0, 25.0, "both")
@@ -131,15 +132,24 @@ def test_the_moves_add_up_to_the_difference(drawn):
 
 
 def test_the_sentence_tells_form_from_sight():
-    unread, no, yes = answer(0.0, parsed=None), answer(0.0, parsed="no"), answer(1.0)
+    unread, no, yes = answer(0.0, parsed=None), answer(0.0, text="no", parsed="no"), answer(1.0)
     form = in_words(split([asked(unread, yes)] * 80 + [asked(unread, no)] * 20, 1, 0), 0.5)
-    assert form.startswith("form: +80.0 of +80.0 points")
+    assert form.startswith("form: +80.0 points")
     assert form.endswith("more than form")
     guess = in_words(split([asked(unread, yes)] * 51 + [asked(unread, no)] * 49, 1, 0), 0.5)
     assert guess.endswith("form alone explains it")
     sight = in_words(split([asked(no, yes)] * 9 + [asked(unread, yes)], 1, 0), 0.5)
-    assert sight.startswith("sight: +90.0 of +100.0 points")
+    assert sight.startswith("sight: +90.0 points come from other answers, +10.0 from their form")
     assert in_words(split([asked(yes, yes)], 1, 0), 0.5).startswith("accuracy moved neither")
+
+
+def test_words_around_the_same_answer_are_form():
+    wordy = answer(0.0, text="The sign says: Stop!", parsed="the sign says: stop!")
+    bare, other = answer(1.0, text="stop"), answer(0.0, text="stopped", parsed="stopped")
+    told = split([asked(wordy, bare), asked(other, bare), asked(bare, bare)], 1, 0)
+    assert [told.moves[kind].questions for kind in ("worded", "sight")] == [1, 2]
+    assert told.form == pytest.approx(100 / 3)
+    assert told.sight == pytest.approx(100 / 3)
 
 
 def test_habits_count_what_is_said_whatever_is_right():

@@ -10,6 +10,7 @@ from evals.report.visible import visible
 from tests.evals.report import chromium
 from tests.evals.report.conftest import MadeRun
 
+pytest.importorskip("websockets")
 pytestmark = pytest.mark.skipif(
     chromium.found() is None, reason="no Chromium is installed (apt-get install chromium)"
 )

@@ -89,6 +89,19 @@ def test_equal_runs_have_a_best(two, tmp_path):
     assert "not comparable" not in text
 
 
+def test_marks_stand_beside_a_score_of_the_common_leaderboard(tmp_path):
+    overlap = {"checked": True, "overlap_images": 2}
+    run = MadeRun(tmp_path / "one", stages=("base",), images=4, contamination=overlap).write()
+    path = run / "evals" / "base" / "mme" / "result.json"
+    value = json.loads(path.read_text())
+    value["parts"].pop("report")
+    path.write_text(json.dumps(value))
+    text = write_index([run], tmp_path / "all").read_text()
+    assert "selected on" in text
+    told = (tmp_path / "all" / "leaderboard.md").read_text()
+    assert "**selected on** **2 overlapping images** |" in told
+
+
 def test_files_of_the_report_are_served_and_nothing_else(two, serve):
     ask = serve(two[:1])
     status, body = ask("/")
