@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,13 +23,14 @@ class Interrupt:
 
     Within `at_steps` the signal waits for the step's end, where the trainer saves and calls `stop`;
     elsewhere (evaluation, sampling, start) nothing unsaved is lost, and it stops the run at once.
-    `grace_s` seconds after the signal the run ends whether it is saved or not.
+    `grace_s` seconds after the signal the run ends: as an error where the step is not saved yet,
+    well where only the engines are slow to end.
     """
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
         self.is_asked = False
-        self._is_at_steps = False
+        self._is_at_steps = self._is_saved = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
@@ -61,6 +63,7 @@ class Interrupt:
 
     def stop(self, what: str) -> None:
         """Raises: Interrupted, saying what is saved."""
+        self._is_saved = True
         raise Interrupted(f"stopped by SIGTERM: {what}", do="go on with --resume")
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
@@ -70,6 +73,8 @@ class Interrupt:
             self.stop("finished stages and answers so far are kept")
 
     def _late(self, number: int, frame: FrameType | None) -> None:
+        if self._is_saved:
+            os._exit(Interrupted.exit_code)  # Ray ends what this process started
         raise RunError(
             f"the step did not end within {self.grace_s:g} s of SIGTERM",
             expected="a shorter step, or a longer run.grace_s",

@@ -5,6 +5,8 @@ its own behind `AsyncLLM`. `VllmEngine` keeps the requests' books; a core only r
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import os
 import queue
 import threading
@@ -14,12 +16,11 @@ from typing import Any, Protocol, TypeVar
 from vllm import LLM, AsyncEngineArgs
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 T = TypeVar("T")
 
-# A request that is sent to a living core is taken within milliseconds; control calls wait for
-# weights. The driver's own deadlines are shorter where they matter.
-_CONTROL_DEADLINE_S = 3600.0
+_LOOK_S = 0.5  # how often a wait looks whether the core lives
 
 
 class Core(Protocol):
@@ -127,7 +128,11 @@ class OwnProcessCore:
         self._wait(send())
 
     def step(self) -> list[Any]:
-        found = [self._finished.get()]
+        found: list[Any] = []
+        while not found:
+            with contextlib.suppress(queue.Empty):
+                found.append(self._finished.get(timeout=_LOOK_S))
+            self._require_alive()
         while not self._finished.empty():
             found.append(self._finished.get())
         for output in found:
@@ -177,7 +182,18 @@ class OwnProcessCore:
             self._waiting.pop(name, None)
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result(_CONTROL_DEADLINE_S)
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        while not future.done():
+            # A call under way when the core dies gets no answer and no error.
+            concurrent.futures.wait([future], timeout=_LOOK_S)
+            if not future.done():
+                self._require_alive()
+        return future.result()
+
+    def _require_alive(self) -> None:
+        engine = getattr(self, "_engine", None)  # none while it starts
+        if engine is not None and engine.errored:
+            raise EngineDeadError()
 
 
 def _render(renderer: Any, model_config: Any, prompt: Mapping[str, Any]) -> Any:

@@ -14,19 +14,21 @@ from rl.errors import ConfigError
 
 
 class RuntimeConfig(Section):
-    """Where the actors run.
+    """Where the actors run."""
 
-    `address` None starts Ray here, or, in a job of `ray job submit`, joins that job's cluster;
-    `auto` or host:port joins a cluster. `place_deadline_s` is the longest wait for a role's places.
-    """
-
-    address: str | None = None
+    address: str | None = Field(
+        None,
+        description="Absent: Ray starts here, or, in a job of `ray job submit`, that cluster is "
+        "joined. `auto` or host:port joins a cluster.",
+    )
     num_cpus: float | None = Field(None, gt=0)
     dashboard: bool = True
     dashboard_port: int | None = None
     metrics_port: int | None = None
     object_store_mib: int = Field(512, ge=80)
-    place_deadline_s: float = Field(60.0, gt=0)
+    place_deadline_s: float = Field(
+        60.0, gt=0, description="Longest wait for the places of a role's actors."
+    )
     start_deadline_s: float = Field(600.0, gt=0)  # the first start builds DeepSpeed's extension
 
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -35,6 +37,26 @@ def test_a_step_that_does_not_end_is_ended_after_the_grace() -> None:
         terminate()
         with pytest.raises(RunError, match=r"within 0\.1 s"):
             time.sleep(3)
+
+
+SLOW_ENGINES = """
+import os, signal, time
+from recipes.interrupt import Interrupt, Interrupted
+with Interrupt(0.3) as interrupt:
+    try:
+        with interrupt.at_steps():
+            os.kill(os.getpid(), signal.SIGTERM)
+            interrupt.stop("sft is saved")
+    except Interrupted:
+        time.sleep(60)
+"""
+
+
+def test_a_saved_run_whose_engines_end_slowly_exits_0_within_the_grace() -> None:
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", SLOW_ENGINES], timeout=50, check=False)
+    assert done.returncode == 0
+    assert time.monotonic() - started < 50
 
 
 def test_the_handlers_of_before_are_given_back() -> None:

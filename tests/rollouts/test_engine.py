@@ -25,7 +25,6 @@ from tests.processes import engine_cores
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 SAMPLED = Sampling(n=8, temperature=1.0, max_new_tokens=12, seed=7)
-SAMPLED_LONG = Sampling(n=16, temperature=1.0, max_new_tokens=256, seed=7)
 
 
 def _pool(line: Any, learner: Any, *handles: Any) -> Pool:
@@ -237,15 +236,17 @@ def test_a_hanging_engine_core_ends_within_the_deadline(
         os.kill(core, signal.SIGCONT)
 
 
-def test_a_killed_engine_core_ends_its_worker(
-    second_handle: Any, learner: Any, make_question: Callable[..., Sample]
+def test_a_core_killed_in_the_middle_of_a_publish_ends_its_worker(
+    second_handle: Any, vl_line: Any
 ) -> None:
+    """No answer comes to a call that the core dies under, and no error: the worker looks."""
     (core,) = engine_cores(second_handle.pid)
-    pool = Pool([second_handle], learner.renderer.prompt_text, deadline_s=60)
-    killer = threading.Timer(0.3, os.kill, (core, signal.SIGKILL))
-    killer.start()
+    (file,) = vl_line.model.glob("*.safetensors")
+    os.kill(core, signal.SIGSTOP)
+    call = second_handle.submit("reload_weights", 99, str(file))
+    threading.Timer(1.0, os.kill, (core, signal.SIGKILL)).start()
     with pytest.raises(ActorLostError, match="the actor died"):
-        pool.sample([make_question(i) for i in range(64)], SAMPLED_LONG)
+        call.result(60)
     assert second_handle.exit_code() == 70
 
 
