@@ -100,6 +100,7 @@ def evaluate(
             temperature=settings.temperature,
             max_new_tokens=settings.max_new_tokens,
             seed=settings.seed,
+            logps=False,
         ),
         ahead or ImageAhead(processes=0),
         images if images is not None else folder.parents[1] / "images",

@@ -66,8 +66,8 @@ class JudgeSection(Section):
     """
 
     path: str | None = Field(None, description="A model folder; its weights' hash is recorded.")
-    endpoint: EndpointConfig | None = None
-    max_new_tokens: int = Field(256, ge=1)
+    endpoint: EndpointConfig | None = Field(None, description="An OpenAI-compatible endpoint.")
+    max_new_tokens: int = Field(256, ge=1, description="Longest judgement in tokens.")
     max_model_len: int | None = Field(None, ge=16, description="Overrides rollout.max_model_len.")
 
     @model_validator(mode="after")

@@ -116,7 +116,7 @@ class Labelled:
 @dataclass(frozen=True)
 class Sampling:
     """How completions are drawn. `temperature` 0 is greedy. `seed`, `step`, uid and index give
-    each completion its own seed."""
+    each completion its own seed. `logps` False spares the log-probs where nobody reads them."""
 
     n: int = 1
     temperature: float = 1.0
@@ -125,6 +125,7 @@ class Sampling:
     top_k: int = 0
     seed: int = 0
     step: int = 0
+    logps: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Completion:
     (temperature and bans applied).
 
     Shapes: `token_ids`, `behavior_logps` and `weight_versions` have one entry a new token, the
-    stop token included.
+    stop token included; no `behavior_logps` where they were not asked for.
     """
 
     token_ids: tuple[int, ...]

@@ -64,7 +64,7 @@ class EndpointConfig(Section):
         "max_tokens", description="What the server calls the length limit."
     )
     extra: dict[str, Any] = Field(
-        default_factory=dict, description="More fields of each request, e.g. reasoning_effort."
+        {}, description="More fields of each request, e.g. reasoning_effort."
     )
 
     @field_validator("url")

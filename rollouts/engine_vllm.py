@@ -172,7 +172,7 @@ class VllmEngine:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             seed=seed if sampling.temperature > 0 else None,
-            logprobs=0,
+            logprobs=0 if sampling.logps else None,
             logit_bias=self._banned or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -199,7 +199,9 @@ class _Group:
             behavior_logps=tuple(
                 float(entry[token].logprob)
                 for token, entry in zip(ids, found.logprobs, strict=True)
-            ),
+            )
+            if found.logprobs is not None
+            else (),
             text=found.text,
             finish_reason=_finish_reason(found.finish_reason),
             weight_versions=_versions(found.weight_versions, len(ids), version),

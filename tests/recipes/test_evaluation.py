@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from recipes.answering import of_workers, open_judge
+from recipes.build import Line
 from recipes.config import Recipe, recipe_of
 from recipes.pipeline import Pipeline
+from recipes.prepare import prepare
 from recipes.tiny import make_tiny
+from rl.core import Sampling
 from rl.runs.checkpoint import files_fingerprint, fingerprint
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -84,3 +88,34 @@ def test_other_files_of_the_model_count_too(tiny_qwen3vl: Path, tmp_path: Path) 
     assert files_fingerprint(model) != before[1]
     (model / "config.json").write_bytes((tiny_qwen3vl / "config.json").read_bytes())
     assert files_fingerprint(model) == before[1]
+
+
+def test_a_local_judge_serves_beside_the_workers_and_is_asked_once(
+    tiny_qwen3vl: Path, tiny_qwen3: Path, scene_data: Path, tmp_path: Path
+) -> None:
+    judge = {"path": str(tiny_qwen3), "max_new_tokens": 4, "max_model_len": 128}
+    recipe = page(tiny_qwen3vl, scene_data, tmp_path, judge=judge)
+    prepared, prompts = prepare(recipe), ["Is red a colour?", "Is blue?", "Is red a colour?"]
+    with (
+        Line(recipe, prepared.eyes, prepared.prompts, name="judge") as line,
+        of_workers(recipe, prepared, line, tmp_path) as answering,
+    ):
+        assert answering.judge is not None
+        assert answering.judge.identity.model == tiny_qwen3.name
+        assert answering.judge.identity.revision.startswith(fingerprint(tiny_qwen3))
+        said = answering.judge.ask(prompts, 1)
+        assert all(judgement.text is not None for judgement in said)
+        assert said[0] == said[2]
+        # A prompt too long for the judge is an error of ours, for that answer alone.
+        long = answering.judge.ask(["word " * 2000, "Is blue?"], 1)
+        assert long[0].text is None
+        assert long[0].error
+        assert long[1] == said[1]
+        # Policy and judge serve side by side.
+        (rollout,) = answering.sampler.sample_stream(
+            [prepared.benchmarks[0].items[0].sample], Sampling(temperature=0.0)
+        )
+        assert rollout.completions
+    with_nobody = open_judge(recipe, tmp_path, line)
+    assert with_nobody is not None
+    assert with_nobody.ask(prompts, 1) == said

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,32 @@ def test_other_families_take_published_weights(
     learner.train(_training_trees(learner, probes))
     done = publish(learner, pool, other_line.folder, 1)
     assert gate.check(learner, pool, version=1, path=done.path).maximum <= 1e-5
+
+
+def test_images_made_ready_ahead_give_the_same_answers(
+    vl_line: Any, learner: Any, make_question: Callable[..., Sample]
+) -> None:
+    from rl.data.ahead import ImageAhead
+
+    drawn = Sampling(n=2, max_new_tokens=8, seed=5)
+    pool, samples = _pool(vl_line, learner), [make_question(i, side=300) for i in range(6)]
+    with ImageAhead(learner.spec.resized, processes=1) as ahead:
+        ready = list(ahead.samples(samples))
+    assert all(a.images != b.images for a, b in zip(samples, ready, strict=True))
+    for one, two in zip(pool.sample(samples, drawn), pool.sample(ready, drawn), strict=True):
+        assert one.prompt_token_ids == two.prompt_token_ids
+        for a, b in zip(one.completions, two.completions, strict=True):
+            assert a.token_ids == b.token_ids
+            assert a.behavior_logps == pytest.approx(b.behavior_logps, rel=0, abs=1e-6)
+
+
+def test_log_probs_that_nobody_reads_are_not_computed(
+    vl_line: Any, learner: Any, make_question: Callable[..., Sample]
+) -> None:
+    pool, samples = _pool(vl_line, learner), [make_question(i) for i in range(4)]
+    drawn = Sampling(n=2, max_new_tokens=8, seed=5)
+    with_logps = pool.sample(samples, drawn)
+    without = pool.sample(samples, replace(drawn, logps=False))
+    for one, two in zip(with_logps, without, strict=True):
+        assert [c.token_ids for c in one.completions] == [c.token_ids for c in two.completions]
+        assert all(c.behavior_logps == () for c in two.completions)
