@@ -250,7 +250,9 @@ def _is_choice(row: Row) -> bool:
 
 def _accepted(row: Row) -> list[str]:
     references = row.get("references")
-    if isinstance(references, str) or not isinstance(references, Sequence) or not references:
+    if isinstance(references, str):
+        references = [references]
+    if not isinstance(references, Sequence) or not references:
         raise DataError(
             f"references are {references!r}"[:200],
             where=f"mmmu {row.get('sample_id', '?')}",
