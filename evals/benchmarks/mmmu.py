@@ -110,11 +110,12 @@ class MMMU(AccuracyBenchmark):
         if profile == "vlmevalkit":
             return vlmevalkit_prompt(question, options if is_choice else {})
         if not is_choice:
-            return f"{question}\n\n{_OPEN_CLOSING}"
+            gap = "\n\n" if profile == "lmms_eval" else "\n"
+            return f"{question}{gap}{_OPEN_CLOSING}"
         if profile == "lmms_eval":
             return f"{question}\n{option_lines(options)}\n\n{CLOSING}"
         lines = "".join(f"({letter}) {text}\n" for letter, text in options.items())
-        return f"{question}\n\n{lines}\n\n{CLOSING}"
+        return f"{question}\n{lines}\n{CLOSING}"
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
         """Images stand where "<image N>" does, those named nowhere in front. Raises: DataError for

@@ -137,7 +137,7 @@ def test_mmmu_images_stand_where_they_are_named(tmp_path):
         0,
         "is like",
         1,
-        "?\n\n(A)",
+        "?\n(A)",
         2,
         "\n(B) none\n(C) it's".strip(),
         0,
@@ -326,8 +326,11 @@ def test_prompts_as_rendered(tmp_path):
     assert prompts("mmmu", tmp_path, "lmms_eval")[0] == (
         " What does each machine cost?\nA. $6\nB. $7\nC. $8\nD. $9\n" + closing
     )
+    assert prompts("mmmu", tmp_path, "official")[0] == (
+        " What does each machine cost?\n(A) $6\n(B) $7\n(C) $8\n(D) $9\n" + closing
+    )
     assert prompts("mmmu", tmp_path, "official")[1].endswith(
-        "cost?\n\nAnswer the question using a single word or phrase."
+        "cost?\nAnswer the question using a single word or phrase."
     )
     assert prompts("mmstar", tmp_path, "lmms_eval")[0].endswith(closing.removesuffix("."))
     assert prompts("mmlu", tmp_path, "official")[0].startswith(

@@ -164,7 +164,7 @@ def test_parts_stay_disjoint_where_rows_share_one_of_their_images():
         sources = tuple(ImageSource(data=png(number)) for number in images)
         return one_turn(name, "q", sources, ("a",), name)
 
-    chain = [item(f"c{n}", n, n + 1) for n in range(0, 40)]
+    chain = [item(f"c{n}", n, n + 1) for n in range(40)]
     alone = [item(f"s{n}", 100 + n) for n in range(60)] + [item(f"t{n}") for n in range(60)]
     parts = split_parts(chain + alone)
     assert len(set(parts[:40])) == 1
