@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from evals.layout import HubData
-from evals.parts import hash_share, require_disjoint, split_parts
+from evals.parts import hash_share, require_disjoint, split_parts, with_mates
 from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
@@ -160,6 +160,10 @@ class Benchmark(ABC):
         """The benchmark whose `sums` and `statistic` are this profile's, where they differ."""
         return self
 
+    def tie(self, item: Item) -> str:
+        """What keeps items together when one of them lacks its image, or ""."""
+        return ""
+
     @property
     def default_path(self) -> str | None:
         """Where the data is when no path is given."""
@@ -221,6 +225,7 @@ class Benchmark(ABC):
             raise DataError("no questions", where=f"benchmark {self.id}, {path}")
         if all(item.problem for item in items):
             raise DataError(f"{items[0].problem} in any row", where=str(path))
+        items = with_mates(items, [self.tie(item) for item in items])
         if not any(table.part for table in tables):
             items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
         require_disjoint(items, str(path))

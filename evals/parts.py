@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rl.errors import DataError
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
     from evals.base import Item, PartName
 
 _SELECT_SHARE = 1 / 3
+
+
+def with_mates(items: Sequence[Item], ties: Sequence[str]) -> list[Item]:
+    """The items, those that lack their image in the cluster of the first item of the same tie ("":
+    none): questions that are scored together stay together.
+    """
+    clusters: dict[str, str] = {}
+    for item, tie in zip(items, ties, strict=True):
+        if tie and not item.problem:
+            clusters.setdefault(tie, item.cluster_id)
+    return [
+        replace(item, cluster_id=clusters[tie]) if item.problem and tie in clusters else item
+        for item, tie in zip(items, ties, strict=True)
+    ]
 
 
 def split_parts(items: Sequence[Item]) -> list[PartName]:
@@ -27,14 +42,12 @@ def split_parts(items: Sequence[Item]) -> list[PartName]:
             name = parent[name]
         return name
 
-    for item in items:
-        for image in item.sample.images:
-            low, high = sorted((root(item.sample.images[0].sha256), root(image.sha256)))
+    named = [[i.sha256 for i in item.sample.images] or [item.cluster_id] for item in items]
+    for images in named:
+        for image in images:
+            low, high = sorted((root(images[0]), root(image)))
             parent[high] = low
-    return [
-        part_of(root(item.sample.images[0].sha256) if item.sample.images else item.cluster_id)
-        for item in items
-    ]
+    return [part_of(root(images[0])) for images in named]
 
 
 def part_of(cluster_id: str) -> PartName:

@@ -114,6 +114,10 @@ class MME(Benchmark):
         cluster = cluster_of(images, str(row["question_id"]))
         return Item(sample, question, cluster, category, "report", columns)
 
+    def tie(self, item: Item) -> str:
+        """Both questions of an image stay together, also where one row has lost the image."""
+        return f"{item.category} {item.columns['question_id']}"
+
     def score(self, row: Row, profile: str = "official") -> ItemScore:
         """1 where the answer read by the profile's rule is the reference. Raises: DataError."""
         self.require_profile(profile)

@@ -133,6 +133,34 @@ class Picky(TableSampler):
         ]
 
 
+def test_a_row_without_its_image_is_not_asked_and_counts_as_an_error(tmp_path):
+    rows = mme_rows(0, 120)
+    rows[7]["image"] = None
+    file = write_parquet(tmp_path / "data" / "rows.parquet", rows)
+    items = MME.load(file)
+    assert items[7].cluster_id == items[6].cluster_id
+    for limit in (20, 40, 60):
+        kept = {item.sample.uid for item in MME.load(file, limit=limit)}
+        assert ("mme-00006" in kept) == ("mme-00007" in kept)
+    folder = tmp_path / "run/evals/base/mme"
+    assert run(folder, items, right).asked == 239
+    [blind] = [row for row in rows_of(folder) if row.get("error")]
+    assert (blind["sample_id"], blind["response"], blind["error"]) == (
+        "mme-00007",
+        None,
+        "no image",
+    )
+    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    assert sum(part["errors"] for part in result["parts"].values()) == 1
+    assert all(part["accuracy"] == 1.0 for part in result["parts"].values())
+    for row in rows[8:11]:
+        row["image"] = None
+    items = MME.load(write_parquet(tmp_path / "data" / "rows.parquet", rows))
+    run(folder, items, right)
+    with pytest.raises(EvalError, match=r"4 of 240 answers are errors.*mme-00007.*no image"):
+        write_result(folder, MME, stage="base", gate=GateConfig())
+
+
 def test_a_refused_sample_costs_one_row(tmp_path, items):
     folder = tmp_path / "evals/sft/mme"
     evaluate(MME, items, Picky(right), folder, settings=SETTINGS, weights="w")

@@ -1,6 +1,7 @@
 """The real loader on the hub's own columns, types and folder layouts, and on users' folders."""
 
 import json
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +10,7 @@ from evals.base import Item, get_benchmark
 from evals.layout import HubData, choose_files
 from evals.messages import one_turn
 from evals.parts import split_parts
+from evals.sources import _read_hub, require_count
 from rl.core import Image, ImageSource, Text
 from rl.errors import DataError
 from tests.evals.benchmarks.hub import (
@@ -172,3 +174,55 @@ def test_parts_stay_disjoint_where_rows_share_one_of_their_images():
     assert split_parts(alone) == parts[40:]
     backwards = split_parts(chain[::-1])
     assert set(backwards) == set(parts[:40])
+
+
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - {split: test, path: data/test-*}
+- config_name: testdev_balanced_instructions
+  data_files:
+  - {split: testdev, path: testdev_balanced_instructions/testdev-*}
+- config_name: testdev_balanced_images
+  data_files:
+  - {split: testdev, path: testdev_balanced_images/testdev-*}
+---
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository that the package `datasets` itself reads; only the revision's look-up, which
+    needs the network, is answered here.
+    """
+    import datasets
+    from huggingface_hub import HfApi
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(HfApi, "dataset_info", lambda self, name: SimpleNamespace(sha="abc123"))
+    root = gqa_repository(tmp_path / "repository", hub_rows("gqa", 4))
+    write(root / "data" / "test", table("mme", hub_rows("mme", 3)), shards=2)
+    (root / "README.md").write_text(CARD)
+    return root
+
+
+def test_the_hubs_own_reader(repository):
+    [found] = _read_hub(str(repository), HubData("test"))
+    assert (len(found), found.origin) == (6, f"{repository}@abc123")
+    rows = list(found.rows())
+    assert found.images(rows[0], ("image",))[0].read() == png(0)
+    assert set(get_benchmark("mme").columns) <= set(found.column_names)
+    with pytest.raises(DataError, match=r"abc123: 6 rows; expected 2374 rows"):
+        require_count([found], 2374, HubData("test"))
+    require_count([found], 2374, HubData("test", rows=6))
+    with pytest.raises(DataError, match="cannot be loaded from the hub"):
+        _read_hub(str(repository), HubData("validation"))
+
+
+def test_the_hubs_joined_configurations(repository):
+    hub = get_benchmark("gqa").hub_ids["lmms-lab/GQA"]
+    [found] = _read_hub(str(repository), hub)
+    images = [found.images(row, ("image",))[0].read() for row in found.rows()]
+    assert images == [png(number) for number in range(4)]
+    assert found.config == "testdev_balanced_instructions"
