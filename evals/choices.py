@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, response_text, verdict
+from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.messages import cluster_of, user_message
 from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit, letters_of
 from rl.core import ImageSource, Sample
@@ -153,12 +153,11 @@ def listed(text: str) -> list[Any] | None:
 
 def row_letter(row: Row, benchmark: str) -> str:
     """A response row's reference letter. Raises: DataError where there is none."""
-    references = row.get("references")
-    reference = references[0] if isinstance(references, Sequence) and references else None
-    if not isinstance(reference, str) or not reference.strip():
+    reference = reference_texts(row, benchmark)[0].strip()
+    if not reference:
         raise DataError(
-            f"references are {references!r}"[:200],
+            f"references are {row['references']!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="the right letter",
         )
-    return reference.strip().upper()
+    return reference.upper()

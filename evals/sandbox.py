@@ -44,6 +44,13 @@ def run(code: str, limits: Limits | None = None) -> bool:
 
     Raises: EvalError where the sandbox cannot be made.
     """
+    require()
+    passed, _ = _run(code, limits or Limits())
+    return passed
+
+
+def require() -> None:
+    """Raises: EvalError where no sandbox can be made on this machine."""
     if problem := why_not():
         raise EvalError(
             f"no sandbox can be made here: {problem}",
@@ -51,8 +58,6 @@ def run(code: str, limits: Limits | None = None) -> bool:
             do="run it on Linux 5.12 or newer with unprivileged user namespaces, or leave this "
             "benchmark out",
         )
-    passed, _ = _run(code, limits or Limits())
-    return passed
 
 
 @cache

@@ -106,12 +106,13 @@ def _make_root(root: str, machine: str) -> None:
     """A root with the system's libraries and the interpreter, read-only, and an own /tmp."""
     _mount("", "/", "", _RECURSIVE | _PRIVATE)
     _mount("tmpfs", root, "tmpfs", _NO_SUID | _NO_DEV, "size=16m,mode=755")
-    for path in dict.fromkeys((*_SYSTEM, sys.base_prefix)):
+    for path in dict.fromkeys((*_SYSTEM, os.path.realpath(sys.base_prefix), sys.base_prefix)):
         inside = Path(root + path)
+        inside.parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_symlink():
             inside.symlink_to(os.readlink(path))
         elif Path(path).is_dir() and not inside.exists():
-            inside.mkdir(parents=True)
+            inside.mkdir()
             _mount(path, str(inside), "", _BIND | _RECURSIVE)
     (Path(root) / "tmp").mkdir()
     attributes = struct.pack("=QQQQ", _ATTR_READ_ONLY | _ATTR_NO_SUID | _ATTR_NO_DEV, 0, 0, 0)

@@ -319,11 +319,8 @@ def letter_seedbench(text: str) -> str | None:
     return text.strip()[:1].upper().strip() or None
 
 
-_NO_PUNCTUATION_AT_ALL = str.maketrans("", "", string.punctuation + "。．，、；：！？（）【】「」")
-
-
-def letter_first_line(text: str, letters: Sequence[str]) -> str | None:
-    """The letter that the first line is, without case and punctuation (Chinese marks too): the
+def letter_first_line(text: str, letters: Sequence[str], more_marks: str = "") -> str | None:
+    """The letter that the first line is, without case and ASCII punctuation (and `more_marks`): the
     harness's rule for generative MMLU.
 
     Source: EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/mmlu/generative.
@@ -331,5 +328,6 @@ def letter_first_line(text: str, letters: Sequence[str]) -> str | None:
     >>> letter_first_line(" (b).\\nno", "AB"), letter_first_line("B. cat", "AB")
     ('B', None)
     """
-    line = text.partition("\n")[0].strip().lower().translate(_NO_PUNCTUATION_AT_ALL)
+    line = text.partition("\n")[0].strip().lower().translate(_NO_PUNCTUATION)
+    line = line.translate(dict.fromkeys(map(ord, more_marks)))
     return next((letter for letter in letters if letter.lower() == line), None)

@@ -79,6 +79,7 @@ SUBJECTS = {
 }
 _ZERO_SHOT = "请只回答正确选项的字母。"
 _LETTERS = "ABCD"
+_MARKS = "。．，、；：！？（）【】「」"
 
 
 class CEval(FewShotBenchmark, ChoiceBenchmark):
@@ -140,7 +141,7 @@ class CEval(FewShotBenchmark, ChoiceBenchmark):
         """The profile's rule."""
         if profile == "flexible":
             return letter_lmms_eval(text, list(options))
-        return letter_first_line(text, list(options))
+        return letter_first_line(text, list(options), _MARKS)
 
     def _ask(self, row: Row) -> str:
         lines = option_lines(self.options(row))

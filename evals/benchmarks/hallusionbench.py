@@ -21,7 +21,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, mean_of, response_text, verdict
+from evals.base import (
+    Item,
+    ItemScore,
+    Row,
+    mean_of,
+    reference_texts,
+    response_text,
+    verdict,
+)
 from evals.layout import HubData, lmms_lab
 from evals.messages import cluster_of, user_message
 from evals.stats import Floats
@@ -88,8 +96,7 @@ class HallusionBench(AccuracyBenchmark):
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """1 where exactly the right one of yes and no stands in the answer. Raises: DataError."""
-        references = row.get("references") or [None]
-        reference = _ANSWERS.get(str(references[0]).strip().lower())
+        reference = _ANSWERS.get(reference_texts(row, self.id)[0].strip().lower())
         if reference is None:
             raise DataError(
                 f"references are {row.get('references')!r}"[:200],

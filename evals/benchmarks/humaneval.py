@@ -17,13 +17,14 @@ else as `official`. pass@1 of one greedy answer.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, response_text, verdict
+from evals.base import Item, ItemScore, PartName, Row, response_text, verdict
 from evals.layout import HubData
 from evals.messages import cluster_of, user_message
-from evals.sandbox import run
+from evals.sandbox import require, run
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
@@ -59,6 +60,21 @@ class HumanEval(AccuracyBenchmark):
             "entry_point": "add",
         },
     )
+
+    def load(
+        self,
+        path: str | Path,
+        part: PartName | None = None,
+        *,
+        profile: str = "official",
+        prompt: str | None = None,
+        limit: int | None = None,
+    ) -> list[Item]:
+        """As every benchmark's, refused before a question is asked where no sandbox can be made.
+        Raises: DataError, EvalError.
+        """
+        require()
+        return super().load(path, part, profile=profile, prompt=prompt, limit=limit)
 
     def prompt(self, row: Row, profile: str) -> str:
         """The function's head; `flexible` asks a chat model for the whole function."""

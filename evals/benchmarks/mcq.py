@@ -68,6 +68,7 @@ class LetterChoice(ChoiceBenchmark):
         else:
             letter = letter_lmms_eval(text, list(row_options(row, self.id)))
         references = row.get("references") or [None]
-        reference = str(references[0]).strip().upper() if references[0] else None
+        given = references if isinstance(references, str) else references[0]
+        reference = str(given).strip().upper() if given else None
         is_parsed = letter is not None and letter != DECLINED
         return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)

@@ -22,10 +22,11 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark, group_means
-from evals.base import Item, ItemScore, Row, mean_of, response_text, verdict
+from evals.base import Item, ItemScore, PartName, Row, mean_of, response_text, verdict
 from evals.choices import (
     CLOSING,
     Options,
@@ -101,7 +102,20 @@ class MMMU(AccuracyBenchmark):
         )
     )
 
-    open_can_be_right: bool = True
+    is_lmms_eval: bool = False
+
+    def load(
+        self,
+        path: str | Path,
+        part: PartName | None = None,
+        *,
+        profile: str = "official",
+        prompt: str | None = None,
+        limit: int | None = None,
+    ) -> list[Item]:
+        """As every benchmark's; where images stand depends on the profile. Raises: DataError."""
+        chosen = self.for_profile(profile)
+        return super(MMMU, chosen).load(path, part, profile=profile, prompt=prompt, limit=limit)
 
     def prompt(self, row: Row, profile: str) -> str:
         """Question, options and closing line, "<image N>" still in place."""
@@ -110,15 +124,17 @@ class MMMU(AccuracyBenchmark):
         if profile == "vlmevalkit":
             return vlmevalkit_prompt(question, options if is_choice else {})
         if not is_choice:
-            return f"{question}\n\n{_OPEN_CLOSING}"
+            gap = "\n\n" if profile == "lmms_eval" else "\n"
+            return f"{question}{gap}{_OPEN_CLOSING}"
         if profile == "lmms_eval":
             return f"{question}\n{option_lines(options)}\n\n{CLOSING}"
         lines = "".join(f"({letter}) {text}\n" for letter, text in options.items())
-        return f"{question}\n\n{lines}\n\n{CLOSING}"
+        return f"{question}\n{lines}\n{CLOSING}"
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
-        """Images stand where "<image N>" does, those named nowhere in front. Raises: DataError for
-        an answer that is no option, or an "<image N>" without its image.
+        """Images stand where "<image N>" does, those named nowhere in front; lmms-eval has those
+        that are named in front, and the names left in the text. Raises: DataError for an answer
+        that is no option, or an "<image N>" without its image.
         """
         options, references = _options(row), _references(row)
         if row["question_type"] == _CHOICE and references[0] not in options:
@@ -128,9 +144,12 @@ class MMMU(AccuracyBenchmark):
         for mark in _MARK.finditer(prompt):
             if images and mark[0] not in marks:
                 raise DataError(f"{mark[0]} without image_{mark[1]}", where=str(row["id"]))
+        if self.is_lmms_eval and images:
+            images = tuple(images[at] for mark, at in marks.items() if mark in prompt)
+        placed = None if self.is_lmms_eval or not images else marks
         sample = Sample(
             uid=f"mmmu-{row['id']}",
-            messages=(user_message(prompt, images, marks if images else None),),
+            messages=(user_message(prompt, images, placed),),
             images=images,
             references=tuple(references),
         )
@@ -184,14 +203,14 @@ class MMMU(AccuracyBenchmark):
         }
 
     def for_profile(self, profile: str) -> MMMU:
-        """By lmms-eval's rule open questions cannot be right."""
+        """By lmms-eval's rule open questions cannot be right, and images stand in front."""
         chosen = copy.copy(self)
-        chosen.open_can_be_right = profile != "lmms_eval"
+        chosen.is_lmms_eval = profile == "lmms_eval"
         return chosen
 
     def max_score(self, rows: Sequence[Row]) -> float:
         """1, or the share of what can be right."""
-        can_be = [self.open_can_be_right or _is_choice(row) for row in rows]
+        can_be = [not self.is_lmms_eval or _is_choice(row) for row in rows]
         return sum(can_be) / len(can_be) if can_be else 1.0
 
     def is_parsed(self, score: ItemScore) -> bool:
@@ -250,7 +269,9 @@ def _is_choice(row: Row) -> bool:
 
 def _accepted(row: Row) -> list[str]:
     references = row.get("references")
-    if isinstance(references, str) or not isinstance(references, Sequence) or not references:
+    if isinstance(references, str):
+        references = [references]
+    if not isinstance(references, Sequence) or not references:
         raise DataError(
             f"references are {references!r}"[:200],
             where=f"mmmu {row.get('sample_id', '?')}",

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from evals import sandbox
+from evals.base import get_benchmark
 from evals.sandbox import Limits, run, why_not
 from rl.errors import EvalError
 
@@ -100,6 +101,8 @@ def test_where_no_sandbox_can_be_made_nothing_runs(monkeypatch, tmp_path):
         run(f"open({str(written)!r}, 'w')")
     assert "\n" not in str(caught.value)
     assert not written.exists()
+    with pytest.raises(EvalError, match="no sandbox"):  # before a question is asked
+        get_benchmark("humaneval").load(tmp_path)
 
 
 def test_a_refusal_of_the_kernel_is_named(monkeypatch):

@@ -137,7 +137,7 @@ def test_mmmu_images_stand_where_they_are_named(tmp_path):
         0,
         "is like",
         1,
-        "?\n\n(A)",
+        "?\n(A)",
         2,
         "\n(B) none\n(C) it's".strip(),
         0,
@@ -146,6 +146,11 @@ def test_mmmu_images_stand_where_they_are_named(tmp_path):
     assert shown[-1].endswith("directly.")
     assert [image.read() for image in item.sample.images] == [png(n) for n in (1, 2, 3, 4)]
     assert item.columns["options"] == ["<image 3>", "none", "it's <image 1>"]
+    (item,) = get_benchmark("mmmu").load(tmp_path / "a.parquet", profile="lmms_eval")
+    first, *_, text = item.sample.messages[0].parts
+    assert isinstance(first, Image)
+    assert text.text.startswith("Which of <image 2> and <image 1> is like <image 2>?\nA. <image 3>")
+    assert [image.read() for image in item.sample.images] == [png(n) for n in (1, 2, 3)]
     with pytest.raises(DataError, match="<image 9> without image_9"):
         get_benchmark("mmmu").load(
             write_parquet(tmp_path / "b.parquet", [{**row, "question": "See <image 9>"}])
@@ -324,10 +329,13 @@ def test_prompts_as_rendered(tmp_path):
         "A. Can it swim?\nB. Does it fly?\n" + closing
     )
     assert prompts("mmmu", tmp_path, "lmms_eval")[0] == (
-        " What does each machine cost?\nA. $6\nB. $7\nC. $8\nD. $9\n" + closing
+        "<image 1> What does each machine cost?\nA. $6\nB. $7\nC. $8\nD. $9\n" + closing
+    )
+    assert prompts("mmmu", tmp_path, "official")[0] == (
+        " What does each machine cost?\n(A) $6\n(B) $7\n(C) $8\n(D) $9\n" + closing
     )
     assert prompts("mmmu", tmp_path, "official")[1].endswith(
-        "cost?\n\nAnswer the question using a single word or phrase."
+        "cost?\nAnswer the question using a single word or phrase."
     )
     assert prompts("mmstar", tmp_path, "lmms_eval")[0].endswith(closing.removesuffix("."))
     assert prompts("mmlu", tmp_path, "official")[0].startswith(

@@ -83,7 +83,8 @@ def test_mmlu_and_ceval_read_the_first_line(tmp_path):
         benchmark = get_benchmark(name)
         (row,) = rows_for(name, tmp_path, [""])
         for text, official, flexible in (
-            (f" ({letter})。\nbecause", 1.0, 1.0),
+            (f" ({letter}).\nbecause", 1.0, 1.0),
+            (f"{letter}。", float(name == "ceval"), 1.0),
             (letter.lower(), 1.0, 0.0),
             (f"答案是{letter}", 0.0, 1.0),
             (f"\n{letter}", 0.0, 1.0),
