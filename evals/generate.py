@@ -39,6 +39,7 @@ class EvalSettings:
     chat_template: str = ""
     temperature: float = 0.0
     seed: int = 0
+    images: bool = True  # False: the text-only probe
 
 
 def evaluate(
@@ -190,6 +191,7 @@ def _facts(item: Item) -> dict[str, Any]:
         "category": item.category,
         "question": item.question,
         "references": list(item.sample.references),
+        "prompt_hash": _digest(_messages(item)),
         "images": [image.sha256 for image in item.sample.images],
         **item.columns,
     }

@@ -5,7 +5,6 @@ comparisons and the gate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +14,20 @@ from evals.base import PARTS, Benchmark, ItemScore, gold_answer, mean_of
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
 from evals.generate import json_line, read_responses, replace_file, write_json
-from evals.stats import (
-    Floats,
-    Statistic,
-    bootstrap,
-    cluster_rows,
-    minimum_detectable_effect,
-    paired_bootstrap,
-    sign_test,
-    stderr,
-    stderr_clustered,
+from evals.paired import (
+    Scored,
+    compare,
+    figures_of,
+    statistics,
+    strata_of,
+    sums,
+    unequal_settings,
 )
+from evals.stats import Floats, bootstrap, cluster_rows, stderr, stderr_clustered
 from rl.errors import EvalError
 
 SCORES, RESULT = "scores.jsonl", "result.json"
 MAX_ERROR_SHARE = 0.01
-_ALPHA = 0.05
-# A comparison is refused where one of these differs.
-_MUST_AGREE = (
-    "prompt_hash",
-    "data_fingerprint",
-    "max_pixels",
-    "max_new_tokens",
-    "temperature",
-    "seed",
-    "chat_template",
-)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The rows of one part with their scores, in order."""
-
-    rows: Sequence[Mapping[str, Any]]
-    scores: Sequence[ItemScore]
-
-    def only(self, part: str) -> Scored:
-        """The rows of one part."""
-        kept = [number for number, row in enumerate(self.rows) if row["part"] == part]
-        return Scored([self.rows[n] for n in kept], [self.scores[n] for n in kept])
-
-    @property
-    def valid(self) -> Scored:
-        """Without the errors of ours."""
-        kept = [n for n, score in enumerate(self.scores) if score.score is not None]
-        return Scored([self.rows[n] for n in kept], [self.scores[n] for n in kept])
-
-    @property
-    def values(self) -> list[float]:
-        return [score.score for score in self.scores if score.score is not None]
 
 
 def score_folder(folder: Path, benchmark: Benchmark, profile: str = "official") -> Scored:
@@ -148,67 +112,6 @@ def write_result(
     return result
 
 
-def compare(
-    ours: Scored, theirs: Scored, benchmark: Benchmark, *, seed: int = 0
-) -> dict[str, Any] | None:
-    """The paired comparison ours - theirs over the questions that both answered; None where there
-    is none.
-
-    Raises: EvalError where the two were not asked the same questions.
-    """
-    index = {row["sample_id"]: number for number, row in enumerate(theirs.rows)}
-    if set(index) != {row["sample_id"] for row in ours.rows}:
-        raise EvalError("not the same questions", where=f"comparison on {benchmark.id}")
-    order = [index[row["sample_id"]] for row in ours.rows]
-    both = [
-        (row, score, theirs.rows[at], theirs.scores[at])
-        for row, score, at in zip(ours.rows, ours.scores, order, strict=True)
-    ]
-    # A question that failed on one side leaves the other side too: its score is blanked there.
-    blank = ItemScore(None, "error")
-    usable = [a.score is not None and b.score is not None for _, a, _, b in both]
-    a = Scored(
-        [row for row, *_ in both],
-        [score if ok else blank for (_, score, *_), ok in zip(both, usable, strict=True)],
-    )
-    b = Scored(
-        [row for _, _, row, _ in both],
-        [score if ok else blank for (*_, score), ok in zip(both, usable, strict=True)],
-    )
-    if not any(usable):
-        return None
-    layout = benchmark.layout(a.rows)
-    primary, accuracy = paired_bootstrap(
-        _sums(benchmark, a, layout), _sums(benchmark, b, layout), _statistics(benchmark), seed=seed
-    )
-    a_valid, b_valid = a.valid, b.valid
-    wins = sum(x > y for x, y in zip(a_valid.values, b_valid.values, strict=True))
-    losses = sum(x < y for x, y in zip(a_valid.values, b_valid.values, strict=True))
-    return {
-        "difference": primary.value,
-        "interval": [primary.low, primary.high],
-        "lower_bound": primary.lower_bound,
-        "upper_bound": primary.upper_bound,
-        "stderr": primary.stderr,
-        "p_value": primary.p_value,
-        "accuracy_difference": accuracy.value,
-        "accuracy_interval": [accuracy.low, accuracy.high],
-        "accuracy_p_value": accuracy.p_value,
-        "sign_test_p": sign_test(wins, losses),
-        "verdict": _verdict(primary.value, primary.p_value),
-        "mde": minimum_detectable_effect(accuracy.stderr),
-        "flips": _flips(benchmark, a_valid, b_valid),
-        "flips_by_category": {
-            category: _flips(benchmark, _in(a_valid, category), _in(b_valid, category))
-            for category in sorted({row["category"] for row in a_valid.rows})
-        },
-        "decomposition": {
-            key: [_figures(benchmark, b_valid)[key], value] if value is not None else None
-            for key, value in _figures(benchmark, a_valid).items()
-        },
-    }
-
-
 def _compare_with(
     other: Path,
     header: Mapping[str, Any],
@@ -220,9 +123,10 @@ def _compare_with(
 ) -> dict[str, Any]:
     their_header, rows = read_responses(other)
     against: dict[str, Any] = {"stage": other.parent.name, "select": None, "report": None}
-    refusal = _refusal(header, their_header)
-    if refusal:
-        against["refused"] = refusal
+    unequal = unequal_settings((header, ours.rows), (their_header, rows))
+    if unequal:
+        against["refused"] = str(unequal[0])
+        against["unequal"] = [item._asdict() for item in unequal]
         if not force:
             return against
     theirs = Scored(rows, [benchmark.score(row, profile) for row in rows])
@@ -232,35 +136,28 @@ def _compare_with(
     return against
 
 
-def _refusal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    if ours["version"] != theirs["version"]:
-        return f"benchmark version differs: {theirs['version']} and {ours['version']}"
-    for key in _MUST_AGREE:
-        if (a := theirs["settings"][key]) != (b := ours["settings"][key]):
-            return f"{key} differs: {a} and {b}"
-    return ""
-
-
 def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[str, Any]:
     metrics = benchmark.aggregate(part.rows, part.scores, profile)
     valid = part.valid
     clusters = [row["cluster_id"] for row in valid.rows]
     categories = sorted({row["category"] for row in part.rows})
     layout = benchmark.layout(part.rows)
-    primary_SK = _sums(benchmark, part, layout)
+    primary_CK = sums(benchmark, part, layout)
     by_category_CK = _category_sums(part, categories)
-    width = primary_SK.shape[1]
+    width = primary_CK.shape[1]
 
     def everything(totals: Floats) -> Floats:
         counts = totals[..., width:].reshape(*totals.shape[:-1], -1, 2)
         shares = counts[..., 0] / np.maximum(counts[..., 1], 1)
-        both: Floats = np.concatenate([_statistics(benchmark)(totals[..., :width]), shares], -1)
+        both: Floats = np.concatenate([statistics(benchmark)(totals[..., :width]), shares], -1)
         return both
 
-    sums_CK = np.concatenate([primary_SK, by_category_CK], axis=1)
-    primary, accuracy, *per_category = bootstrap(sums_CK, everything, seed=seed)
+    sums_CK = np.concatenate([primary_CK, by_category_CK], axis=1)
+    primary, accuracy, *per_category = bootstrap(
+        sums_CK, everything, strata=strata_of(part, layout), seed=seed
+    )
     always = _always(benchmark, part, profile)
-    figures = _figures(benchmark, valid)
+    figures = figures_of(benchmark, valid)
     return {
         "n": len(part.rows),
         "clusters": len(set(clusters)),
@@ -296,27 +193,6 @@ def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]
     return [benchmark.score(row, profile) for row in given]
 
 
-def _sums(benchmark: Benchmark, part: Scored, layout: Sequence[str]) -> Floats:
-    """The benchmark's sufficient statistics, and behind them the accuracy's: [C, K + 2]."""
-    names, sums_CK = benchmark.sums(part.rows, part.scores, layout)
-    rows_N2 = np.array(
-        [[0.0, 0.0] if score.score is None else [score.score, 1.0] for score in part.scores]
-    )
-    clusters, accuracy_C2 = cluster_rows([str(row["cluster_id"]) for row in part.rows], rows_N2)
-    assert names == clusters, "a benchmark lists clusters in order of first appearance"
-    return np.concatenate([sums_CK, accuracy_C2], axis=1)
-
-
-def _statistics(benchmark: Benchmark) -> Statistic:
-    """Primary statistic and accuracy of the totals that `_sums` lays out."""
-
-    def both(totals: Floats) -> Floats:
-        accuracy = totals[..., -2] / np.maximum(totals[..., -1], 1)
-        return np.stack([benchmark.statistic(totals[..., :-2]), accuracy], axis=-1)
-
-    return both
-
-
 def _category_sums(part: Scored, categories: Sequence[str]) -> Floats:
     rows_NK = np.zeros((len(part.rows), 2 * len(categories)))
     for number, (row, score) in enumerate(zip(part.rows, part.scores, strict=True)):
@@ -324,41 +200,6 @@ def _category_sums(part: Scored, categories: Sequence[str]) -> Floats:
             at = 2 * categories.index(row["category"])
             rows_NK[number, at : at + 2] = (score.score, 1.0)
     return cluster_rows([row["cluster_id"] for row in part.rows], rows_NK)[1]
-
-
-def _figures(benchmark: Benchmark, valid: Scored) -> dict[str, float | None]:
-    """What a difference is split into."""
-    n = max(1, len(valid.rows))
-    return {
-        "parse_rate": sum(map(benchmark.is_parsed, valid.scores)) / n,
-        "truncated": sum(score.status == "truncated" for score in valid.scores) / n,
-        "mean_tokens": sum(row.get("num_tokens", 0) for row in valid.rows) / n,
-        "yes_ratio": benchmark.yes_ratio(valid.scores),
-    }
-
-
-def _in(scored: Scored, category: str) -> Scored:
-    kept = [n for n, row in enumerate(scored.rows) if row["category"] == category]
-    return Scored([scored.rows[n] for n in kept], [scored.scores[n] for n in kept])
-
-
-def _flips(benchmark: Benchmark, ours: Scored, theirs: Scored) -> dict[str, int]:
-    """Questions that changed sides; for a graded score, ones that got worse or better."""
-    pairs = list(zip(ours.scores, theirs.scores, strict=True))
-    parsed = [(benchmark.is_parsed(a), benchmark.is_parsed(b)) for a, b in pairs]
-    values = list(zip(ours.values, theirs.values, strict=True))
-    return {
-        "right_to_wrong": sum(a < b for a, b in values),
-        "wrong_to_right": sum(a > b for a, b in values),
-        "unparsed_to_parsed": sum(a and not b for a, b in parsed),
-        "parsed_to_unparsed": sum(b and not a for a, b in parsed),
-    }
-
-
-def _verdict(difference: float, p_value: float) -> str:
-    if p_value >= _ALPHA or difference == 0:
-        return "no evidence"
-    return "better" if difference > 0 else "worse"
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
