@@ -71,7 +71,7 @@ def write_result(
     """
     header, _ = read_responses(folder)
     ours = score_folder(folder, benchmark, profile)
-    _require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
+    require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
     parts = {
         part: _part(benchmark, ours.only(part), profile, seed)
         for part in PARTS
@@ -211,7 +211,8 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _require_valid(scored: Scored, where: str) -> None:
+def require_valid(scored: Scored, where: str) -> None:
+    """Raises: EvalError where more than 1 % of the answers are errors of ours."""
     errors = [row for row in scored.rows if row.get("error")]
     if len(errors) > MAX_ERROR_SHARE * len(scored.rows):
         raise EvalError(

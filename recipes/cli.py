@@ -116,6 +116,37 @@ def score(
 
 
 @app.command()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(help="RUN or RUN:stage; the first is the baseline.")
+    ],
+    part: Annotated[str, typer.Option(help="report | select")] = "report",
+    profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
+    force: Annotated[bool, typer.Option(help="Show what unequal settings forbid.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
+) -> None:
+    """Compare models of any runs, question by question; no model is started."""
+    from evals.compare import compare_sides, open_side, refusals
+    from recipes.compared import markdown_of, show_comparison
+
+    if part not in ("report", "select"):
+        raise ConfigError(f"--part {part}", expected="report or select")
+    sides = [open_side(model) for model in models]
+    found = compare_sides(sides, part=part, profile=profile, force=force)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    elif markdown:
+        print(markdown_of(found), end="")
+    else:
+        show_comparison(found, Console())
+    if refused := refusals(found):
+        raise ConfigError(
+            f"not compared: {'; '.join(refused)}", do="give --force to see it with a red mark"
+        )
+
+
+@app.command()
 def sample(
     model: ModelPath,
     data: Annotated[Path, typer.Option(help="Prompts with solutions (JSONL).")],
