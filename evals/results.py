@@ -30,8 +30,16 @@ SCORES, RESULT = "scores.jsonl", "result.json"
 MAX_ERROR_SHARE = 0.01
 
 
-def score_folder(folder: Path, benchmark: Benchmark, profile: str = "official") -> Scored:
-    """Scores `responses.jsonl` into `scores.jsonl`; no model. Raises: EvalError, DataError."""
+def score_folder(
+    folder: Path,
+    benchmark: Benchmark,
+    profile: str = "official",
+    contamination: Overlap | None = None,
+) -> Scored:
+    """Scores `responses.jsonl` into `scores.jsonl`; no model. A question that training knows has
+    `flags` there. Raises: EvalError, DataError.
+    """
+    flags = contamination.flags if contamination is not None else {}
     _, rows = read_responses(folder)
     scores = [benchmark.score(row, profile) for row in rows]
     lines = [
@@ -44,6 +52,7 @@ def score_folder(folder: Path, benchmark: Benchmark, profile: str = "official") 
             "status": score.status,
             "parsed": score.parsed,
         }
+        | ({"flags": list(flags[row["sample_id"]].kinds)} if row["sample_id"] in flags else {})
         for row, score in zip(rows, scores, strict=True)
     ]
     replace_file(folder / SCORES, b"".join(map(json_line, lines)))
@@ -70,7 +79,7 @@ def write_result(
     Raises: EvalError where more than 1 % of the answers are errors of ours.
     """
     header, _ = read_responses(folder)
-    ours = score_folder(folder, benchmark, profile)
+    ours = score_folder(folder, benchmark, profile, contamination)
     require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
     parts = {
         part: _part(benchmark, ours.only(part), profile, seed)
@@ -103,10 +112,7 @@ def write_result(
         "comparisons": comparisons,
         "gate": decision.as_dict(),
         "cost": _cost(ours.rows),
-        "contamination": {
-            "checked": contamination is not None,
-            "overlap_images": contamination.num_images if contamination is not None else 0,
-        },
+        "contamination": _contaminated(benchmark, ours, contamination, profile, seed),
     }
     write_json(folder / RESULT, result)
     return result
@@ -182,6 +188,36 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
             }
             for category, interval in zip(categories, per_category, strict=True)
         },
+    }
+
+
+def _contaminated(
+    benchmark: Benchmark, ours: Scored, overlap: Overlap | None, profile: str, seed: int
+) -> dict[str, Any]:
+    """What training knows of these questions, and every part's score without them. A picture's
+    questions leave together.
+    """
+    if overlap is None:
+        return {"checked": False, "overlap_images": 0, "flagged": {}, "without": {}}
+    ids = {row["sample_id"] for row in ours.rows}
+    flagged = {uid: flag.as_dict() for uid, flag in overlap.flags.items() if uid in ids}
+    known = {row["cluster_id"] for row in ours.rows if row["sample_id"] in flagged}
+    clean = ours.at([n for n, row in enumerate(ours.rows) if row["cluster_id"] not in known])
+    without = {}
+    for part in PARTS if flagged else ():
+        if (kept := clean.only(part)).valid.rows:
+            figures = _part(benchmark, kept, profile, seed)
+            keys = ("n", "clusters", "value", "interval", "accuracy", "accuracy_interval")
+            without[part] = {
+                **{key: figures[key] for key in keys},
+                "max": benchmark.max_score(kept.rows),
+                "left_out": len(ours.only(part).rows) - len(kept.rows),
+            }
+    return {
+        "checked": True,
+        "overlap_images": overlap.num_images,
+        "flagged": flagged,
+        "without": without,
     }
 
 

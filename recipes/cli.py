@@ -81,6 +81,7 @@ def evaluate(
     max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
     profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
     resume: Annotated[bool, typer.Option(help="Keep the answers that are there.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Leave images out.")] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of a recipe")
     ] = None,
@@ -95,6 +96,7 @@ def evaluate(
         if not equals:
             raise ConfigError(f"--benchmark {pair}", expected="name=path")
         benchmarks.append({"name": name, "path": path, "limit": limit, "profile": profile})
+        benchmarks[-1]["no_images"] = no_images
     page = {
         "run": {"name": out.name, "root": str(out.parent)},
         "model": {"path": str(model), "max_pixels": max_pixels},
@@ -187,6 +189,39 @@ def report(run: RunPath) -> None:
     from rl.runs.store import RunStore
 
     print(build_report(RunStore.open(run).root))
+
+
+@app.command()
+def overlap(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look for training rows in the benchmarks; fingerprints of pictures are kept for the run."""
+    from recipes.config import load_recipe
+    from recipes.overlap import show_overlaps
+
+    show_overlaps(load_recipe(recipe, overrides or []), Console(), as_json=as_json)
+
+
+@app.command()
+def gate(
+    run: RunPath,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown, as report/gate.md.")] = False,
+) -> None:
+    """Say what the gate decided after every stage; exit code 3 where it failed."""
+    from rich.markdown import Markdown
+
+    from evals.report.gate import gate_markdown, worst_verdict
+    from evals.report.run import read_run
+
+    text = gate_markdown(run)
+    if markdown:
+        print(text, end="")
+    else:
+        Console().print(Markdown(text))
+    if worst_verdict(read_run(run)) == "fail":
+        raise typer.Exit(3)
 
 
 @app.command()

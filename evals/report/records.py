@@ -102,6 +102,7 @@ class Gate(Record):
     reasons: list[str] = Field(default_factory=list)
     max_drop_percent: float | None = None
     n_to_decide: int | None = None
+    alarms: list[str] = Field(default_factory=list)
 
 
 class Cost(Record):
