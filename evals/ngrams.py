@@ -6,8 +6,8 @@ Text is compared as words: NFKC, case folded, marks dropped, each CJK character 
   2005.14165, appendix C); the share of covered words is Llama 2's measure (arXiv 2307.09288, A.6).
 - A shorter question without an image counts as a whole: it must stand in one training text, and
   below 8 words (GPT-3's smallest n) together with a reference answer. That is our own rule.
-- A shorter question about an image says nothing without the image ("What color is the car?" stands
-  everywhere): the image decides.
+- A question about an image of fewer than 26 words says nothing without the image ("Is there a car
+  in the picture?" is asked of many): the image decides. Our own rule too.
 - A 13-gram of more than 10 different questions of one benchmark is its template, and left out.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-N, SHORTEST = 13, 8
+N, SHORTEST, LONG = 13, 8, 26
 _TEMPLATE = 10
 _CHUNK = 20_000
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af"
@@ -102,16 +102,17 @@ class TextIndex:
         return length, _rolling(self._values[[self._numbers[word] for word in words]], length)
 
     def _drop_templates(self, groups: Sequence[str]) -> None:
-        """Leaves out n-grams of a template, and short questions that have an image."""
+        """Leaves out n-grams of a template, and questions that their image decides about."""
         texts = {(group, " ".join(words)) for group, words in zip(groups, self._words, strict=True)}
         counts: Counter[tuple[str, int]] = Counter()
         for group, text in texts:
             counts.update((group, int(gram)) for gram in np.unique(self._of(text.split())[1]))
         for number, (group, question) in enumerate(zip(groups, self.questions, strict=True)):
             length, hashes = self._grams[number]
+            if question.has_image and len(self._words[number]) < LONG:
+                self._grams[number] = (length, hashes[:0])
+                continue
             if length < N:
-                if question.has_image:
-                    self._grams[number] = (length, hashes[:0])
                 continue
             is_own = np.array([counts[group, int(gram)] <= _TEMPLATE for gram in hashes])
             if is_own.any() or question.has_image:

@@ -115,18 +115,25 @@ class Cost(Record):
 
 
 class Contamination(Record):
-    """Whether training images stand in the benchmark."""
+    """Whether training rows stand in the benchmark. `without` has each part's score without the
+    flagged questions.
+    """
 
     checked: bool = False
     overlap_images: int = 0
+    flagged: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    without: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @property
     def state(self) -> str:
-        """`clean`, `unchecked`, or how many images overlap."""
+        """`clean`, `unchecked`, or how many images (else questions) overlap."""
         if not self.checked:
             return "unchecked"
         count = self.overlap_images
-        return f"{count} overlapping image{'s' if count > 1 else ''}" if count else "clean"
+        if count:
+            return f"{count} overlapping image{'s' if count > 1 else ''}"
+        known = len(self.flagged)
+        return f"{known} known question{'s' if known > 1 else ''}" if known else "clean"
 
 
 class Result(Record):

@@ -5,6 +5,7 @@ not.
 import io
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_the_question_with_its_image_is_told(items):
 def test_a_short_question_without_its_image_is_no_overlap(items):
     records = [trained(png(200 + n), text=item.question) for n, item in enumerate(items)]
     assert found(records, items).flags == {}
+
+
+def test_a_long_question_about_an_image_is_found_by_its_words(items):
+    words = " ".join(f"word{n}" for n in range(30))
+    long = replace(items[0], question=words)
+    short = replace(items[1], question=" ".join(words.split()[:25]))
+    overlap = found([trained(png(200), text=words)], [long, short])
+    assert {uid: flag.kinds for uid, flag in overlap.flags.items()} == {"mme-00000": ("text",)}
 
 
 def test_size_counts():
