@@ -26,6 +26,7 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 # What a copy may have lost: boxes (left, top, right, bottom) of the whole picture.
 CROPS: tuple[Box, ...] = (
     WHOLE,
+    (0.025, 0.025, 0.975, 0.975),
     (0.05, 0.05, 0.95, 0.95),
     (0.0, 0.0, 0.9, 0.9),
     (0.1, 0.0, 1.0, 0.9),
@@ -36,9 +37,9 @@ CROPS: tuple[Box, ...] = (
 _SIDE, _CELLS, _KEPT = 32, 12, 192
 _FLAT = 3.0  # standard deviation of grey values below which a picture has no shape to compare
 _SAME = 0.9  # least correlation of two pictures' cells, colour by colour
-_WORST = 20.0  # of 255: most that one cell may differ, after the best gain and offset
+_WORST = 15.0  # of 255: most that one cell may differ, after the best gain and offset
 _GAIN = (0.6, 1.6)
-HOPE = 0.8  # least correlation with which it is worth while to move edges
+HOPE = 0.85  # least correlation with which it is worth while to move edges
 _SHARES = (
     0.0,
     0.025,
