@@ -37,7 +37,7 @@ CROPS: tuple[Box, ...] = (
 _SIDE, _CELLS, _KEPT = 32, 12, 192
 _FLAT = 3.0  # standard deviation of grey values below which a picture has no shape to compare
 _SAME = 0.9  # least correlation of two pictures' cells, colour by colour
-_WORST = 15.0  # of 255: most that one cell may differ, after the best gain and offset
+_WORST = 13.0  # of 255: most that one cell may differ, after the best gain and offset
 _GAIN = (0.6, 1.6)
 HOPE = 0.85  # least correlation with which it is worth while to move edges
 _SHARES = (
@@ -91,6 +91,8 @@ def is_same(cells: NDArray[np.float64], original: Small, box: Box = WHOLE) -> bo
     """
     mine = centred(cells)
     best, edges = _unlike(mine, original.cells(box)), box
+    if best[1] > 3 * _WORST:
+        return False
     for edge in (0, 1, 2, 3):
         for share in _SHARES:
             inward = share if edge < 2 else 1 - share

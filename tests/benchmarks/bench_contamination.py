@@ -99,7 +99,8 @@ def _cuts(rng: random.Random, number: int, size: tuple[int, int] | None = None) 
     for at in range(number):
         photo = photos[at % 2]
         width, height = size or (rng.randint(160, 400), rng.randint(160, 400))
-        left, top = (rng.randint(0, max(0, a - b)) for a, b in zip(photo.size, (width, height), strict=True))
+        left = rng.randint(0, max(0, photo.width - width))
+        top = rng.randint(0, max(0, photo.height - height))
         found.append(photo.crop((left, top, left + width, top + height)))
     return found
 
@@ -164,7 +165,8 @@ def copies() -> None:
     originals = [Small.of(cut) for cut in cuts]
     print("| change | found |\n|---|---|")
     for name, change in CHANGES.items():
-        found = [_is_found(Small.of(change(cut)), small) for cut, small in zip(cuts, originals, strict=True)]
+        pairs = zip(cuts, originals, strict=True)
+        found = [_is_found(Small.of(change(cut)), small) for cut, small in pairs]
         print(f"| {name} | {100 * sum(found) / len(found):.0f} % |", flush=True)
 
 
