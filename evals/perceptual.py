@@ -39,14 +39,11 @@ _FLAT = 3.0  # standard deviation of grey values below which a picture has no sh
 _SAME = 0.9  # least correlation of two pictures' cells, colour by colour
 _WORST = 13.0  # of 255: most that one cell may differ, after the best gain and offset
 _GAIN = (0.6, 1.6)
+_FAR = 60.0  # most that one cell may differ before edges are moved
 HOPE = 0.85  # least correlation with which it is worth while to move edges
-_SHARES = (
-    0.0,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-)  # to which edges are moved, to lay a crop over its original
+# By how much of the width or height edges are moved inwards: anywhere, then close by.
+_ANYWHERE = (0.0, 0.025, 0.05, 0.075, 0.1)
+_CLOSE_BY = (-0.0125, 0.0125)
 
 
 @dataclass(frozen=True)
@@ -91,19 +88,35 @@ def is_same(cells: NDArray[np.float64], original: Small, box: Box = WHOLE) -> bo
     """
     mine = centred(cells)
     best, edges = _unlike(mine, original.cells(box)), box
-    if best[1] > 3 * _WORST:
+    if best[1] > _FAR:
         return False
-    for edge in (0, 1, 2, 3):
-        for share in _SHARES:
-            inward = share if edge < 2 else 1 - share
-            left, top, right, bottom = (
-                inward if at == edge else old for at, old in enumerate(edges)
-            )
-            moved = (left, top, right, bottom)
-            found = _unlike(mine, original.cells(moved))
-            if found[0] > best[0]:
-                best, edges = found, moved
+    for edge in range(4):
+        best, edges = _moved(mine, original, best, edges, edge, _ANYWHERE)
+    if best[1] > 2.5 * _WORST:
+        return False
+    for edge in (0, 1, 2, 3, 0, 1, 2, 3):
+        inward = edges[edge] if edge < 2 else 1 - edges[edge]
+        shares = tuple(max(0.0, inward + step) for step in _CLOSE_BY)
+        best, edges = _moved(mine, original, best, edges, edge, shares)
     return best[0] >= _SAME and best[1] <= _WORST
+
+
+def _moved(
+    mine: NDArray[np.float64],
+    original: Small,
+    best: tuple[float, float],
+    edges: Box,
+    edge: int,
+    shares: tuple[float, ...],
+) -> tuple[tuple[float, float], Box]:
+    """The best of what was found and of one edge moved to each of `shares`."""
+    for share in shares:
+        inward = share if edge < 2 else 1 - share
+        left, top, right, bottom = (inward if at == edge else old for at, old in enumerate(edges))
+        found = _unlike(mine, original.cells((left, top, right, bottom)))
+        if found[0] > best[0]:
+            best, edges = found, (left, top, right, bottom)
+    return best, edges
 
 
 def centred(cells: NDArray[np.float64]) -> NDArray[np.float64]:

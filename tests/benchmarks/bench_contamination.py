@@ -52,7 +52,7 @@ def text() -> None:
             questions.append(Question(own, (f"answer{number}",), has_image=number % 2 == 0))
             groups.append(f"b{benchmark}")
     rows = [sentence(WORDS) for _ in range(100_000)]
-    long = [q.text for q in questions if len(q.text.split()) >= 13]
+    long = [q.text for q in questions if len(q.text.split()) >= 26]
     for at, known in enumerate(long[:COPIED]):
         rows[1000 * at] += " " + known
     started = time.process_time()
