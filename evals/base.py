@@ -49,6 +49,9 @@ class BenchmarkConfig(Section):
     prompt: str | None = Field(
         None, description="Overrides the prompt; {question} stands for the question."
     )
+    no_images: bool = Field(
+        False, description="The text-only probe: what is right without the image was guessed."
+    )
 
     @model_validator(mode="after")
     def _differ(self) -> BenchmarkConfig:

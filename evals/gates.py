@@ -22,6 +22,9 @@ _SEVERITY: dict[Verdict, int] = {"pass": 0, "warn": 1, "fail": 2}
 # A parse rate that rises by more than this is worth a look: a parser, a template or only the
 # format changed.
 _PARSE_JUMP = 0.2
+# Below so many degrees of freedom (images less categories) bounds are not trusted; see
+# docs/statistics.md.
+_MIN_DF = 9
 
 
 class GateConfig(Section):
@@ -30,24 +33,38 @@ class GateConfig(Section):
     max_drop_percent: float = Field(
         2.0, ge=0, description="Largest drop allowed, in percent of the benchmark's maximum."
     )
-    on_fail: Literal["stop", "warn"] = Field("stop", description="What a failed gate does.")
+    on_fail: Literal["stop", "rollback", "warn"] = Field(
+        "stop", description="What a failed gate does; rollback: later stages start from the parent."
+    )
     strict: bool = Field(False, description="Whether too little evidence fails as well.")
+    alarm_rise_percent: float = Field(
+        40.0,
+        gt=0,
+        description="A rise shown to be larger is flagged: a parser, a leak?",
+    )
 
 
 @dataclass(frozen=True)
 class Gate:
     """The gate's decision on one benchmark; `n_to_decide` questions in `select` would settle a
-    warning.
+    warning. `alarms` are rises too good to be believed; they change no verdict.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...]
     max_drop_percent: float
     n_to_decide: int | None = None
+    alarms: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in result.json."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        return {**asdict(self), "reasons": list(self.reasons), "alarms": list(self.alarms)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Gate:
+        """The gate that `as_dict` wrote."""
+        lists = {key: tuple(values.get(key, ())) for key in ("reasons", "alarms")}
+        return cls(**{**values, **lists})
 
 
 def decide(
@@ -68,6 +85,7 @@ def decide(
     verdict: Verdict = "pass"
     found: Verdict
     reasons: list[str] = []
+    alarms: list[str] = []
     needed: list[int] = []
     for whom, against in comparisons.items():
         name = f"{whom} {against['stage']}"
@@ -79,7 +97,7 @@ def decide(
             found, reason = _against(name, compared, allowed, max_score)
             if found == "warn":
                 needed.append(_needed(compared, allowed, num_questions))
-            reasons += _notices(name, compared)
+            alarms += _alarms(name, compared, config.alarm_rise_percent / 100 * max_score)
         if found == "warn" and config.strict:
             found, reason = "fail", f"{reason} (strict)"
         reasons.append(reason)
@@ -87,19 +105,33 @@ def decide(
     if not comparisons:
         reasons.append("nothing to compare with")
     return Gate(
-        verdict, tuple(reasons), config.max_drop_percent, max(needed) if any(needed) else None
+        verdict,
+        tuple(reasons),
+        config.max_drop_percent,
+        max(needed) if any(needed) else None,
+        tuple(alarms),
     )
+
+
+def failures(gates: Mapping[str, Gate]) -> str:
+    """The failed benchmarks with their reasons in one line; empty where none failed."""
+    failed = {name: gate for name, gate in gates.items() if gate.verdict == "fail"}
+    return " | ".join(f"{name}: {'; '.join(gate.reasons)}" for name, gate in failed.items())
+
+
+def worst(gates: Mapping[str, Gate]) -> int:
+    """The worst verdict as a number: 0 pass, 1 warn, 2 fail."""
+    return max((_SEVERITY[gate.verdict] for gate in gates.values()), default=0)
 
 
 def enforce(gates: Mapping[str, Gate], config: GateConfig, stage: str) -> None:
     """Raises: GateError naming stage, benchmark and reason where a gate failed and `on_fail` is
     stop.
     """
-    failed = {name: gate for name, gate in gates.items() if gate.verdict == "fail"}
+    failed = failures(gates)
     if failed and config.on_fail == "stop":
-        lines = [f"{name}: {'; '.join(gate.reasons)}" for name, gate in failed.items()]
         raise GateError(
-            f"the gate failed: {' | '.join(lines)}",
+            f"the gate failed: {failed}",
             where=f"stage {stage}",
             expected=f"no drop beyond {config.max_drop_percent:g} % of the maximum",
             do="see the report, or set evals.gate.on_fail=warn",
@@ -171,6 +203,8 @@ def _against(
         f"{compared['difference'] * percent:+.2f} % of the maximum, one-sided 95 % bounds "
         f"{low * percent:+.2f} and {high * percent:+.2f}, allowed {-allowed * percent:+.2f}"
     )
+    if compared.get("degrees_of_freedom", _MIN_DF) < _MIN_DF:
+        return "warn", f"{name}: too few images for a decision ({figures})"
     if low > -allowed:
         return "pass", f"{name}: a larger drop is ruled out ({figures})"
     if high < -allowed:
@@ -182,16 +216,25 @@ def _needed(compared: Mapping[str, Any], allowed: float, num_questions: int) -> 
     """Questions that would rule out the drop were there none: from this comparison's own variance a
     question.
     """
-    if allowed <= 0 or num_questions <= 0:
+    num = compared.get("n", num_questions)
+    if allowed <= 0 or num <= 0:
         return 0
-    return questions_needed(num_questions * compared["stderr"] ** 2, allowed)
+    return questions_needed(num * compared["stderr"] ** 2, allowed)
 
 
-def _notices(name: str, compared: Mapping[str, Any]) -> list[str]:
+def _alarms(name: str, compared: Mapping[str, Any], expected: float) -> list[str]:
+    """What is too good: a rise shown to be larger than expected, a gain that comes with a jump of
+    the parse rate.
+    """
     before, after = compared["decomposition"]["parse_rate"]
-    if after - before > _PARSE_JUMP and compared["difference"] > 0:
-        return [
-            f"{name}: notice, the parse rate rose from {before:.2f} to {after:.2f}: "
-            "part of the gain is format, or the parser changed"
-        ]
-    return []
+    parsed = f"the parse rate rose from {before:.2f} to {after:.2f}"
+    found = []
+    if compared["lower_bound"] > expected:
+        found.append(
+            f"{name}: a rise of more than {expected:g} is shown ({compared['difference']:+.4g}); "
+            f"look at answers that changed: a parser, a template or a leak may have"
+            + (f"; {parsed}" if after > before else "")
+        )
+    elif after - before > _PARSE_JUMP and compared["difference"] > 0:
+        found.append(f"{name}: {parsed}: part of the gain is format, or the parser changed")
+    return found

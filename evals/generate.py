@@ -59,6 +59,7 @@ class EvalSettings:
     seed: int = 0
     n: int = 1  # answers a question
     files: str = ""
+    images: bool = True  # False: the text-only probe
 
 
 def evaluate(
@@ -279,6 +280,7 @@ def _facts(item: Item) -> dict[str, Any]:
         "category": item.category,
         "question": item.question,
         "references": list(item.sample.references),
+        "prompt_hash": digest(_messages(item)),
         "images": _hashes(item),
         **item.columns,
     }

@@ -3,7 +3,8 @@ and decides.
 """
 
 from evals.generate import EvalSettings, evaluate, read_responses, split_reasoning
-from evals.results import Scored, compare, score_folder, write_result
+from evals.paired import Scored, compare
+from evals.results import score_folder, write_result
 
 __all__ = [
     "EvalSettings",

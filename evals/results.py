@@ -5,7 +5,6 @@ comparisons and the gate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +15,33 @@ from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
 from evals.generate import json_line, read_responses, replace_file, write_json
 from evals.judge import JUDGE_ERROR, JUDGEMENT, Judged
-from evals.samples import score_row, summary
-from evals.stats import (
-    Floats,
-    Statistic,
-    bootstrap,
-    cluster_rows,
-    minimum_detectable_effect,
-    paired_bootstrap,
-    sign_test,
-    stderr,
-    stderr_clustered,
+from evals.paired import (
+    Scored,
+    compare,
+    figures_of,
+    statistics,
+    strata_of,
+    sums,
+    unequal_settings,
 )
+from evals.samples import score_row, summary
+from evals.stats import Floats, bootstrap, cluster_rows, stderr, stderr_clustered
 from rl.errors import DataError, EvalError
 
 SCORES, RESULT = "scores.jsonl", "result.json"
 MAX_ERROR_SHARE = 0.01
-_ALPHA = 0.05
-# A comparison is refused where one of these differs.
-_MUST_AGREE = (
-    "prompt_hash",
-    "data_fingerprint",
-    "max_pixels",
-    "max_new_tokens",
-    "temperature",
-    "n",
-    "seed",
-    "chat_template",
-)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """The rows of one part with their scores, in order."""
-
-    rows: Sequence[Mapping[str, Any]]
-    scores: Sequence[ItemScore]
-
-    def only(self, part: str) -> Scored:
-        """The rows of one part."""
-        kept = [number for number, row in enumerate(self.rows) if row["part"] == part]
-        return Scored([self.rows[n] for n in kept], [self.scores[n] for n in kept])
-
-    @property
-    def valid(self) -> Scored:
-        """Without the errors of ours."""
-        kept = [n for n, score in enumerate(self.scores) if score.score is not None]
-        return Scored([self.rows[n] for n in kept], [self.scores[n] for n in kept])
-
-    @property
-    def values(self) -> list[float]:
-        return [score.score for score in self.scores if score.score is not None]
-
-
-def score_folder(folder: Path, benchmark: Benchmark, profile: str = "official") -> Scored:
-    """Scores `responses.jsonl` into `scores.jsonl`; no model. Raises: EvalError, DataError."""
+def score_folder(
+    folder: Path,
+    benchmark: Benchmark,
+    profile: str = "official",
+    contamination: Overlap | None = None,
+) -> Scored:
+    """Scores `responses.jsonl` into `scores.jsonl`; no model. A question that training knows has
+    `flags` there. Raises: EvalError, DataError.
+    """
+    flags = contamination.flags if contamination is not None else {}
     _, rows = read_responses(folder)
     scores = [score_row(benchmark, row, profile) for row in rows]
     lines = [
@@ -83,6 +54,7 @@ def score_folder(folder: Path, benchmark: Benchmark, profile: str = "official") 
             "status": score.status,
             "parsed": score.parsed,
         }
+        | ({"flags": list(flags[row["sample_id"]].kinds)} if row["sample_id"] in flags else {})
         for row, score in zip(rows, scores, strict=True)
     ]
     replace_file(folder / SCORES, b"".join(map(json_line, lines)))
@@ -110,8 +82,8 @@ def write_result(
     """
     header, _ = read_responses(folder)
     benchmark = benchmark.for_profile(profile)
-    ours = score_folder(folder, benchmark, profile)
-    _require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
+    ours = score_folder(folder, benchmark, profile, contamination)
+    require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
     parts = {
         part: _part(benchmark, ours.only(part), profile, seed)
         for part in PARTS
@@ -144,74 +116,10 @@ def write_result(
         "gate": decision.as_dict(),
         "cost": _cost(ours.rows),
         "judge": header.get("judge"),
-        "contamination": {
-            "checked": contamination is not None,
-            "overlap_images": contamination.num_images if contamination is not None else 0,
-        },
+        "contamination": _contaminated(benchmark, ours, contamination, profile, seed),
     }
     write_json(folder / RESULT, result)
     return result
-
-
-def compare(
-    ours: Scored, theirs: Scored, benchmark: Benchmark, *, seed: int = 0
-) -> dict[str, Any] | None:
-    """The paired comparison ours - theirs over the questions that both answered; None where there
-    is none.
-
-    Raises: EvalError where the two were not asked the same questions.
-    """
-    index = {row["sample_id"]: number for number, row in enumerate(theirs.rows)}
-    if set(index) != {row["sample_id"] for row in ours.rows}:
-        raise EvalError("not the same questions", where=f"comparison on {benchmark.id}")
-    order = [index[row["sample_id"]] for row in ours.rows]
-    both = [
-        (row, score, theirs.rows[at], theirs.scores[at])
-        for row, score, at in zip(ours.rows, ours.scores, order, strict=True)
-    ]
-    # A question that failed on one side leaves the other side too: its score is blanked there.
-    blank = ItemScore(None, "error")
-    usable = [a.score is not None and b.score is not None for _, a, _, b in both]
-    a = Scored(
-        [row for row, *_ in both],
-        [score if ok else blank for (_, score, *_), ok in zip(both, usable, strict=True)],
-    )
-    b = Scored(
-        [row for _, _, row, _ in both],
-        [score if ok else blank for (*_, score), ok in zip(both, usable, strict=True)],
-    )
-    if not any(usable):
-        return None
-    layout = benchmark.layout(a.rows)
-    primary, accuracy = paired_bootstrap(
-        _sums(benchmark, a, layout), _sums(benchmark, b, layout), _statistics(benchmark), seed=seed
-    )
-    a_valid, b_valid = a.valid, b.valid
-    wins = sum(x > y for x, y in zip(a_valid.values, b_valid.values, strict=True))
-    losses = sum(x < y for x, y in zip(a_valid.values, b_valid.values, strict=True))
-    return {
-        "difference": primary.value,
-        "interval": [primary.low, primary.high],
-        "lower_bound": primary.lower_bound,
-        "upper_bound": primary.upper_bound,
-        "stderr": primary.stderr,
-        "p_value": primary.p_value,
-        "accuracy_difference": accuracy.value,
-        "accuracy_interval": [accuracy.low, accuracy.high],
-        "accuracy_p_value": accuracy.p_value,
-        "sign_test_p": sign_test(wins, losses),
-        "verdict": _verdict(primary.value, primary.p_value),
-        "mde": minimum_detectable_effect(accuracy.stderr),
-        "flips": _flips(benchmark, a_valid, b_valid),
-        "flips_by_category": {
-            category: _flips(benchmark, _in(a_valid, category), _in(b_valid, category))
-            for category in sorted({row["category"] for row in a_valid.rows})
-        },
-        "decomposition": {
-            key: [_figures(benchmark, b_valid)[key], value] if value is not None else None
-            for key, value in _figures(benchmark, a_valid).items()
-        },
-    }
 
 
 def _compare_with(
@@ -225,9 +133,10 @@ def _compare_with(
 ) -> dict[str, Any]:
     their_header, rows = read_responses(other)
     against: dict[str, Any] = {"stage": other.parent.name, "select": None, "report": None}
-    refusal = _refusal(header, their_header)
-    if refusal:
-        against["refused"] = refusal
+    unequal = unequal_settings((header, ours.rows), (their_header, rows))
+    if unequal:
+        against["refused"] = str(unequal[0])
+        against["unequal"] = [item._asdict() for item in unequal]
         if not force:
             return against
     theirs = Scored(rows, [score_row(benchmark, row, profile) for row in rows])
@@ -237,37 +146,28 @@ def _compare_with(
     return against
 
 
-def _refusal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    if ours["version"] != theirs["version"]:
-        return f"benchmark version differs: {theirs['version']} and {ours['version']}"
-    for key in _MUST_AGREE:
-        default = 1 if key == "n" else None
-        a, b = (side["settings"].get(key, default) for side in (theirs, ours))
-        if a != b:
-            return f"{key} differs: {a} and {b}"
-    return ""
-
-
 def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[str, Any]:
     metrics = benchmark.aggregate(part.rows, part.scores, profile)
     valid = part.valid
     clusters = [row["cluster_id"] for row in valid.rows]
     categories = sorted({row["category"] for row in part.rows})
     layout = benchmark.layout(part.rows)
-    primary_SK = _sums(benchmark, part, layout)
+    primary_CK = sums(benchmark, part, layout)
     by_category_CK = _category_sums(part, categories)
-    width = primary_SK.shape[1]
+    width = primary_CK.shape[1]
 
     def everything(totals: Floats) -> Floats:
         counts = totals[..., width:].reshape(*totals.shape[:-1], -1, 2)
         shares = counts[..., 0] / np.maximum(counts[..., 1], 1)
-        both: Floats = np.concatenate([_statistics(benchmark)(totals[..., :width]), shares], -1)
+        both: Floats = np.concatenate([statistics(benchmark)(totals[..., :width]), shares], -1)
         return both
 
-    sums_CK = np.concatenate([primary_SK, by_category_CK], axis=1)
-    primary, accuracy, *per_category = bootstrap(sums_CK, everything, seed=seed)
+    sums_CK = np.concatenate([primary_CK, by_category_CK], axis=1)
+    primary, accuracy, *per_category = bootstrap(
+        sums_CK, everything, strata=strata_of(part, layout), seed=seed
+    )
     always = _always(benchmark, part, profile)
-    figures = _figures(benchmark, valid)
+    figures = figures_of(benchmark, valid)
     return {
         "n": len(part.rows),
         "clusters": len(set(clusters)),
@@ -299,6 +199,36 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
     }
 
 
+def _contaminated(
+    benchmark: Benchmark, ours: Scored, overlap: Overlap | None, profile: str, seed: int
+) -> dict[str, Any]:
+    """What training knows of these questions, and every part's score without them. A picture's
+    questions leave together.
+    """
+    if overlap is None:
+        return {"checked": False, "overlap_images": 0, "flagged": {}, "without": {}}
+    ids = {row["sample_id"] for row in ours.rows}
+    flagged = {uid: flag.as_dict() for uid, flag in overlap.flags.items() if uid in ids}
+    known = {row["cluster_id"] for row in ours.rows if row["sample_id"] in flagged}
+    clean = ours.at([n for n, row in enumerate(ours.rows) if row["cluster_id"] not in known])
+    without = {}
+    for part in PARTS if flagged else ():
+        if (kept := clean.only(part)).valid.rows:
+            figures = _part(benchmark, kept, profile, seed)
+            keys = ("n", "clusters", "value", "interval", "accuracy", "accuracy_interval")
+            without[part] = {
+                **{key: figures[key] for key in keys},
+                "max": benchmark.max_score(kept.rows),
+                "left_out": len(ours.only(part).rows) - len(kept.rows),
+            }
+    return {
+        "checked": True,
+        "overlap_images": overlap.num_images,
+        "flagged": flagged,
+        "without": without,
+    }
+
+
 def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]:
     """The scores of always giving the answer that is most often the most frequent reference; none
     where only a judge could tell.
@@ -315,27 +245,6 @@ def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]
         raise
 
 
-def _sums(benchmark: Benchmark, part: Scored, layout: Sequence[str]) -> Floats:
-    """The benchmark's sufficient statistics, and behind them the accuracy's: [C, K + 2]."""
-    names, sums_CK = benchmark.sums(part.rows, part.scores, layout)
-    rows_N2 = np.array(
-        [[0.0, 0.0] if score.score is None else [score.score, 1.0] for score in part.scores]
-    )
-    clusters, accuracy_C2 = cluster_rows([str(row["cluster_id"]) for row in part.rows], rows_N2)
-    assert names == clusters, "a benchmark lists clusters in order of first appearance"
-    return np.concatenate([sums_CK, accuracy_C2], axis=1)
-
-
-def _statistics(benchmark: Benchmark) -> Statistic:
-    """Primary statistic and accuracy of the totals that `_sums` lays out."""
-
-    def both(totals: Floats) -> Floats:
-        accuracy = totals[..., -2] / np.maximum(totals[..., -1], 1)
-        return np.stack([benchmark.statistic(totals[..., :-2]), accuracy], axis=-1)
-
-    return both
-
-
 def _category_sums(part: Scored, categories: Sequence[str]) -> Floats:
     rows_NK = np.zeros((len(part.rows), 2 * len(categories)))
     for number, (row, score) in enumerate(zip(part.rows, part.scores, strict=True)):
@@ -343,41 +252,6 @@ def _category_sums(part: Scored, categories: Sequence[str]) -> Floats:
             at = 2 * categories.index(row["category"])
             rows_NK[number, at : at + 2] = (score.score, 1.0)
     return cluster_rows([row["cluster_id"] for row in part.rows], rows_NK)[1]
-
-
-def _figures(benchmark: Benchmark, valid: Scored) -> dict[str, float | None]:
-    """What a difference is split into."""
-    n = max(1, len(valid.rows))
-    return {
-        "parse_rate": sum(map(benchmark.is_parsed, valid.scores)) / n,
-        "truncated": sum(score.status == "truncated" for score in valid.scores) / n,
-        "mean_tokens": sum(row.get("num_tokens", 0) for row in valid.rows) / n,
-        "yes_ratio": benchmark.yes_ratio(valid.scores),
-    }
-
-
-def _in(scored: Scored, category: str) -> Scored:
-    kept = [n for n, row in enumerate(scored.rows) if row["category"] == category]
-    return Scored([scored.rows[n] for n in kept], [scored.scores[n] for n in kept])
-
-
-def _flips(benchmark: Benchmark, ours: Scored, theirs: Scored) -> dict[str, int]:
-    """Questions that changed sides; for a graded score, ones that got worse or better."""
-    pairs = list(zip(ours.scores, theirs.scores, strict=True))
-    parsed = [(benchmark.is_parsed(a), benchmark.is_parsed(b)) for a, b in pairs]
-    values = list(zip(ours.values, theirs.values, strict=True))
-    return {
-        "right_to_wrong": sum(a < b for a, b in values),
-        "wrong_to_right": sum(a > b for a, b in values),
-        "unparsed_to_parsed": sum(a and not b for a, b in parsed),
-        "parsed_to_unparsed": sum(b and not a for a, b in parsed),
-    }
-
-
-def _verdict(difference: float, p_value: float) -> str:
-    if p_value >= _ALPHA or difference == 0:
-        return "no evidence"
-    return "better" if difference > 0 else "worse"
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -389,7 +263,8 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _require_valid(scored: Scored, where: str) -> None:
+def require_valid(scored: Scored, where: str) -> None:
+    """Raises: EvalError where more than 1 % of the answers are errors of ours."""
     errors = [row for row in scored.rows if row.get("error")]
     if len(errors) > MAX_ERROR_SHARE * len(scored.rows):
         raise EvalError(

@@ -98,6 +98,7 @@ def _settings(recipe: Recipe, loaded: LoadedBenchmark) -> dict[str, Any]:
         "temperature": config.temperature,
         "seed": recipe.run.seed,
         "n": config.n,
+        "images": not config.no_images,
     }
 
 

@@ -6,15 +6,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from evals.base import Item
-from evals.contamination import Overlap, overlap, train_hashes
-from evals.gates import Best, Gate, best, enforce, select_score
+from evals.contamination import Overlap
+from evals.gates import Best, Gate, best, enforce, failures, select_score, worst
 from evals.harness import evaluate, write_result
 from evals.judge import Judged, judge_folder
 from recipes.answering import Answering
@@ -22,6 +21,20 @@ from recipes.config import BASE, Recipe
 from recipes.console import say, stage_progress
 from recipes.prepare import LoadedBenchmark, Questions
 from rl.runs.store import RunStore
+
+
+class Assessed(NamedTuple):
+    """A stage's evaluation: the seconds it took, the failed gates in one line (or nothing)."""
+
+    seconds: float
+    failed: str
+
+
+class Selected(NamedTuple):
+    """An evaluation inside a stage: its metrics, the failed gates in one line (or nothing)."""
+
+    metrics: dict[str, float]
+    failed: str
 
 
 class Assessor:
@@ -34,12 +47,13 @@ class Assessor:
         store: RunStore,
         answering: Answering,
         console: Console,
+        overlaps: Mapping[str, Overlap],
     ) -> None:
         self.recipe, self.prepared, self.store = recipe, prepared, store
-        self.answering, self.console = answering, console
+        self.answering, self.console, self.overlaps = answering, console, overlaps
 
-    def assess(self, stage: str, *, parent: str | None) -> float:
-        """Asks every benchmark, writes responses, scores and results. Returns the seconds it took.
+    def assess(self, stage: str, *, parent: str | None) -> Assessed:
+        """Asks every benchmark, writes responses, scores and results.
 
         Raises: GateError where a gate failed and `on_fail` is stop; EvalError for an invalid run.
         """
@@ -47,18 +61,22 @@ class Assessor:
         gates: dict[str, Gate] = {}
         for loaded in self.prepared.benchmarks:
             result = self._one(stage, parent, loaded)
-            gate = dict(result["gate"])
-            gates[loaded.benchmark.id] = Gate(**{**gate, "reasons": tuple(gate["reasons"])})
+            gates[loaded.benchmark.id] = Gate.of(result["gate"])
             say(self.console, result_line(stage, result))
+            for alarm in result["gate"]["alarms"]:
+                say(self.console, f"{stage}: {loaded.benchmark.id}: look at this: {alarm}")
         seconds = time.perf_counter() - started
         self.store.event("evaluated", stage=stage, seconds=round(seconds, 1))
-        if parent is not None:
+        failed = failures(gates) if parent is not None else ""
+        if failed:
+            self._tell(stage, failed)
             enforce(gates, self.recipe.evals.gate, stage)
-        return seconds
+        return Assessed(seconds, failed)
 
-    def select(self, stage: str, step: int, weights: str) -> dict[str, float]:
+    def select(self, stage: str, step: int, weights: str, *, parent: str) -> Selected:
         """Asks the `select` parts about the weights that the workers serve in the middle of a
-        stage: `eval/<benchmark>/select`, the share of the maximum, and their mean `eval/select`."""
+        stage: `eval/<benchmark>/select`, the share of the maximum, their mean `eval/select`, and
+        the gate's worst verdict `eval/gate`."""
         results = {}
         for loaded in self.prepared.benchmarks:
             items = [item for item in loaded.items if item.part == "select"]
@@ -69,13 +87,25 @@ class Assessor:
                 loaded.benchmark,
                 stage=stage,
                 gate=self.recipe.evals.gate,
+                parent=self._other(parent, loaded.benchmark.id),
+                base=self._other(BASE, loaded.benchmark.id),
                 profile=loaded.config.profile,
                 seed=self.recipe.run.seed,
             )
         shares = {
             f"eval/{name}/select": select_score({name: result}) for name, result in results.items()
         }
-        return {**shares, "eval/select": select_score(results)}
+        gates = {name: Gate.of(result["gate"]) for name, result in results.items()}
+        if failed := failures(gates):
+            self._tell(stage, failed, step=step)
+        means = {"eval/select": select_score(results), "eval/gate": float(worst(gates))}
+        return Selected({**shares, **means}, failed)
+
+    def _tell(self, stage: str, failed: str, **where: int) -> None:
+        action = self.recipe.evals.gate.on_fail
+        self.store.event("gate_failed", stage=stage, action=action, why=failed, **where)
+        at = "".join(f" at step {step}" for step in where.values())
+        say(self.console, f"{stage}{at}: the gate failed ({action}): {failed}")
 
     def choose(self, candidates: Sequence[str]) -> Best:
         """The candidate that the `select` parts prefer."""
@@ -94,7 +124,7 @@ class Assessor:
             parent=self._other(parent, benchmark.id),
             base=self._other(BASE if stage != BASE else None, benchmark.id),
             profile=loaded.config.profile,
-            contamination=self._overlaps[benchmark.id],
+            contamination=self.overlaps.get(benchmark.id),
             seed=self.recipe.run.seed,
         )
 
@@ -129,23 +159,6 @@ class Assessor:
             path.parent.name: json.loads(path.read_text(encoding="utf-8"))
             for path in sorted(folder.glob("*/result.json"))
         }
-
-    @cached_property
-    def _overlaps(self) -> dict[str, Overlap]:
-        """Benchmark images that any stage trains on: every file of the recipe counts."""
-        hashes: set[str] = set()
-        for records in self.prepared.records.values():
-            hashes |= train_hashes(records)
-        found = {}
-        for loaded in self.prepared.benchmarks:
-            found[loaded.benchmark.id] = overlap(hashes, loaded.items)
-            if found[loaded.benchmark.id].num_images:
-                say(
-                    self.console,
-                    f"{loaded.benchmark.id}: {found[loaded.benchmark.id].num_images} images "
-                    "are in the training data too; the leaderboard marks this",
-                )
-        return found
 
 
 def result_line(stage: str, result: Mapping[str, Any]) -> str:

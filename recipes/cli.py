@@ -93,6 +93,7 @@ def evaluate(
     max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
     profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
     resume: Annotated[bool, typer.Option(help="Keep the answers that are there.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Leave images out.")] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of a recipe")
     ] = None,
@@ -113,6 +114,7 @@ def evaluate(
         if not equals and not which.endswith((".yaml", ".yml")):
             raise ConfigError(f"--benchmark {pair}", expected="name=path, or a page my.yaml")
         benchmarks.append({"name": which, "path": path or None, **common})
+        benchmarks[-1]["no_images"] = no_images
     there = None if endpoint is None else {"url": endpoint, "model": name, "key_env": key_env}
     page = {
         "run": {"name": out.name, "root": str(out.parent)},
@@ -137,6 +139,37 @@ def score(
 
     # Escaped: a model may have answered with a lone surrogate, which no terminal can print.
     print(json.dumps(score_file(benchmark, responses, profile)))
+
+
+@app.command()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(help="RUN or RUN:stage; the first is the baseline.")
+    ],
+    part: Annotated[str, typer.Option(help="report | select")] = "report",
+    profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
+    force: Annotated[bool, typer.Option(help="Show what unequal settings forbid.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
+) -> None:
+    """Compare models of any runs, question by question; no model is started."""
+    from evals.compare import compare_sides, open_side, refusals
+    from recipes.compared import markdown_of, show_comparison
+
+    if part not in ("report", "select"):
+        raise ConfigError(f"--part {part}", expected="report or select")
+    sides = [open_side(model) for model in models]
+    found = compare_sides(sides, part=part, profile=profile, force=force)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    elif markdown:
+        print(markdown_of(found), end="")
+    else:
+        show_comparison(found, Console())
+    if refused := refusals(found):
+        raise ConfigError(
+            f"not compared: {'; '.join(refused)}", do="give --force to see it with a red mark"
+        )
 
 
 @app.command()
@@ -190,6 +223,39 @@ def report(
     roots = [RunStore.open(run).root for run in runs]
     for path in write(roots, formats=formats or [], out=out, serve=serve, port=port):
         print(path)
+
+
+@app.command()
+def overlap(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look for training rows in the benchmarks; fingerprints of pictures are kept for the run."""
+    from recipes.config import load_recipe
+    from recipes.overlap import show_overlaps
+
+    show_overlaps(load_recipe(recipe, overrides or []), Console(), as_json=as_json)
+
+
+@app.command()
+def gate(
+    run: RunPath,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown, as report/gate.md.")] = False,
+) -> None:
+    """Say what the gate decided after every stage; exit code 3 where it failed."""
+    from rich.markdown import Markdown
+
+    from evals.report.gate import gate_markdown, worst_verdict
+    from evals.report.run import read_run
+
+    text = gate_markdown(run)
+    if markdown:
+        print(text, end="")
+    else:
+        Console().print(Markdown(text))
+    if worst_verdict(read_run(run)) == "fail":
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -92,6 +92,17 @@ class EvalsSection(Section):
     )
 
 
+class EarlyStopSection(Section):
+    """When a stage that no longer improves on the select parts ends early."""
+
+    patience: int = Field(ge=1, description="So many evaluations in a row without improvement.")
+    min_delta: float = Field(
+        0.0,
+        ge=0,
+        description="Smallest rise of `eval/select` that counts, as a share.",
+    )
+
+
 class SampleSection(Section):
     """A stage that draws the model's own answers and writes preference pairs and labelled
     answers."""
@@ -146,6 +157,9 @@ class StageSection(Section):
     keep_best: bool = Field(
         False, description="The stage ends with the weights that `eval_every` liked best."
     )
+    early_stop: EarlyStopSection | None = Field(
+        None, description="Ends the stage when `eval_every` sees no improvement any more."
+    )
     keep_rollouts_every: int = Field(10, ge=1, description="Steps between stored rollouts.")
     log_every: int = Field(1, ge=1, description="Steps between lines on the screen.")
 
@@ -155,8 +169,9 @@ class StageSection(Section):
             raise ValueError("give `algorithm` (a training stage) or `sample`, one of the two")
         if self.algorithm is not None and self.steps is not None and self.epochs is not None:
             raise ValueError("give `steps` or `epochs`, not both")
-        if self.keep_best and self.eval_every is None:
-            raise ValueError("`keep_best` needs `eval_every`")
+        for key in ("keep_best", "early_stop"):
+            if getattr(self, key) and self.eval_every is None:
+                raise ValueError(f"`{key}` needs `eval_every`")
         if self.is_online and not self.rewards:
             raise ValueError("an online stage needs `rewards`")
         return self

@@ -47,7 +47,7 @@ def evaluate_endpoint(recipe: Recipe, console: Console, *, resume: bool = False)
         base.write_facts(kind="base", parent=None, status="running", weights=config.fingerprint)
         try:
             with of_endpoint(recipe, root) as answering:
-                Assessor(recipe, questions, store, answering, console).assess(BASE, parent=None)
+                Assessor(recipe, questions, store, answering, console, {}).assess(BASE, parent=None)
         except PlumblineError as error:
             store.event("run_failed", error=type(error).__name__, message=str(error))
             build_report(root)

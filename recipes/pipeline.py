@@ -4,26 +4,30 @@ them."""
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from evals.contamination import Overlap
 from evals.generate import is_current
 from evals.report.build import build_report
+from evals.report.gate import gate_markdown, write_gate
 from recipes.answering import Answering, of_workers, worker_settings
 from recipes.assess import Assessor
 from recipes.build import Line
 from recipes.config import BASE, Recipe, StageSection
 from recipes.console import say, stage_progress
 from recipes.interrupt import Interrupt, Interrupted
+from recipes.overlap import find_overlaps
 from recipes.prepare import Prepared, load, prepare, stage_sources
 from recipes.run_folder import open_run
 from recipes.train import StageTrainer
 from rl.core import Sample
-from rl.errors import ConfigError, PlumblineError, RunError
+from rl.errors import ConfigError, GateError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
 from rl.runs.metrics import Metrics
 from rl.runs.store import RunStore, StageStore, write_json
@@ -68,8 +72,9 @@ class Pipeline:
         self.store = open_run(self.recipe, self.root, **self._opening)
         if self._is_finished():
             say(self.console, "every stage was finished before; writing the report again")
-            return build_report(self.root)
+            return self._report()
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
+        overlaps = find_overlaps(self.recipe, self.prepared, self.console)
         say(
             self.console,
             "starting Ray, the learner and the rollout workers (a machine's first start compiles "
@@ -85,24 +90,30 @@ class Pipeline:
                 self.interrupt.listen()
                 self.line, line.on_event = line, self.store.event
                 with of_workers(self.recipe, self.prepared, line, self.root) as answering:
-                    self._run_stages(answering, time.perf_counter() - started)
+                    self._run_stages(answering, overlaps, time.perf_counter() - started)
         except Interrupted as stopped:
             self.store.event("run_stopped", message=str(stopped))
-            build_report(self.root)
+            self._report()
             raise
         except PlumblineError as error:
             self.store.event("run_failed", error=type(error).__name__, message=str(error))
-            build_report(self.root)
+            self._report()
+            self._summarise()
             raise
         seconds = time.perf_counter() - started
         self.store.event("run_finished", seconds=round(seconds, 1))
-        page = build_report(self.root)
+        page = self._report()
+        self._summarise()
         say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
         return page
 
-    def _run_stages(self, answering: Answering, seconds: float) -> None:
+    def _run_stages(
+        self, answering: Answering, overlaps: Mapping[str, Overlap], seconds: float
+    ) -> None:
         """Base, then every stage, on live engines that took so many seconds to start."""
-        self.assessor = Assessor(self.recipe, self.prepared, self.store, answering, self.console)
+        self.assessor = Assessor(
+            self.recipe, self.prepared, self.store, answering, self.console, overlaps
+        )
         self._greet(seconds)
         self._base()
         for stage in self.recipe.stages:
@@ -176,6 +187,7 @@ class Pipeline:
             algorithm=algorithm,
             parent=parent,
             status="running",
+            rolled_back_to=None,
             **{"from": stage.from_, "data": [source.stage or source.path for source in stage.data]},
         )
         self.store.event("stage_started", stage=stage.name, parent=parent)
@@ -192,7 +204,19 @@ class Pipeline:
         seconds = round(time.perf_counter() - started, 1)
         store.write_facts(status="finished", seconds=seconds)
         self.store.event("stage_finished", stage=stage.name, seconds=seconds)
-        build_report(self.root)
+        self._report()
+
+    def _report(self) -> Path:
+        """The report as it stands, `gate.md` beside it."""
+        page = build_report(self.root)
+        write_gate(self.root)
+        return page
+
+    def _summarise(self) -> None:
+        """Where CI shows a job's summary (GitHub's convention), the gate stands in it."""
+        if place := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(place).open("a", encoding="utf-8") as file:
+                file.write(gate_markdown(self.root))
 
     def _train(self, stage: StageSection, parent: str) -> None:
         """Trains and evaluates one stage; the time of evaluation is a metric of the last step."""
@@ -201,13 +225,32 @@ class Pipeline:
             self.line.serve(store.checkpoint())
         else:
             store.write_facts(**self._trained(trainer, self._records(stage)))
+        failed = str(store.facts().get("failed_inside") or "")
         if stage.evaluate and self.prepared.benchmarks:
-            seconds = self.assessor.assess(stage.name, parent=parent)
+            seconds, failed = self.assessor.assess(stage.name, parent=parent)
             steps = int(store.facts()["steps"])
             metrics = Metrics(trainer.sinks(steps))
             metrics.write(steps, {"time/eval_s": seconds})
             metrics.close()
             say(self.console, f"{stage.name} evaluated: {seconds:.1f} s = eval {seconds:.2f}")
+        if failed:
+            self._failed(stage, parent, failed)
+
+    def _failed(self, stage: StageSection, parent: str, why: str) -> None:
+        """What a failed gate does to the stages that come. Raises: GateError where it stops."""
+        gate = self.recipe.evals.gate
+        if gate.on_fail == "stop":
+            raise GateError(why, where=f"stage {stage.name}", do="set evals.gate.on_fail")
+        if gate.on_fail == "rollback":
+            self.store.stage(stage.name).write_facts(rolled_back_to=parent, rolled_back_why=why)
+            self.store.event("rolled_back", stage=stage.name, to=parent, why=why)
+            say(self.console, f"{stage.name} is rolled back: later stages start from {parent}")
+
+    def _yields(self, stage: str) -> str:
+        """The stage whose weights stand for this one: itself, or what it was rolled back to."""
+        while to := self.store.stage(stage).facts().get("rolled_back_to"):
+            stage = str(to)
+        return stage
 
     def _trained(self, trainer: StageTrainer, records: list[Any]) -> dict[str, Any]:
         """Trains; where a learner's process is lost, from the stage's last checkpoint on."""
@@ -230,9 +273,13 @@ class Pipeline:
         return facts["kind"] == "sample" or is_valid(store.checkpoint())
 
     def _parent(self, stage: StageSection) -> str:
-        if not stage.chooses_best:
-            return stage.parents[0]
-        chosen, why = self.assessor.choose(stage.parents)
+        candidates = list(dict.fromkeys(map(self._yields, stage.parents)))
+        for named in stage.parents:
+            if (stands := self._yields(named)) != named:
+                say(self.console, f"{stage.name}: {stands} stands for {named}, rolled back")
+        if len(candidates) == 1:
+            return candidates[0]
+        chosen, why = self.assessor.choose(candidates)
         say(self.console, f"{stage.name} starts from {chosen}: {why}")
         self.store.event("best_chosen", stage=stage.name, chosen=chosen, why=why)
         return chosen

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
+from evals.contamination import without_images
 from recipes.build import Eyes, local_placement, open_eyes, prompts_of
 from recipes.config import Recipe, StageSection
 from rewards.base import Rubric
@@ -113,4 +114,6 @@ def _open_benchmark(config: BenchmarkConfig) -> LoadedBenchmark:
     items = benchmark.load(
         config.path_for(benchmark), profile=config.profile, prompt=config.prompt, limit=config.limit
     )
+    if config.no_images:
+        items = without_images(items)
     return LoadedBenchmark(config, benchmark, items)

@@ -3,9 +3,9 @@ that was cut off."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from recipes.console import StageProgress, say, stage_progress
 from recipes.interrupt import Interrupt
 from recipes.prepare import Prepared, load
 from recipes.steps import count_steps, make_tree
+from recipes.watch import StageEnded, Watch
 from rl.core import Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
@@ -63,7 +64,7 @@ class StageTrainer:
         self.run, self.store = store, store.stage(stage.name)
         self.line, self.assessor = line, assessor
         self.console, self.interrupt = console, interrupt
-        self._best = (-math.inf, 0)  # (select score, -step)
+        self.watch = Watch(stage, recipe.evals.gate)
 
     def train(self, records: Sequence[Any]) -> dict[str, Any]:
         """Trains, saves and publishes. Returns what stage.json keeps.
@@ -85,10 +86,10 @@ class StageTrainer:
             str(parent), self._plan(num_steps), needs_reference=needs_copy
         )
         keep_steps(self.store.metrics, start)
+        self.watch = Watch(stage, self.recipe.evals.gate)
         for row in read_metrics(self.store.metrics):
-            if row.get("eval/select") is not None:
-                self._best = max(self._best, (row["eval/select"], -row["step"]))
-        facts: dict[str, Any] = {"steps": num_steps, "rows": len(records), "lr": stage.peak_lr}
+            self.watch.note(row)
+        facts: dict[str, Any] = {"rows": len(records), "lr": stage.peak_lr}
         with closing(Metrics(self.sinks(start))) as metrics:
             loop = LoopPlan(
                 num_steps=num_steps,
@@ -102,22 +103,47 @@ class StageTrainer:
                 on_step = partial(self._on_step, metrics=metrics, bar=bar, num_steps=num_steps)
                 work = self._online if stage.is_online else self._offline
                 facts |= work(records, loop, on_step, partial(self._take_up, begun, metrics))
-            folder = self._write(num_steps, is_last=True)
+            ending = self.watch.ending
+            last = ending.step if ending else num_steps
+            if ending:
+                self.run.event("stage_ended_early", stage=stage.name, **asdict(ending))
+                say(self.console, f"{stage.name} ends: {ending.why}")
+            folder = self._write(last, is_last=True)
             parity = dict(self.line.publish())
             self.line.holds = folder
-            if stage.eval_every is not None:
-                metrics.write(num_steps, self._select(num_steps, folder))
-        best = self._best_checkpoint() if stage.keep_best else None
-        if best is not None and best != folder:
-            say(self.console, f"{stage.name}: {best.name} was best on the select parts")
-            folder, parity = best, dict(self.line.serve(best))
+            if stage.eval_every is not None and ending is None:
+                self._select(num_steps, folder, metrics)
+        chosen = self._chosen()
+        if chosen is not None and chosen != folder:
+            say(self.console, f"{stage.name}: goes back to {chosen.name}")
+            if self.watch.has_failed:
+                self.run.event("rolled_back", stage=stage.name, to=chosen.name)
+            folder, parity = chosen, dict(self.line.serve(chosen))
             set_latest(folder)
         return {
             **facts,
+            "steps": last,
+            "ended": {**asdict(ending), "planned": num_steps} if ending else None,
+            "failed_inside": self._failed_inside(),
             "checkpoint": str(folder.relative_to(self.run.root)),
             "weights": fingerprint(folder),
             "parity_max": parity["parity/max"],
         }
+
+    def _chosen(self) -> Path | None:
+        """The checkpoint that the evaluations inside the stage choose, where they choose one."""
+        if self.stage.keep_best:
+            return self._checkpoint(self.watch.best_step)
+        if self.watch.has_failed and self.watch.gate.on_fail == "rollback":
+            return self._checkpoint(self.watch.good_step)
+        return None
+
+    def _failed_inside(self) -> str | None:
+        """Why the weights that the stage yields fail the gate, as far as seen inside the stage."""
+        is_saved = self.watch.gate.on_fail == "rollback" or self.stage.keep_best
+        if not self.watch.has_failed or (is_saved and self.watch.good_step is not None):
+            return None
+        return f"the gate failed at step {self.watch.seen[-1].step}"
 
     # -- checkpoints
 
@@ -146,9 +172,9 @@ class StageTrainer:
             self.line.version = max(self.line.version, version - 1)
             self.line.publish()
             self.line.holds = begun
-        rows = read_metrics(self.store.metrics)
-        if self._evaluates(step) and not any("eval/select" in r for r in rows if r["step"] == step):
-            metrics.write(step, self._select(step, begun))
+        if self._evaluates(step) and all(seen.step != step for seen in self.watch.seen):
+            self.watch.leave(self._select(step, begun, metrics))
+        self.watch.leave()
 
     def _write(self, step: int, *, is_last: bool) -> Path:
         """A checkpoint that tools open; until the last one, with what the stage goes on from."""
@@ -162,9 +188,9 @@ class StageTrainer:
         facts = {"stage": self.stage.name, "step": step, "version": self.line.version}
         write_checkpoint(folder, fill, facts=facts)
         set_latest(folder)
-        best = self._best_checkpoint() if self.stage.keep_best else None
-        kept = best.name if best is not None else None
-        for old in prune(self.store.checkpoints, self.stage.keep_last, best=kept):
+        kept = self._checkpoint(self.watch.kept_step)
+        best = kept.name if kept is not None else None
+        for old in prune(self.store.checkpoints, self.stage.keep_last, best=best):
             self.run.event("checkpoint_removed", stage=self.stage.name, checkpoint=old.name)
         return folder
 
@@ -173,23 +199,24 @@ class StageTrainer:
     def _evaluates(self, step: int) -> bool:
         return self.stage.eval_every is not None and step % self.stage.eval_every == 0
 
-    def _select(self, step: int, folder: Path) -> dict[str, float]:
-        """What the select parts say of the weights of this step."""
+    def _select(self, step: int, folder: Path, metrics: Metrics) -> str:
+        """Asks the select parts about the weights of this step, and writes what they say. Returns
+        the failed gates in one line."""
         if self.line.holds != folder and not self.stage.is_online:
             self.line.publish()
             self.line.holds = folder
-        shares = self.assessor.select(self.stage.name, step, fingerprint(folder))
+        values, failed = self.assessor.select(
+            self.stage.name, step, fingerprint(folder), parent=self.parent
+        )
         if self.stage.is_online:  # the next rollouts meet caches as a resumed stage's would
             self.line.publish()
             self.line.holds = folder
-        score = shares["eval/select"]
-        self._best = max(self._best, (score, -step))
-        say(self.console, f"{self.stage.name} step {step}: select {score:.4f}")
-        return shares
+        metrics.write(step, values)
+        self.watch.note({"step": step, **values})
+        say(self.console, f"{self.stage.name} step {step}: select {values['eval/select']:.4f}")
+        return failed
 
-    def _best_checkpoint(self) -> Path | None:
-        """The checkpoint that the select parts like best so far; the first of equals."""
-        step = -self._best[1]
+    def _checkpoint(self, step: int | None) -> Path | None:
         return self.store.checkpoints / f"step-{step:06d}" if step else None
 
     def _on_step(
@@ -210,7 +237,9 @@ class StageTrainer:
         if evaluates or self.interrupt.is_asked or step % self.stage.save_every == 0:
             folder = self._write(step, is_last=False)
             if evaluates:
-                metrics.write(step, self._select(step, folder))
+                failed = self._select(step, folder, metrics)
+                if not self.interrupt.is_asked:
+                    self.watch.leave(failed)
         if self.interrupt.is_asked:
             self.interrupt.stop(f"{self.stage.name} is saved at step {step} of {num_steps}")
 
@@ -233,16 +262,17 @@ class StageTrainer:
         if algorithm.needs.reference:
             trees = with_references(learner, trees)
             heldout = with_references(learner, heldout)
-        take_up()
-        with self.interrupt.at_steps():
-            train_offline(
-                learner=learner,
-                algorithm=algorithm,
-                trees=trees,
-                plan=loop,
-                on_step=on_step,
-                arrange=arrange,
-            )
+        with suppress(StageEnded):
+            take_up()
+            with self.interrupt.at_steps():
+                train_offline(
+                    learner=learner,
+                    algorithm=algorithm,
+                    trees=trees,
+                    plan=loop,
+                    on_step=on_step,
+                    arrange=arrange,
+                )
         if not heldout:
             return {}
         rewards = implicit_rewards(learner, heldout, algorithm.beta)
@@ -279,19 +309,20 @@ class StageTrainer:
         def make_tree(rollout: Rollout, scores: Sequence[Score]) -> Tree:
             return self.prepared.eyes.renderer.rollout_tree(rollout, scores)
 
-        take_up()
-        with self.interrupt.at_steps():
-            train_online(
-                learner=self.line.learner,
-                algorithm=stage.algorithm,
-                samples=records,
-                collect=gather,
-                make_tree=make_tree,
-                publish=publish,
-                view=self.line.view(temperature),
-                plan=loop,
-                on_step=on_step,
-            )
+        with suppress(StageEnded):
+            take_up()
+            with self.interrupt.at_steps():
+                train_online(
+                    learner=self.line.learner,
+                    algorithm=stage.algorithm,
+                    samples=records,
+                    collect=gather,
+                    make_tree=make_tree,
+                    publish=publish,
+                    view=self.line.view(temperature),
+                    plan=loop,
+                    on_step=on_step,
+                )
         return {}
 
     # -- parts

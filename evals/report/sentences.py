@@ -50,6 +50,8 @@ def _state(stage: Stage, *, is_judged: bool) -> Clause | None:
     if stage.status == "failed":
         why = " ".join(str(stage.facts.get("error") or "no reason was written").split())
         return Clause("failed", f"failed after {count(stage.steps)} steps: {why[:300]}")
+    if to := stage.facts.get("rolled_back_to"):
+        return Clause("failed", f"failed the gate and was rolled back: {to} stands for it")
     if stage.status == "running":
         return Clause("running", f"still running, {count(stage.steps)} steps done")
     if is_judged:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.gates import Gate, GateConfig, best, decide, enforce
+from evals.gates import Gate, GateConfig, best, decide, enforce, failures, worst
 from rl.errors import EvalError, GateError
 
 
@@ -72,7 +72,41 @@ def test_a_refused_comparison_warns():
 def test_a_jump_of_the_parse_rate_is_flagged():
     found = gate(against(5, 15, parse=(0.4, 0.9)))
     assert found.verdict == "pass"
-    assert any("parse rate rose from 0.40 to 0.90" in reason for reason in found.reasons)
+    assert any("parse rate rose from 0.40 to 0.90" in alarm for alarm in found.alarms)
+
+
+def test_a_rise_beyond_the_expected_is_flagged_and_changes_no_verdict():
+    found = gate(against(41, 60))
+    assert found.verdict == "pass"
+    assert "a rise of more than 40 is shown" in found.alarms[0]
+    assert gate(against(39, 60)).alarms == ()
+    assert gate(against(39, 60), config=GateConfig(alarm_rise_percent=20)).alarms
+    jump = gate(against(41, 60, parse=(0.1, 0.9))).alarms
+    assert len(jump) == 1
+    assert "parse rate rose from 0.10 to 0.90" in jump[0]
+
+
+def test_too_few_images_decide_nothing():
+    few = against(-1, 1)
+    few["select"]["degrees_of_freedom"] = 8
+    assert gate(few).verdict == "warn"
+    assert "too few images" in gate(few).reasons[0]
+    few["select"]["degrees_of_freedom"] = 9
+    assert gate(few).verdict == "pass"
+
+
+def test_a_gate_is_written_and_read():
+    for found in (gate(against(-3, 1)), gate(against(41, 60)), gate()):
+        assert Gate.of(json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_worst_and_failures():
+    gates = {"a": gate(against(-1, 1)), "b": gate(against(-9, -5)), "c": gate(against(-3, 1))}
+    assert worst(gates) == 2
+    assert failures(gates).startswith("b: parent sft: a larger drop is shown")
+    assert worst({"a": gates["a"], "c": gates["c"]}) == 1
+    assert failures({"a": gates["a"]}) == ""
+    assert worst({}) == 0
 
 
 @given(st.floats(-50, 50), st.floats(0, 20))
@@ -89,6 +123,7 @@ def test_enforce_stops_or_warns():
         enforce(failed, GateConfig(), "dpo")
     assert caught.value.exit_code == 3
     enforce(failed, GateConfig(on_fail="warn"), "dpo")
+    enforce(failed, GateConfig(on_fail="rollback"), "dpo")
     enforce({"mme": gate(against(-3, 1))}, GateConfig(), "dpo")
 
 

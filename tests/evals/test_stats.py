@@ -19,6 +19,7 @@ from evals.stats import (
     sign_test,
     stderr,
     stderr_clustered,
+    two_sided_p,
 )
 
 
@@ -104,6 +105,54 @@ def test_a_true_difference_is_found():
     (found,) = paired_bootstrap(a, b, mean)
     assert found.low > 0
     assert found.p_value < 0.001
+
+
+def test_a_resample_has_the_clustered_formulas_variance():
+    # Two clusters, the smallest case: drawing 2 of 2 would give half the variance.
+    rows = np.array([[1.0, 2.0], [2.0, 2.0]])
+    values, ids = [1, 0, 1, 1], ["a", "a", "b", "b"]
+    (found,) = bootstrap(rows, mean, resamples=4000)
+    assert found.stderr == pytest.approx(stderr_clustered(values, ids), rel=0.05)
+
+
+def test_no_category_vanishes_from_a_resample():
+    # Two images of each of three categories; the statistic is a sum over categories.
+    sums = np.zeros((6, 6))
+    for cluster in range(6):
+        at = 2 * (cluster % 3)
+        sums[cluster, at : at + 2] = (1 + cluster // 3, 2)
+
+    def total(totals):
+        cells = totals.reshape(*totals.shape[:-1], 3, 2)
+        return (cells[..., 0] / np.maximum(cells[..., 1], 1)).sum(-1)[..., None]
+
+    (mixed,) = bootstrap(sums, total)
+    (kept,) = bootstrap(sums, total, strata=[cluster % 3 for cluster in range(6)])
+    assert kept.value == mixed.value == pytest.approx(2.25)
+    assert mixed.low < 1.5 <= kept.low  # 1.5 is the worst that every category present can give
+
+
+def test_a_lone_cluster_is_kept():
+    sums = np.array([[1.0, 2.0], [5.0, 9.0], [7.0, 9.0]])
+    (found,) = bootstrap(sums[:1], mean, resamples=100)
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+    (found,) = paired_bootstrap(sums, sums * [[0.5, 1]], mean, strata=[0, 1, 2], resamples=100)
+    assert found.low == found.high
+
+
+def test_few_clusters_widen_the_interval():
+    rng = np.random.default_rng(0)
+    sums = np.stack([rng.integers(0, 5, 6), np.full(6, 4.0)], 1)
+    (found,) = paired_bootstrap(sums, np.stack([np.full(6, 2.0), np.full(6, 4.0)], 1), mean)
+    normal = 1.96 * found.stderr
+    assert (found.high - found.low) / 2 > 1.15 * normal
+
+
+def test_ties_count_half():
+    draws = np.array([-1.0] * 10 + [0.0] * 40 + [1.0] * 50)
+    assert two_sided_p(draws) == pytest.approx(2 * 30.5 / 101)
+    assert two_sided_p(np.zeros(100)) == 1.0
+    assert two_sided_p(np.zeros(100), df=5) == 1.0
 
 
 def test_unpaired_sums_are_refused():

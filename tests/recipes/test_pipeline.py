@@ -133,7 +133,12 @@ def test_every_stage_leaves_its_contract(finished: tuple[Recipe, Path, set[str]]
             result = json.loads((store.evals(name, benchmark) / "result.json").read_text())
             assert result["weights"] == store.stage(name).facts()["weights"]
             assert result["comparisons"]["parent"]["select"] is not None
-            assert result["contamination"] == {"checked": True, "overlap_images": 0}
+            assert result["contamination"] == {
+                "checked": True,
+                "overlap_images": 0,
+                "flagged": {},
+                "without": {},
+            }
     for name in ("dpo", "kto"):
         assert store.stage(name).facts()["heldout"]["pairs"] == 4
     for file in ("index.html", "leaderboard.md", "leaderboard.csv", "leaderboard.json"):

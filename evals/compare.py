@@ -1,0 +1,206 @@
+"""Models of any runs against one another, from their stored answers: no model, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evals.base import Benchmark, PartName, get_benchmark
+from evals.paired import ALPHA, Scored, compare, pair, unequal_settings
+from evals.report.run import read_run
+from evals.responses import HEADER, read_responses
+from evals.results import require_valid
+from evals.samples import score_row
+from evals.stats import holm
+from rl.errors import ConfigError, EvalError
+
+SCHEMA = 1
+# Told beside a comparison, but no reason to refuse it.
+_NOTED = ("backend", "dtype", "chat_template")
+State = Literal["compared", "forced", "refused", "empty"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One evaluated model: a stage of a run. `folders` maps benchmark to its evaluation."""
+
+    run: Path
+    stage: str
+    folders: Mapping[str, Path]
+
+    @property
+    def label(self) -> str:
+        return f"{self.run.name}:{self.stage}"
+
+
+def open_side(text: str) -> Side:
+    """The model that `RUN` or `RUN:stage` names; without a stage the last one that was evaluated.
+
+    Raises: ConfigError naming what is there.
+    """
+    root, stage = Path(text), ""
+    if not root.is_dir() and ":" in text:
+        name, _, stage = text.rpartition(":")
+        root = Path(name)
+    if not (root / "evals").is_dir():
+        raise ConfigError("no evaluated run", where=str(root), expected="a folder with evals/")
+    known = {found.name: _folders(root / "evals" / found.name) for found in read_run(root).stages}
+    evaluated = [name for name, folders in known.items() if folders]
+    if not evaluated:
+        raise ConfigError("no stage has been evaluated", where=str(root))
+    stage = stage or evaluated[-1]
+    if stage not in evaluated:
+        raise ConfigError(
+            f'no evaluated stage "{stage}"', where=str(root), expected=", ".join(evaluated)
+        )
+    return Side(root.resolve(), stage, known[stage])
+
+
+def _folders(stage: Path) -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in sorted(stage.glob(f"*/{HEADER}"))}
+
+
+def compare_sides(
+    sides: Sequence[Side],
+    *,
+    part: PartName = "report",
+    profile: str = "official",
+    force: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every other side against the first, benchmark by benchmark, with p-values adjusted by Holm
+    over the benchmarks of each comparison (the contract of `plumbline compare --json`).
+
+    Raises: ConfigError where there is nothing to compare.
+    """
+    if len(sides) < 2:
+        raise ConfigError("one model alone", expected="two or more: RUN_A[:stage] RUN_B[:stage]")
+    first = sides[0]
+    found = []
+    for side in sides[1:]:
+        shared = [name for name in first.folders if name in side.folders]
+        if not shared:
+            raise ConfigError(
+                f"{first.label} and {side.label} share no benchmark",
+                expected=f"one of {', '.join(first.folders)}",
+            )
+        rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
+        _adjust(rows)
+        found.append(
+            {
+                **_named(side),
+                "benchmarks": rows,
+                "only_baseline": sorted(set(first.folders) - set(side.folders)),
+                "only_this": sorted(set(side.folders) - set(first.folders)),
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "part": part,
+        "profile": profile,
+        "baseline": _named(first),
+        "comparisons": found,
+    }
+
+
+def refusals(compared: Mapping[str, Any]) -> list[str]:
+    """One line for each comparison that was refused."""
+    return [
+        f"{side['label']}, {row['benchmark']}: {unequal['text']}"
+        for side in compared["comparisons"]
+        for row in side["benchmarks"]
+        if row["state"] == "refused"
+        for unequal in row["unequal"][:1]
+    ]
+
+
+def _named(side: Side) -> dict[str, str]:
+    return {"label": side.label, "run": str(side.run), "stage": side.stage}
+
+
+def _row(
+    name: str, ours: Side, theirs: Side, part: PartName, profile: str, force: bool, seed: int
+) -> dict[str, Any]:
+    """One benchmark: `state`, what differs, and, where it may be shown, the comparison."""
+    mine, other = (read_responses(side.folders[name]) for side in (ours, theirs))
+    benchmark = _benchmark(mine[0], other[0], ours, theirs)
+    benchmark.require_profile(profile)
+    benchmark = benchmark.for_profile(profile)
+    unequal = unequal_settings(mine, other, same_model=False)
+    row: dict[str, Any] = {
+        "benchmark": name,
+        "metric": benchmark.primary_name,
+        "weights": {"baseline": other[0]["weights"], "this": mine[0]["weights"]},
+        "unequal": [{**item._asdict(), "text": str(item)} for item in unequal],
+        "noted": _noted(mine[0], other[0]),
+        "state": "refused",
+    }
+    if unequal and not force:
+        return row
+    row["state"] = "forced" if unequal else "compared"
+    scored = [
+        _judged(benchmark, side, rows, part, profile)
+        for side, (_, rows) in ((ours, mine), (theirs, other))
+    ]
+    return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
+
+
+def _judged(
+    benchmark: Benchmark,
+    side: Side,
+    rows: Sequence[Mapping[str, Any]],
+    part: PartName,
+    profile: str,
+) -> Scored:
+    kept = [row for row in rows if row["part"] == part]
+    found = Scored(kept, [score_row(benchmark, row, profile) for row in kept])
+    require_valid(found, f"{side.label}, benchmark {benchmark.id}")
+    return found
+
+
+def _compared(
+    benchmark: Benchmark, ours: Scored, theirs: Scored, profile: str, seed: int
+) -> dict[str, Any]:
+    pairs = pair(ours, theirs)
+    unpaired = {"only_this": pairs.only_ours, "only_baseline": pairs.only_theirs}
+    found = compare(ours, theirs, benchmark, seed=seed) if pairs.ours.rows else None
+    if found is None:
+        return {"state": "empty", "unpaired": unpaired}
+    values = [
+        benchmark.primary(benchmark.aggregate(pairs.ours.rows, side.scores, profile))
+        for side in (pairs.theirs, pairs.ours)
+    ]
+    return {
+        **found,
+        "max": benchmark.max_score(pairs.ours.rows),
+        "values": {"baseline": values[0], "this": values[1]},
+        "unpaired": unpaired,
+    }
+
+
+def _benchmark(
+    mine: Mapping[str, Any], other: Mapping[str, Any], ours: Side, theirs: Side
+) -> Benchmark:
+    if mine["benchmark"] != other["benchmark"]:
+        raise EvalError(
+            f"{mine['benchmark']} and {other['benchmark']} are two benchmarks",
+            where=f"{ours.label} and {theirs.label}",
+        )
+    return get_benchmark(str(mine["benchmark"]))
+
+
+def _noted(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    a, b = other["settings"], mine["settings"]
+    return [f"{k} differs: {a.get(k)} and {b.get(k)}" for k in _NOTED if a.get(k) != b.get(k)]
+
+
+def _adjust(rows: list[dict[str, Any]]) -> None:
+    """Adds `p_holm`; a verdict stands only where it survives the adjustment."""
+    adjusted = holm({row["benchmark"]: row["p_value"] for row in rows if "p_value" in row})
+    for row in rows:
+        if row["benchmark"] in adjusted:
+            row["p_holm"] = adjusted[row["benchmark"]]
+            if row["p_holm"] > ALPHA:
+                row["verdict"] = "no evidence"
