@@ -115,6 +115,7 @@ class Benchmark(ABC):
     question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
+    needs_judge: ClassVar[bool] = False  # whether no answer can be scored without one
     profiles: ClassVar[tuple[str, ...]] = PROFILES
     # The rows of one image as the data holds them, without the image: contract tests repeat them.
     examples: ClassVar[tuple[Row, ...]]

@@ -24,7 +24,7 @@ _SEVERITY: dict[Verdict, int] = {"pass": 0, "warn": 1, "fail": 2}
 _PARSE_JUMP = 0.2
 # Below so many degrees of freedom (images less categories) bounds are not trusted; see
 # docs/statistics.md.
-_MIN_DF = 9
+_MIN_DF = 4
 
 
 class GateConfig(Section):

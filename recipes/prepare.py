@@ -73,7 +73,15 @@ def prepare(recipe: Recipe, *, rejects: Path | None = None, is_here: bool = True
 
 def open_benchmarks(recipe: Recipe) -> tuple[LoadedBenchmark, ...]:
     """Every benchmark with its items. Raises: ConfigError, DataError."""
-    return tuple(_open_benchmark(config) for config in recipe.evals.benchmarks)
+    opened = tuple(_open_benchmark(config) for config in recipe.evals.benchmarks)
+    for loaded in opened:
+        if loaded.benchmark.needs_judge and recipe.evals.judge is None:
+            raise ConfigError(
+                "its rule needs a judge",
+                where=f"evals.benchmarks.{loaded.config.name}",
+                expected="evals.judge.path (a model folder) or evals.judge.endpoint",
+            )
+    return opened
 
 
 def load(

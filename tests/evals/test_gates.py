@@ -88,10 +88,10 @@ def test_a_rise_beyond_the_expected_is_flagged_and_changes_no_verdict():
 
 def test_too_few_images_decide_nothing():
     few = against(-1, 1)
-    few["select"]["degrees_of_freedom"] = 8
+    few["select"]["degrees_of_freedom"] = 3
     assert gate(few).verdict == "warn"
     assert "too few images" in gate(few).reasons[0]
-    few["select"]["degrees_of_freedom"] = 9
+    few["select"]["degrees_of_freedom"] = 4
     assert gate(few).verdict == "pass"
 
 

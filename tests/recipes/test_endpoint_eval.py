@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from recipes.answering import open_judge
 from recipes.cli import app
 from recipes.config import recipe_of
+from recipes.prepare import open_benchmarks
 from rl.errors import ConfigError
 from tests.rollouts.test_endpoint import KEY, Server
 
@@ -122,3 +123,16 @@ def test_a_judge_at_an_endpoint_is_asked_once(oracle: Oracle, tmp_path: Path) ->
     assert len({body["messages"][0]["content"] for body in oracle.seen}) == 2
     assert len(oracle.seen) == 5  # three of them refused
     assert KEY not in (tmp_path / "judgements.jsonl").read_text()
+
+
+def test_a_rule_that_needs_a_judge_says_so_before_anything_starts(
+    scene_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evals.benchmarks.textvqa.TextVQA.needs_judge", True)
+    there = {"url": "http://x/v1", "model": "m"}
+    benchmarks = [{"name": "textvqa", "path": str(scene_data / "textvqa"), "limit": 2}]
+    page: dict[str, Any] = {"model": {"path": "m"}, "evals": {"benchmarks": benchmarks}}
+    with pytest.raises(ConfigError, match=r"evals.benchmarks.textvqa: its rule needs a judge"):
+        open_benchmarks(recipe_of(page))
+    page["evals"]["judge"] = {"endpoint": there}
+    assert len(open_benchmarks(recipe_of(page))) == 1
