@@ -70,6 +70,7 @@ class MMVet(AccuracyBenchmark):
         *("question_id", "image", "question", "answer", "capability"),
     )
     max_new_tokens: ClassVar[int] = 1024
+    needs_judge: ClassVar[bool] = True
     profiles: ClassVar[tuple[str, ...]] = ("official", "lmms_eval")
     examples: ClassVar[tuple[Row, ...]] = (
         {

@@ -106,16 +106,23 @@ def _is_plain(source: ImageSource) -> bool:
 
 
 def _write_thumbnail(source: ImageSource, image: PIL.Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if max(image.size) <= _THUMBNAIL and source.read().startswith(b"\x89PNG"):
-        content = source.read()
-    else:
+    content = source.read() if max(image.size) <= _THUMBNAIL else b""
+    if not content.startswith(b"\x89PNG"):
         small = image.copy()
         small.thumbnail((_THUMBNAIL, _THUMBNAIL))
         content = _encoded(small, "PNG")
-    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    partial = f"{path}.{os.getpid()}-{threading.get_ident()}.partial"
+    try:
+        _write(partial, content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(partial, content)
+    os.replace(partial, path)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
+        file.write(content)
 
 
 def _encoded(image: PIL.Image.Image, form: str) -> bytes:
