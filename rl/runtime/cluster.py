@@ -47,7 +47,6 @@ class Cluster:
         if config.address is None:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             options |= {
-                "address": "local",  # without it Ray joins whatever run this machine has already
                 "num_cpus": config.num_cpus,
                 "include_dashboard": config.dashboard,
                 "dashboard_host": "127.0.0.1",
