@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +22,7 @@ from rl.data.tree import Branch, Tree
 from rl.errors import ConfigError, ModelError
 from rl.learners.base import Channel, LearnerConfig, LogitView, OptimPlan, Sender
 from rl.learners.engine import engine_config
+from rl.learners.environment import is_on_gpu, set_environment
 from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.ranks import Ranks
@@ -61,7 +60,7 @@ class ZeroLearner:
         self.config, self.rank, self.world_size = config, rank, world_size
         torch.set_num_threads(config.threads)
         self.deepspeed = _start_deepspeed(rank, world_size, master_addr, master_port)
-        self.device = "cuda" if torch.cuda.is_available() and _is_on_gpu() else "cpu"
+        self.device = "cuda" if is_on_gpu() else "cpu"
         self.ranks = Ranks(world_size, self.device)
         if config.dtype == "float16" and not _computes_float16(self.deepspeed):
             raise ConfigError(
@@ -115,6 +114,8 @@ class ZeroLearner:
             group.update(betas=plan.betas, eps=plan.eps, weight_decay=decay)
         if hasattr(self.engine.optimizer, "clip_grad"):
             self.engine.optimizer.clip_grad = plan.max_grad_norm
+        if self._first_scale:  # float16: a stage's loss scale begins anew, as its optimizer does
+            vars(self.engine.optimizer.loss_scaler).update(self._first_scale)
         torch.manual_seed(plan.seed)
 
     def step(
@@ -235,6 +236,8 @@ class ZeroLearner:
         )
         self.engine.train()
         self._norm = 0.0
+        scaler = getattr(self.engine.optimizer, "loss_scaler", None)
+        self._first_scale = dict(vars(scaler)) if scaler is not None else {}
         if not hasattr(self.engine.optimizer, "clip_grad"):  # ZeRO 0 in float32: plain AdamW
             self.engine.optimizer.register_step_pre_hook(self._clip)
 
@@ -366,16 +369,6 @@ def _idle_tree(token: int) -> Tree:
     return Tree(uid="idle", trunk_ids=(token,), branches=(branch,))
 
 
-def _local_rank(rank: int) -> int:
-    """Which of the GPUs that this process sees is the rank's: Ray shows an actor its own alone."""
-    count = torch.cuda.device_count()
-    return rank % count if count else rank
-
-
-def _is_on_gpu() -> bool:
-    return os.environ.get("DS_ACCELERATOR", "") != "cpu"
-
-
 def _computes_float16(deepspeed: Any) -> bool:
     """Whether DeepSpeed lets this device train float16: GPUs, and CPUs whose oneDNN computes it."""
     return bool(deepspeed.accelerator.get_accelerator().is_fp16_supported())
@@ -383,26 +376,13 @@ def _computes_float16(deepspeed: Any) -> bool:
 
 def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: int) -> Any:
     """The deepspeed module with its process group up."""
-    if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE=str(world_size),
-        LOCAL_RANK=str(_local_rank(rank)),
-        MASTER_ADDR=master_addr,
-        MASTER_PORT=str(master_port),
-    )
-    if "TORCH_EXTENSIONS_DIR" not in os.environ and os.access(sys.prefix, os.W_OK):
-        # Beside the compiler flags that it is built with: two environments that share one folder
-        # build it again and again, each after the other.
-        os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(sys.prefix) / "torch_extensions")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    set_environment(rank, world_size, master_addr, master_port)
     import deepspeed
     import transformers
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
-    backend = "nccl" if torch.cuda.is_available() and _is_on_gpu() else "gloo"
+    backend = "nccl" if is_on_gpu() else "gloo"
     with no_stale_locks():
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
     return deepspeed

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,21 @@ def test_a_float16_step_that_overflows_is_left_out(
     assert metrics[0]["loss_scale"] == 2.0**40
     assert metrics[0]["grad_norm"] == float("inf")
     assert_same(weights, before, atol=0.0)
+
+
+def test_a_dynamic_loss_scale_begins_anew_with_a_stage(
+    alone: Ranks, tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    trees = sft_steps(small(tiny_qwen3vl))
+    alone.start({"dtype": "float16", "zero": 2}, opens_float16=True)
+    first, _ = alone.train([trees], tmp_path, PLAN)
+    again, _ = alone.train([trees], tmp_path, PLAN)
+    for before, after in pairwise(first):
+        assert after["loss_scale"] in (before["loss_scale"], before["loss_scale"] / 2)
+        assert before["skipped"] or after["loss_scale"] == before["loss_scale"]
+    assert [m["skipped"] for m in first][0] == 1.0  # 2^16 is too much for these gradients
+    assert first[-1]["loss_scale"] < first[0]["loss_scale"]
+    assert [m["loss_scale"] for m in again] == [m["loss_scale"] for m in first]
 
 
 def test_a_cpu_without_float16_refuses_it(alone: Ranks) -> None:
