@@ -50,6 +50,11 @@ def call(name: str, method: str, *args: Any, **kwargs: Any) -> Any:
     return getattr(LEARNERS[name], method)(*args, **kwargs)
 
 
+def set_loss_scale(name: str, scale: float) -> None:
+    """What the learner's dynamic loss scale has come to."""
+    LEARNERS[name].engine.optimizer.loss_scaler.cur_scale = scale
+
+
 def train(
     name: str,
     checkpoint: str,
