@@ -115,6 +115,7 @@ class Benchmark(ABC):
     question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
+    default_profile: ClassVar[str] = "official"  # of `plumbline score`
     needs_judge: ClassVar[bool] = False  # whether no answer can be scored without one
     profiles: ClassVar[tuple[str, ...]] = PROFILES
     # The rows of one image as the data holds them, without the image: contract tests repeat them.
@@ -263,6 +264,10 @@ class Benchmark(ABC):
                 if prompt is not None:
                     text = prompt.replace("{question}", str(row[self.question_column]))
                 item = self.item(row, start + number, images, text)
+            except KeyError as error:  # JSONL rows may differ in what they hold
+                raise DataError(
+                    f"no {error}", where=f"{table.origin} row {number}", expected="as other rows"
+                ) from error
             except DataError as error:
                 raise DataError(
                     error.what,

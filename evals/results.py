@@ -4,6 +4,7 @@ comparisons and the gate.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,8 @@ def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]
     where only a judge could tell.
     """
     answers = [benchmark.gold(row) for row in part.rows]
-    common = max(sorted(set(answers)), key=answers.count)
+    counts = Counter(answers)
+    common = min(counts, key=lambda answer: (-counts[answer], answer))
     # What a judge wrote was written of another answer.
     unjudged = {"response": common, "error": None, JUDGEMENT: None, JUDGE_ERROR: None}
     try:

@@ -28,15 +28,21 @@ def score_row(benchmark: Benchmark, row: Row, profile: str = "official") -> Item
     if len(scores) == 1:
         return scores[0]
     values = [score.score for score in scores if score.score is not None]
-    voted = majority(scores)
-    return ItemScore(statistics.fmean(values) if values else None, voted.status, voted.parsed)
+    voted = majority(benchmark, scores)
+    tallies = [score.tally for score in scores if score.score is not None]
+    return ItemScore(
+        statistics.fmean(values) if values else None,
+        voted.status,
+        voted.parsed,
+        tuple(statistics.fmean(column) for column in zip(*tallies, strict=True)),
+    )
 
 
-def majority(scores: Sequence[ItemScore]) -> ItemScore:
+def majority(benchmark: Benchmark, scores: Sequence[ItemScore]) -> ItemScore:
     """The score of the answer read most often, the first of equals; unread answers do not vote
     unless there are no others.
     """
-    read = [s for s in scores if s.score is not None and s.parsed is not None]
+    read = [s for s in scores if s.score is not None and benchmark.is_parsed(s)]
     votes = Counter(score.parsed for score in read)
     if not votes:
         return scores[0]
@@ -85,7 +91,7 @@ def summary(
         "n": n,
         "mean": statistics.fmean(rounds),
         "stdev": statistics.stdev(rounds),
-        "majority": value([majority(each) for each in scores]),
+        "majority": value([majority(benchmark, each) for each in scores]),
         "pass_at": {
             str(k): statistics.fmean(pass_at_k(n, count, k) for count in right)
             for k in sorted({1, *(2**power for power in range(n.bit_length()) if 2**power < n), n})

@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from evals.base import get_benchmark
+from evals.samples import score_row
 from evals.sources import json_rows
+from evals.stats import stderr, stderr_clustered
 from rl.errors import DataError, PlumblineError
 
 
-def score_file(benchmark: str, path: str | Path, profile: str = "official") -> dict[str, Any]:
+def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> dict[str, Any]:
     """`{"benchmark", "profile", "version", "metrics", "items": [{"sample_id", "score", "status",
-    "parsed"}]}`.
+    "parsed"}]}`; by the benchmark's default profile where none is named.
 
-    Raises: DataError naming file:line for a row that cannot be scored, ConfigError for an unknown
-    benchmark or profile.
+    `metrics` also holds the items' `stderr` and `stderr_clustered` (by `cluster_id`; a row without
+    one is a cluster of its own). Raises: DataError naming file:line for a row that cannot be
+    scored, ConfigError for an unknown benchmark or profile.
     """
     judge = get_benchmark(benchmark)
+    profile = judge.default_profile if profile is None else profile
     judge.require_profile(profile)
     rows, scores = [], []
     seen: dict[str, int] = {}
@@ -32,17 +36,27 @@ def score_file(benchmark: str, path: str | Path, profile: str = "official") -> d
             raise DataError(f"sample_id {name!r} stands in line {seen[name]} too", where=where)
         seen[name] = line
         try:
-            scores.append(judge.score(row, profile))
-        except DataError as error:
-            raise DataError(error.what, where=where, expected=error.expected) from error
+            scores.append(score_row(judge, row, profile))
+        except PlumblineError as error:
+            raise DataError(
+                error.what, where=where, expected=error.expected, do=error.do
+            ) from error
         rows.append(row)
     if not rows:
         raise DataError("no responses", where=str(path))
     try:
         metrics = judge.aggregate(rows, scores, profile)
     except PlumblineError as error:
-        error.where = f"{path}: {error.where}"
-        raise DataError(error.what, where=error.where, expected=error.expected) from error
+        where = f"{path}: {error.where}" if error.where else str(path)
+        raise DataError(error.what, where=where, expected=error.expected, do=error.do) from error
+    found = [
+        (score.score, str(row.get("cluster_id", row["sample_id"])))
+        for row, score in zip(rows, scores, strict=True)
+        if score.score is not None
+    ]
+    values = [value for value, _ in found]
+    metrics["stderr"] = stderr(values)
+    metrics["stderr_clustered"] = stderr_clustered(values, [cluster for _, cluster in found])
     items = [
         {
             "sample_id": row["sample_id"],

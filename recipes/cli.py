@@ -132,13 +132,18 @@ def evaluate(
 def score(
     benchmark: Annotated[str, typer.Argument(help="A benchmark's id, e.g. mme.")],
     responses: Annotated[Path, typer.Argument(help="responses.jsonl, one row an answer.")],
-    profile: Annotated[str, typer.Option(help="official | lmms_eval | vlmevalkit")] = "official",
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="official (default) | lmms_eval | vlmevalkit | flexible, as it has them."
+        ),
+    ] = None,
 ) -> None:
     """Score stored answers again; no model. Prints one JSON object."""
     from evals.score import score_file
 
     # Escaped: a model may have answered with a lone surrogate, which no terminal can print.
-    print(json.dumps(score_file(benchmark, responses, profile)))
+    print(json.dumps(score_file(benchmark, responses, profile), allow_nan=False))
 
 
 @app.command()

@@ -79,7 +79,8 @@ def load_attr(spec: str, base: Path | None = None) -> Any:
     if not path.is_file():
         raise ConfigError(
             f'"{spec}": no file {path}',
-            do="give the path relative to the recipe, or an absolute one",
+            do="give an absolute path, or one from the folder that the command runs in (in a "
+            "benchmark's page: from the page's folder)",
         )
     module = _load_file(path)
     if not hasattr(module, attribute):

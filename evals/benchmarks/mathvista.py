@@ -167,8 +167,9 @@ def _closing(row: Row) -> str:
 
 def _shape(row: Row) -> tuple[str, str, list[str], float | None]:
     """(question_type, answer_type, choices, precision). Raises: DataError."""
-    kind, form = row.get("question_type"), row.get("answer_type")
-    choices = [str(choice) for choice in row.get("choices") or ()]
+    choices = [str(choice) for choice in row.get("choices") or row.get("options") or ()]
+    kind = row.get("question_type") or ("multi_choice" if choices else "free_form")
+    form = row.get("answer_type") or "text"
     known = ("integer", "float", "list", "text")
     if kind not in ("multi_choice", "free_form") or form not in known:
         raise DataError(

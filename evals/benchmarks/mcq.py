@@ -34,6 +34,7 @@ class LetterChoice(ChoiceBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("question", "options", "answer")
     images_are_optional: ClassVar[bool] = True
     max_new_tokens: ClassVar[int] = 16
+    default_profile: ClassVar[str] = "lmms_eval"
     profiles: ClassVar[tuple[str, ...]] = ("official", "lmms_eval", "vlmevalkit")
     examples: ClassVar[tuple[Row, ...]] = (
         {

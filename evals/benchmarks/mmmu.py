@@ -20,6 +20,7 @@ Answers".
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -183,7 +184,7 @@ class MMMU(AccuracyBenchmark):
             is_right = right and stated != [""]
         else:
             is_right = mmmu_open_is_right(stated, references)
-        return verdict(row, float(is_right), stated[0] or None, is_parsed=stated != [""])
+        return verdict(row, float(is_right), _read(stated[0]), is_parsed=stated != [""])
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
@@ -296,6 +297,13 @@ def _as_choice(row: Row, text: str, references: Sequence[str]) -> ItemScore:
     wanted = answer if len(answer) == 1 and "A" <= answer <= "Z" else "A"
     is_parsed = letter is not None and letter != DECLINED
     return verdict(row, float(letter == wanted), letter, is_parsed=is_parsed)
+
+
+def _read(answer: str | float) -> str | float | None:
+    """An answer as JSON holds it: no text is None, a number without end stands as its text."""
+    if isinstance(answer, float) and not math.isfinite(answer):
+        return str(answer)
+    return None if answer == "" else answer
 
 
 def _subject(row: Row) -> str | None:

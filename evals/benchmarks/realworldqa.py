@@ -89,7 +89,8 @@ class RealWorldQA(AccuracyBenchmark):
             answer = text.lower().strip().rstrip(".")
             return verdict(row, float(answer == reference.lower()), answer)
         if profile == "vlmevalkit":
-            options = row_options(row, self.id)
+            inline = _inline_options(str(row.get("question", "")))
+            options = row_options(row, self.id) if "options" in row else inline
             letter = letter_vlmevalkit(text, options)
             is_parsed = letter in options
         else:

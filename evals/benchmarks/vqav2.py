@@ -16,6 +16,7 @@ period rule.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any, ClassVar
 
@@ -85,13 +86,24 @@ class VQAv2(AccuracyBenchmark):
             question_type=str(row.get("question_type") or "all"),
         )
 
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Accuracy, also by answer type (a row that does not say: its category) and question
+        type.
+        """
+        named = [
+            {**row, "answer_type": row.get("answer_type") or row.get("category")} for row in rows
+        ]
+        return super().aggregate(named, scores, profile)
+
     def judge(self, row: Row, profile: str) -> ItemScore:
         """Soft accuracy of the response. Raises: DataError."""
         text, references = response_text(row, self.id), reference_texts(row, self.id)
         if profile == "official":
             answer, wanted = vqa_tool_answers(text, references)
             shares = soft_accuracy(answer, wanted)
-            return verdict(row, sum(shares) / len(shares), answer)
+            return verdict(row, float(mean(shares)), answer)
         normalise = vlmevalkit_answer if profile == "vlmevalkit" else vqav2_answer_lmms_eval
         answer, wanted = normalise(text), [normalise(reference) for reference in references]
         average: Any = np.mean if profile == "vlmevalkit" else mean

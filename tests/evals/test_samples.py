@@ -31,10 +31,10 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(n: int):
 
 def test_the_majority_is_the_first_of_equals_and_unread_answers_do_not_vote():
     a, b, c = ItemScore(1.0, "ok", "A"), ItemScore(0.0, "ok", "B"), ItemScore(0.0, "unparsed", None)
-    assert majority([b, a, a]) == a
-    assert majority([b, a]) == b
-    assert majority([c, c, c, a, b]) == a
-    assert majority([c, c]) == c
+    assert majority(MME, [b, a, a]) == a
+    assert majority(MME, [b, a]) == b
+    assert majority(MME, [c, c, c, a, b]) == a
+    assert majority(MME, [c, c]) == c
 
 
 def test_greedy_answers_cannot_differ():

@@ -76,6 +76,7 @@ def test_mmmu_golden(tmp_path):
     assert set(found["metrics"]) == {
         *("accuracy", "multiple_choice", "open"),
         *("subjects", "parse_rate"),
+        *("stderr", "stderr_clustered"),
     }
     right = []
     for row, item in zip(golden, found["items"], strict=True):
@@ -345,3 +346,14 @@ def test_prompts_as_rendered(tmp_path):
     assert prompts("hallusionbench", tmp_path, "official")[0] == (
         "Is the right circle as large as the left circle?"
     )
+
+
+@pytest.mark.parametrize(
+    ("response", "parsed"), [("0", 0.0), ("nan", "nan"), ("1e999", "inf"), ("", None)]
+)
+def test_mmmu_open_numbers_stand_in_json(tmp_path, response, parsed):
+    row = {"sample_id": 0, "references": ["0"], "question_type": "open", "response": response}
+    found = scored(tmp_path, "mmmu", [row])
+    json.dumps(found, allow_nan=False)
+    assert found["items"][0]["parsed"] == parsed
+    assert found["metrics"]["parse_rate"] == (parsed is not None)

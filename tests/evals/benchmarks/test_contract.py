@@ -47,7 +47,7 @@ def test_the_command_prints_what_the_contract_says(name, profile, tmp_path):
     found = json.loads(result.stdout)
     assert list(found) == ["benchmark", "profile", "version", "metrics", "items"]
     assert (found["benchmark"], found["profile"]) == (name, profile)
-    assert set(found["metrics"]) == keys
+    assert set(found["metrics"]) == keys | {"stderr", "stderr_clustered"}
     assert [item["sample_id"] for item in found["items"]] == list(range(len(rows)))
     assert all(set(i) == {"sample_id", "score", "status", "parsed"} for i in found["items"])
     assert found["items"][0]["score"] == 1.0

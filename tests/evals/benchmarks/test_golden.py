@@ -8,6 +8,7 @@ import pytest
 
 from evals.base import get_benchmark
 from evals.score import score_file
+from evals.stats import stderr, stderr_clustered
 from rewards.text import evalai_answer
 from tests.evals.conftest import FIXTURES
 
@@ -66,7 +67,17 @@ def test_score_file_follows_the_contract(tmp_path):
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = score_file("mme", file)
     assert list(found) == ["benchmark", "profile", "version", "metrics", "items"]
-    assert set(found["metrics"]) == {"perception", "cognition", "total", "categories", "parse_rate"}
+    own = {"perception", "cognition", "total", "categories", "parse_rate"}
+    assert set(found["metrics"]) == own | {"stderr", "stderr_clustered"}
+    values = [item["score"] for item in found["items"]]
+    images = [row["question_id"] for row in MME["rows"]]
+    assert found["metrics"]["stderr"] == stderr(values) > 0
+    clustered = [
+        {**json.loads(line), "cluster_id": image} for line, image in zip(lines, images, strict=True)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in clustered), encoding="utf-8")
+    again = score_file("mme", file)["metrics"]
+    assert again["stderr_clustered"] == stderr_clustered(values, images)
     assert len(found["items"]) == len(MME["rows"])
     assert found["items"][0] == {
         "sample_id": "0",

@@ -56,7 +56,7 @@ def test_gsm8k_golden(tmp_path, profile, rule):
     file = tmp_path / "r.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     found = score_file("gsm8k", file, profile)
-    assert set(found["metrics"]) == {"strict", "flexible"}
+    assert set(found["metrics"]) == {"strict", "flexible", "stderr", "stderr_clustered"}
     assert [item["parsed"] or "[invalid]" for item in found["items"]] == [r[rule] for r in golden]
     mean = sum(item["score"] for item in found["items"]) / len(golden)
     assert found["metrics"][rule] == pytest.approx(mean, abs=1e-12)
