@@ -88,7 +88,7 @@ def decide(
     alarms: list[str] = []
     needed: list[int] = []
     for whom, against in comparisons.items():
-        name = f"{whom} {against['stage']}"
+        name = whom if whom == against["stage"] else f"{whom} {against['stage']}"
         compared = against.get("select")
         if compared is None:
             refusal = against.get("refused") or "no questions in the select part"
