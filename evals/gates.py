@@ -97,7 +97,9 @@ def decide(
             found, reason = _against(name, compared, allowed, max_score)
             if found == "warn":
                 needed.append(_needed(compared, allowed, num_questions))
-            alarms += _alarms(name, compared, config.alarm_rise_percent / 100 * max_score)
+            # A jump since base was told at the stage that made it.
+            if whom == "parent" or "parent" not in comparisons:
+                alarms += _alarms(name, compared, config.alarm_rise_percent / 100 * max_score)
         if found == "warn" and config.strict:
             found, reason = "fail", f"{reason} (strict)"
         reasons.append(reason)

@@ -75,6 +75,12 @@ def test_a_jump_of_the_parse_rate_is_flagged():
     assert any("parse rate rose from 0.40 to 0.90" in alarm for alarm in found.alarms)
 
 
+def test_a_jump_since_base_is_told_by_the_stage_that_made_it():
+    jump = against(5, 15, parse=(0.0, 1.0))
+    assert gate(against(-1, 1), jump).alarms == ()
+    assert len(gate(jump, jump).alarms) == 1
+
+
 def test_a_rise_beyond_the_expected_is_flagged_and_changes_no_verdict():
     found = gate(against(41, 60))
     assert found.verdict == "pass"
