@@ -18,7 +18,7 @@ def set_environment(rank: int, world_size: int, master_addr: str, master_port: i
     os.environ.update(
         RANK=str(rank),
         WORLD_SIZE=str(world_size),
-        LOCAL_RANK=str(_local_rank(rank)),
+        LOCAL_RANK=str(local_rank(rank)),
         MASTER_ADDR=master_addr,
         MASTER_PORT=str(master_port),
     )
@@ -34,7 +34,7 @@ def is_on_gpu() -> bool:
     return torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR", "") != "cpu"
 
 
-def _local_rank(rank: int) -> int:
+def local_rank(rank: int) -> int:
     """Which of the GPUs that this process sees is the rank's: Ray shows an actor its own alone."""
     count = torch.cuda.device_count()
     return rank % count if count else rank

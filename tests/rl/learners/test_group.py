@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from rl.data.tree import Branch, Tree
 from rl.learners.base import LogitView
+from rl.learners.environment import local_rank
 from rl.learners.group import LearnerGroup, deal
-from rl.learners.zero import _local_rank
 from rl.runtime.actors import LocalHandle
 
 
@@ -69,4 +69,4 @@ def test_a_rank_takes_a_gpu_that_its_process_sees(
 ) -> None:
     """Ray shows an actor its own GPU alone: that is number 0, whatever the rank."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: visible)
-    assert [_local_rank(rank) for rank in range(ranks)] == local
+    assert [local_rank(rank) for rank in range(ranks)] == local
