@@ -45,15 +45,28 @@ def open_side(text: str) -> Side:
         name, _, stage = text.rpartition(":")
         root = Path(name)
     if not (root / "evals").is_dir():
-        raise ConfigError("no evaluated run", where=str(root), expected="a folder with evals/")
+        raise ConfigError(
+            "no evaluated run",
+            where=str(root),
+            expected="a folder with evals/",
+            do="give a folder that plumbline run or plumbline eval wrote",
+        )
     known = {found.name: _folders(root / "evals" / found.name) for found in read_run(root).stages}
     evaluated = [name for name, folders in known.items() if folders]
     if not evaluated:
-        raise ConfigError("no stage has been evaluated", where=str(root))
+        raise ConfigError(
+            "no stage has been evaluated",
+            where=str(root),
+            expected=f"evals/<stage>/<benchmark>/{HEADER}",
+            do="let the run reach its first evaluation, or give another run",
+        )
     stage = stage or evaluated[-1]
     if stage not in evaluated:
         raise ConfigError(
-            f'no evaluated stage "{stage}"', where=str(root), expected=", ".join(evaluated)
+            f'no evaluated stage "{stage}"',
+            where=str(root),
+            expected=", ".join(evaluated),
+            do=f"write {root}:{evaluated[-1]}, or another of them",
         )
     return Side(root.resolve(), stage, known[stage])
 
@@ -76,7 +89,12 @@ def compare_sides(
     Raises: ConfigError where there is nothing to compare.
     """
     if len(sides) < 2:
-        raise ConfigError("one model alone", expected="two or more: RUN_A[:stage] RUN_B[:stage]")
+        raise ConfigError(
+            "one model alone",
+            where="plumbline compare",
+            expected="two or more: RUN_A[:stage] RUN_B[:stage]",
+            do="name a second run or stage",
+        )
     first = sides[0]
     found = []
     for side in sides[1:]:
@@ -84,7 +102,9 @@ def compare_sides(
         if not shared:
             raise ConfigError(
                 f"{first.label} and {side.label} share no benchmark",
+                where=f"{side.label} (it has {', '.join(side.folders)})",
                 expected=f"one of {', '.join(first.folders)}",
+                do="evaluate one of the two on a benchmark of the other: plumbline eval",
             )
         rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
         _adjust(rows)
@@ -187,6 +207,8 @@ def _benchmark(
         raise EvalError(
             f"{mine['benchmark']} and {other['benchmark']} are two benchmarks",
             where=f"{ours.label} and {theirs.label}",
+            expected="answers to the same benchmark in folders of the same name",
+            do="compare stages whose evals/<stage>/<benchmark> hold the same benchmark",
         )
     return get_benchmark(str(mine["benchmark"]))
 

@@ -39,6 +39,7 @@ from rl.plugins import names
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SLOT = re.compile(r"\{(\w+)\}")
 _OPEN_PROMPT = "{question}\nAnswer the question using a single word or phrase."
+_MACRO_RULE = "The mean of the categories' mean scores; each question scores from 0 to 1."
 _CHOICE_PROMPT = (
     "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 )
@@ -123,6 +124,9 @@ def page_benchmark(path: Path) -> PageBenchmark:
         "question_column": page.columns.question,
         "max_new_tokens": page.max_new_tokens,
         "groups": {"categories": "category"} if page.categories is not None else {},
+        "primary_rule": _MACRO_RULE
+        if page.aggregate == "macro"
+        else AccuracyBenchmark.primary_rule,
         "page": page,
         "folder": path.resolve().parent,
         "rubric": Rubric([scorer], path.resolve().parent),

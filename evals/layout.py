@@ -73,7 +73,12 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
     if not files:
-        raise DataError("no parquet or JSONL file", where=str(folder))
+        raise DataError(
+            "no parquet or JSONL file",
+            where=str(folder),
+            expected="*.parquet or *.jsonl in it or below it",
+            do="check the path, or download the benchmark's data there",
+        )
     named = [part_named(file, folder) is not None for file in files]
     if any(named):
         if not all(named):
@@ -81,6 +86,7 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
                 f"{files[named.index(False)].name} beside select and report files",
                 where=str(folder),
                 expected="every file named select* or report*, or none",
+                do="move it out of the folder, or name it after its part",
             )
         return Chosen([("", file) for file in files], [], None)
     wanted = {split for hub in hub_ids.values() for split in hub.splits} | set(_SPLITS)

@@ -73,7 +73,13 @@ def require_disjoint(items: Sequence[Item], path: str) -> None:
                     "and in report",
                     where=path,
                     expected="parts disjoint by image",
+                    do="move all its questions into one of the two files",
                 )
         if item.sample.uid in uids:
-            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
+            raise DataError(
+                f"sample id {item.sample.uid!r} stands twice",
+                where=path,
+                expected="an id for each question",
+                do="remove one of the two rows, or give it an id of its own",
+            )
         uids.add(item.sample.uid)

@@ -76,7 +76,12 @@ class Table:
             if image is not None:
                 found.append(image)
             elif number == 0 and not are_optional:
-                raise MissingImage("no image", expected=f"encoded bytes or a path in {column}")
+                raise MissingImage(
+                    "no image",
+                    where="a row's images",
+                    expected=f"encoded bytes or a path in {column}",
+                    do="put the image there, or leave the row out",
+                )
         return tuple(found)
 
     def _image(self, value: Any) -> ImageSource | None:
@@ -88,7 +93,12 @@ class Table:
             path = Path(value)
             path = path if path.is_absolute() or self.folder is None else self.folder / path
             if not path.is_file():
-                raise MissingImage(f"no image {path}")
+                raise MissingImage(
+                    f"no image {path}",
+                    where="a row's images",
+                    expected="a file, its path relative to the data file",
+                    do="put the image there, or leave the row out",
+                )
             return ImageSource(path=str(path))
         return None
 
@@ -117,6 +127,7 @@ def read_table(
             f"no file or folder {path}",
             where=f"benchmark {benchmark}",
             expected=f"a parquet or JSONL file, a folder of them, or one of {', '.join(hub_ids)}",
+            do="check the path: it is relative to where the command runs",
         )
     for table in tables:
         _require_columns(table, benchmark, schemas)
@@ -175,7 +186,12 @@ def _parquet_rows(data: Any, origin: str) -> Iterator[dict[str, Any]]:
 
 
 def _unreadable(error: Exception, where: str) -> DataError:
-    return DataError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=where)
+    return DataError(
+        f"cannot be read: {' '.join(str(error).split())[:200]}",
+        where=where,
+        expected="a whole parquet file",
+        do="fetch or write it again",
+    )
 
 
 def _read_jsonl(file: Path) -> list[dict[str, Any]]:
@@ -187,9 +203,19 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", where=str(file)) from error
+        raise DataError(
+            f"is not UTF-8 text (byte {error.start})",
+            where=str(file),
+            expected="JSON Lines in UTF-8",
+            do="convert it: iconv -t UTF-8",
+        ) from error
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(file)) from error
+        raise DataError(
+            f"cannot be read: {error.strerror}",
+            where=str(file),
+            expected="a JSON Lines file",
+            do="check the path and its permissions",
+        ) from error
     # Not splitlines: JSON text may hold U+2028 and kin, which are no line ends in JSONL.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -197,10 +223,18 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"no JSON: {error}", where=f"{file}:{number}") from error
+            raise DataError(
+                f"no JSON: {error}",
+                where=f"{file}:{number}",
+                expected="a JSON object on a line of its own",
+                do="mend or remove the line",
+            ) from error
         if not isinstance(row, dict):
             raise DataError(
-                f"a {type(row).__name__}", where=f"{file}:{number}", expected="a JSON object"
+                f"a {type(row).__name__}",
+                where=f"{file}:{number}",
+                expected="a JSON object",
+                do="write each question as {...} on a line of its own",
             )
         yield number, row
 
@@ -232,12 +266,16 @@ def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
         ]
     except ImportError as error:
         raise DataError(
-            f"{hub_id} needs the package datasets", do="pip install datasets, or give a path"
+            "the package datasets is not installed",
+            where=hub_id,
+            expected="datasets, which reads hub repositories",
+            do="pip install datasets, or give a path",
         ) from error
     except Exception as error:  # the hub's errors have no common class
         raise DataError(
             f"cannot be loaded from the hub: {' '.join(str(error).split())[:200]}",
             where=hub_id,
+            expected=f"split {hub.split} of the repository",
             do="check the connection, or download it and give its path",
         ) from error
 
@@ -254,7 +292,12 @@ def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
 
 def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[str]]) -> None:
     if len(table) == 0:
-        raise DataError("no rows", where=table.origin)
+        raise DataError(
+            "no rows",
+            where=table.origin,
+            expected="a row a question",
+            do="fetch or write it again, or take the file out of the folder",
+        )
     names = table.column_names + (["image"] if table.images_by_id else [])
     missing = [[column for column in schema if column not in names] for schema in schemas]
     if all(missing):
@@ -264,6 +307,7 @@ def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[st
             f"no column {', '.join(first)}",
             where=table.origin,
             expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
+            do="rename the columns, or describe them in a benchmark page of your own (mine.yaml)",
         )
 
 
@@ -273,4 +317,9 @@ def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -
         expected = hub.rows or expected
         found = sum(map(len, tables))
         if found != expected:
-            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")
+            raise DataError(
+                f"{found} rows",
+                where=tables[0].origin,
+                expected=f"{expected} rows",
+                do="look for a newer revision of the repository; a local copy is not counted",
+            )

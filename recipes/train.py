@@ -34,7 +34,15 @@ from rl.runs.checkpoint import (
     set_latest,
     write_checkpoint,
 )
-from rl.runs.metrics import JsonlSink, Metrics, Sink, TensorboardSink, keep_steps, read_metrics
+from rl.runs.metrics import (
+    JsonlSink,
+    Metrics,
+    Sink,
+    TensorboardSink,
+    keep_steps,
+    read_metrics,
+    spent,
+)
 from rl.runs.store import RunStore
 from rollouts.collect import collect, write_rollouts
 
@@ -85,7 +93,12 @@ class StageTrainer:
         self.line.learner.begin_stage(
             str(parent), self._plan(num_steps), needs_reference=needs_copy
         )
-        keep_steps(self.store.metrics, start)
+        redone = keep_steps(self.store.metrics, start)
+        if redone:
+            steps = {row["step"] for row in redone}
+            self.run.event(
+                "steps_redone", stage=stage.name, after=start, steps=len(steps), **spent(redone)
+            )
         self.watch = Watch(stage, self.recipe.evals.gate)
         for row in read_metrics(self.store.metrics):
             self.watch.note(row)

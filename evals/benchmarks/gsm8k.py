@@ -50,6 +50,10 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("question", "answer")
     max_new_tokens: ClassVar[int] = 512
     primary_name: ClassVar[str] = "strict"
+    primary_rule: ClassVar[str] = (
+        "The share of problems whose final number is right; strict reads it after ####, "
+        "flexible takes the last number."
+    )
     profiles: ClassVar[tuple[str, ...]] = ("official", "flexible")
     shot_split: ClassVar[str] = "train"
     examples: ClassVar[tuple[Row, ...]] = (

@@ -57,6 +57,9 @@ class MMBench(ChoiceBenchmark):
     )
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "circular"
+    primary_rule: ClassVar[str] = (
+        "The share of questions answered rightly under every rotation of their options."
+    )
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "index": 241 + rotation * _ROTATION,

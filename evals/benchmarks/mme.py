@@ -77,6 +77,11 @@ class MME(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 16
     primary_name: ClassVar[str] = "total"
+    primary_rule: ClassVar[str] = (
+        "The sum over the categories of acc + acc+, both in percent: acc is the share of right "
+        "answers, acc+ the share of images whose two questions are both right. Each category "
+        "gives at most 200."
+    )
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "question_id": "existence/000000006040.jpg",

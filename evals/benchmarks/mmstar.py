@@ -28,6 +28,7 @@ from evals.stats import Floats, cluster_rows
 from rl.errors import DataError
 
 _MARK = "\nOptions: "
+_L2_RULE = "The mean of the level-two categories' shares of right answers."
 
 
 class MMStar(ChoiceBenchmark):
@@ -61,6 +62,8 @@ class MMStar(ChoiceBenchmark):
         """The benchmark whose statistic is the profile's."""
         chosen = copy.copy(self)
         chosen.by_l2 = profile == "lmms_eval"
+        if chosen.by_l2:
+            chosen.primary_rule = _L2_RULE  # type: ignore[misc]
         return chosen
 
     def options(self, row: Row) -> Options:

@@ -50,6 +50,7 @@ class OCRBench(AccuracyBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("dataset", "image", "question", "question_type", "answer")
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "total"
+    primary_rule: ClassVar[str] = "The number of questions whose answer holds a reference."
     examples: ClassVar[tuple[Row, ...]] = (
         {
             "dataset": "IIIT5K",

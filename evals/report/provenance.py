@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evals.report import figures
@@ -34,11 +34,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that has to hold before the figures mean anything. `mood`: good, bad or open."""
+    """One thing that has to hold before the figures mean anything. `mood`: good, bad or open;
+    `link` and `more`: the section that shows it, and what it shows.
+    """
 
     question: str
     mood: str
     answer: str
+    link: str = ""
+    more: str = ""
 
 
 def table(run: Run, benchmark: str) -> Table:
@@ -60,7 +64,14 @@ def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
     """The lines under the title: comparability, overlap with training data, selection, errors."""
     if not rows:
         return []
-    return [_comparable(rows, tables), _overlap(rows), _selected(rows), _errors(rows)]
+    settings = {"link": "#provenance", "more": "all settings side by side"}
+    overlap = {"link": "#scores", "more": "row by row"}
+    return [
+        replace(_comparable(rows, tables), **settings),
+        replace(_overlap(rows), **overlap),
+        _selected(rows),
+        _errors(rows),
+    ]
 
 
 def _comparable(rows: list[Row], tables: list[Table]) -> Check:

@@ -41,6 +41,7 @@ class Comparison(Record):
     sign_test_p: float | None = None
     verdict: str = "no evidence"
     mde: float | None = None
+    mde_primary: float | None = None
     flips: Flips = Flips()
     flips_by_category: dict[str, Flips] = Field(default_factory=dict)
     decomposition: dict[str, Pair | None] = Field(default_factory=dict)

@@ -94,7 +94,7 @@ class Run:
         """
         spent, begun, last = 0.0, None, None
         for event in self.events:
-            time = _time(event.get("time"))
+            time = seconds_of(event.get("time"))
             if time is None:
                 continue
             if begun is None or event.get("event") == "run_started":
@@ -115,7 +115,9 @@ class Run:
 
     @property
     def started(self) -> float | None:
-        times = [time for event in self.events if (time := _time(event.get("time"))) is not None]
+        times = [
+            time for event in self.events if (time := seconds_of(event.get("time"))) is not None
+        ]
         return min(times) if times else None
 
 
@@ -289,7 +291,7 @@ def _list(config: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
     return [item if isinstance(item, dict) else {"name": item} for item in items]
 
 
-def _time(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
     """Seconds since the epoch, from a number or an ISO date."""
     if isinstance(value, int | float):
         return float(value)

@@ -171,11 +171,20 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def keep_steps(path: Path, last: int) -> None:
-    """Removes the lines of steps after `last`: a resumed stage writes them again."""
+def keep_steps(path: Path, last: int) -> list[dict[str, Any]]:
+    """Removes the lines of steps after `last`, which a resumed stage writes again; returns them."""
     if not path.exists():
-        return
-    kept = [row for row in read_metrics(path) if row["step"] <= last]
+        return []
+    rows = list(read_metrics(path))
+    kept = [row for row in rows if row["step"] <= last]
     aside = path.with_name(f".{path.name}.writing")
     aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     os.replace(aside, path)
+    return [row for row in rows if row["step"] > last]
+
+
+def spent(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What steps cost: their seconds and tokens, summed."""
+    keys = ("time/step_s", "tokens/trained", "tokens/forward", "tokens/generated")
+    sums = {key: sum(float(row.get(key) or 0.0) for row in rows) for key in keys}
+    return {key: round(value, 3) for key, value in sums.items() if value}

@@ -109,7 +109,9 @@ def test_a_gate_is_written_and_read():
 def test_worst_and_failures():
     gates = {"a": gate(against(-1, 1)), "b": gate(against(-9, -5)), "c": gate(against(-3, 1))}
     assert worst(gates) == 2
-    assert failures(gates).startswith("b: parent sft: a larger drop is shown")
+    assert failures(gates).startswith(
+        "b: parent sft: a drop of more than 2.0 points (2 % of the maximum 100) is shown"
+    )
     assert worst({"a": gates["a"], "c": gates["c"]}) == 1
     assert failures({"a": gates["a"]}) == ""
     assert worst({}) == 0
