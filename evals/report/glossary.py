@@ -69,7 +69,8 @@ TERMS: dict[str, str] = {
     "right where readable": "Accuracy over the answers that the rule could read.",
     "refused": "Share of answers that the rule calls a refusal or that begin like one.",
     "letter bias": (
-        "Of multiple choice: the letter that is chosen most beyond its share of the references, and by how much."
+        "Of multiple choice: the letter that is chosen most beyond its share of the references, and"
+        " by how much."
     ),
     "cut off": "Share of answers cut off by the limit on new tokens.",
     "mean tokens": "Mean length of an answer in tokens.",

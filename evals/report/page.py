@@ -20,7 +20,7 @@ from evals.report.glossary import TERMS
 from evals.report.leaderboard import Row
 from evals.report.overview import Summaries, overview, split_of, turned_of
 from evals.report.progress import progress
-from evals.report.records import Comparison, Result
+from evals.report.records import Comparison, Gate, Result
 from evals.report.rules import Rules, judge_of
 from evals.report.run import Run, Stage
 from evals.report.sentences import detectable
@@ -181,6 +181,15 @@ class Section:
                 if isinstance(piece, dict) and "acc_plus" in piece and "score" in piece:
                     found.setdefault(str(category), {})[stage.name] = piece
         return found
+
+    @property
+    def gated(self) -> list[tuple[str, str, Gate]]:
+        """(stage, verdict, gate) of every stage that the gate compared with another."""
+        return [
+            (stage.name, result.gate.verdict, result.gate)
+            for stage, _, result in self.columns
+            if result and result.comparisons and result.gate and result.gate.verdict
+        ]
 
     @property
     def is_sampled(self) -> bool:

@@ -9,6 +9,25 @@ from evals.report import figures
 from evals.report.leaderboard import Row, may_differ
 from evals.report.run import Run
 
+WORDS = {
+    "prompt_hash": "hash of every prompt",
+    "data_fingerprint": "hash of questions, references and images",
+    "data_path": "where the data lay; may differ",
+    "max_new_tokens": "limit on an answer's length",
+    "max_pixels": "limit on an image's size; – is the model's own",
+    "backend": "inference engine",
+    "dtype": "number format",
+    "chat_template": "hash of the chat template",
+    "temperature": "0 takes the likeliest token",
+    "seed": "of sampling; free where temperature is 0",
+    "n": "answers a question",
+    "files": "hash of processor and tokenizer",
+    "images": "whether images were shown",
+    "version": "of the benchmark's rule",
+    "profile": "whose rule scored",
+    "weights": "fingerprint; differs by stage",
+}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -17,6 +36,11 @@ class Setting:
     name: str
     values: list[str]
     unequal: bool
+
+    @property
+    def words(self) -> str:
+        """What it is; empty where its name says so."""
+        return WORDS.get(self.name, "")
 
 
 @dataclass(frozen=True)
