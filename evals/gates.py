@@ -25,8 +25,9 @@ _PARSE_JUMP = 0.2
 # Below so many degrees of freedom (images less categories) bounds are not trusted; see
 # docs/statistics.md.
 _MIN_DF = 4
-# A change on the limit itself would take endless questions: beyond so many, none are named.
-_MOST_TOLD = 10_000_000
+# A change on the limit itself would take endless questions: where a question's variance is so many
+# times the squared distance from it, no number is named.
+_MOST_TOLD = 1_000_000
 
 
 class GateConfig(Section):
@@ -225,6 +226,7 @@ def _against(
         for side, bound in (("below", low), ("above", high))
     )
     sure = "with 95 % confidence the true change is"
+    both = "each with 95 % confidence, the true change is"
     if compared.get("degrees_of_freedom", _MIN_DF) < _MIN_DF:
         return "warn", f"{name}: too few images for a decision about {drop}: {seen}"
     if low > -allowed:
@@ -232,8 +234,8 @@ def _against(
     if high < -allowed:
         return "fail", f"{name}: {drop} is shown: {seen}; {sure} {ceiling}"
     return "warn", (
-        f"{name}: not enough evidence: {drop} is neither ruled out nor shown: {seen}; {sure} "
-        f"{floor}, and with 95 % confidence it is {ceiling}. "
+        f"{name}: not enough evidence: {drop} is neither ruled out nor shown: {seen}; {both} "
+        f"{floor} and {ceiling}. "
         f"{_what_would_decide(compared, allowed, asked)}"
     )
 
@@ -250,13 +252,14 @@ def _what_would_decide(compared: Mapping[str, Any], allowed: float, asked: int) 
     away = abs(compared["difference"] + allowed)
     variance = asked * compared["stderr"] ** 2
     told = []
-    if 0 < questions_needed(variance, away) <= _MOST_TOLD:
-        told.append(f"{questions_needed(variance, away):,} if the change is as large as seen here")
+    if 0 < variance < away * away * _MOST_TOLD:
+        seen = questions_needed(variance, away)
+        told.append(f"{seen:,} questions if the change is as large as seen here")
     if none := _needed(compared, allowed, asked):
-        told.append(f"{none:,} if nothing changed at all")
+        told.append(f"{none:,} questions if there is no change at all")
     if not told:
         return "No number of questions decides this: the change lies on the limit."
-    return f"To decide, 4 times in 5, it takes about {'; about '.join(told)}."
+    return f"To decide 4 times in 5, it takes about {', about '.join(told)}."
 
 
 def _needed(compared: Mapping[str, Any], allowed: float, num_questions: int) -> int:

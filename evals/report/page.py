@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,7 +80,7 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
+    environment.filters.update(visible=visible, anchor=_anchor)
     environment.globals.update(
         f=figures, charts=charts, terms=TERMS, moves=moves, detectable=detectable
     )
@@ -94,6 +95,11 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
         script_hashes=[_digest(early), _digest(script)],
         **given,
     )
+
+
+def _anchor(name: str) -> str:
+    """A term's name as the end of an address."""
+    return re.sub(r"\W+", "-", name).strip("-")
 
 
 def _static(name: str) -> str:

@@ -40,5 +40,6 @@ def test_sampling_judge_and_alarms_stand_on_the_page(make_run):
     text = build_report(run).read_text()
     assert "majority of 4: 612" in text
     assert "right among 4: 75.0" in text
-    assert '<small class="alarm"><bdi>parent base: jumped' in text
+    assert '<p class="alarm">Look at this: <bdi>parent base: jumped' in text
+    assert "look at this, below" in text
     assert "<bdi>judge</bdi>" in text
