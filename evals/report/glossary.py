@@ -51,7 +51,7 @@ TERMS: dict[str, str] = {
     ),
     "became right": "Questions that scored less than 1 under the parent and score 1 now.",
     "rose in part": (
-        "Questions whose score rose without reaching 1: graded answers, such as one that six of"
+        "Questions whose score rose without reaching 1: graded answers, such as one that two of"
         " ten people gave."
     ),
     "no longer right": "Questions that scored 1 under the parent and score less now.",
