@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.report import build_report
@@ -38,6 +38,7 @@ def test_each_question_is_one_kind(before, after, wanted):
     assert turned([question("a", before, after)], 1, 0) == {"a": wanted}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), SCORES, SCORES), max_size=30))
 def test_the_kinds_add_up_to_rises_and_falls(rows):
     found = turned([question(*row) for row in rows], 1, 0)
