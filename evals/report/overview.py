@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evals.report import figures, moves, skills
+from evals.report import figures, moves, quoted, skills
 from evals.report.choices import Choice, choice
 from evals.report.leaderboard import Row
 from evals.report.progress import Progress
+from evals.report.quoted import Quote
 from evals.report.run import Run, Stage
 from evals.report.sentences import Clause, Sentence, verdicts
 from evals.report.spent import Spent
@@ -27,6 +28,7 @@ class Words:
     choice: Choice | None
     skills: list[tuple[str, str]]
     why: list[tuple[str, str]]
+    quotes: list[tuple[str, list[Quote]]]
     reward: Progress | None
     cost: str
 
@@ -48,6 +50,7 @@ def overview(
             choice=choice(run, stage),
             skills=_skills(run, stage, summaries),
             why=_why(run, stage, summaries),
+            quotes=_quotes(run, stage, summaries),
             reward=beside.get(stage.name),
             cost=cost(costs[stage.name]),
         )
@@ -67,6 +70,16 @@ def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str
         told = turned_of(summaries, benchmark, stage.name, stage.parent)
         out.append((benchmark, skills.in_words(found, told)))
     return out
+
+
+def _quotes(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, list[Quote]]]:
+    """By benchmark, a few answers that turned against the parent."""
+    key = f"{stage.name}\n{stage.parent}"
+    found = [
+        (name, quoted.from_lists(summaries.get(name, {}).get("quotes", {}).get(key)))
+        for name in run.benchmarks
+    ]
+    return [(name, quotes) for name, quotes in found if quotes]
 
 
 def _why(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
