@@ -53,7 +53,7 @@ def test_the_sentence_says_who_won_and_how_sure_that_is(run):
     assert of(run).sentence.endswith("their intervals do not meet")
     text = build_report(run).read_text()
     assert "Why from <bdi>dpo</bdi>?" in text
-    assert '<tr class="picked"><th scope="row"><bdi>dpo</bdi></th>' in text
+    assert '<tr class="picked"><th scope="row"><bdi>dpo</bdi> <small' in text
     assert "n = 24" in text
 
 
