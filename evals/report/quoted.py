@@ -30,7 +30,8 @@ class Quote:
 
 def quotes(questions: Sequence[Question], now: int, before: int) -> list[Quote]:
     """The first two that became right and the first that no longer is, in the browser's order."""
-    gained, lost = [], []
+    gained: list[Quote] = []
+    lost: list[Quote] = []
     for question in questions:
         old, new = question.answers[before], question.answers[now]
         if old is None or new is None or old.score is None or new.score is None:
