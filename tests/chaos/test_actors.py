@@ -21,6 +21,7 @@ from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts
 from tests.chaos.runs import events, page
 from tests.processes import engine_cores, titles
+from tests.recipes.test_resume import assert_learning
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
 
@@ -132,6 +133,7 @@ def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
     assert told["stage_resumed"] == killed["learner"]
     stage = RunStore.open(run).stage("grpo")
     assert stage.is_finished()
+    assert_learning(run, "grpo")
     trained = [row["step"] for row in read_metrics(stage.metrics) if "loss" in row]
     assert trained == list(range(1, steps + 1))
     for step in trained:

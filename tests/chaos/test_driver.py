@@ -15,7 +15,7 @@ from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from tests.chaos.runs import page, start, write
 from tests.processes import titles
-from tests.recipes.test_resume import lasting
+from tests.recipes.test_resume import assert_learning, lasting
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
 
@@ -34,6 +34,8 @@ def test_a_killed_driver_goes_on_and_ends_in_the_same_bits(
     began = time.monotonic()
     assert start(whole).wait(timeout=600) == 0, whole.with_suffix(".log").read_text()
     lasts = time.monotonic() - began
+    for stage in STAGES:
+        assert_learning(tmp_path / "whole", stage)
     kills = number = 0
     while kills < repeats:  # a run that ends before its next kill makes place for another
         number += 1
