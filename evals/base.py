@@ -88,7 +88,7 @@ class Item:
 @dataclass(frozen=True)
 class ItemScore:
     """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read. `tally` is what a benchmark that is no mean of scores counts.
+    `parsed` is what it read. `tally` is what else the benchmark's aggregate counts.
     """
 
     score: float | None
@@ -145,7 +145,9 @@ class Benchmark(ABC):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The benchmark's metrics over these rows; errors stand outside. Raises: DataError."""
+        """The benchmark's metrics over these rows; errors stand outside. What was answered stands
+        in `scores` alone: rows say what the questions are. Raises: DataError.
+        """
 
     @abstractmethod
     def sums(

@@ -24,11 +24,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from evals.accuracy import AccuracyBenchmark, group_means
+from evals.accuracy import AccuracyBenchmark, cell_sums, group_means
 from evals.base import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
 from evals.layout import HubData
 from evals.messages import one_turn
-from evals.stats import Floats, cluster_rows
+from evals.stats import Floats
 from rewards.base import RewardConfig, Rubric
 from rewards.text import choice_letter
 from rl.config import Section, build, load_page
@@ -271,14 +271,10 @@ class PageBenchmark(AccuracyBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions, cell by cell: [C, 2 x cells]."""
-        rows_NK = np.zeros((len(rows), 2 * len(layout)))
-        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
-            cell = "all" if self.page.aggregate == "mean" else str(row.get("category"))
-            if score.score is not None and cell in layout:
-                at = 2 * layout.index(cell)
-                rows_NK[number, at : at + 2] = (score.score, 1.0)
-        names_C, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
-        return [str(name) for name in names_C], sums_CK
+        is_mean = self.page.aggregate == "mean"
+        numbers = {name: number for number, name in enumerate(layout)}
+        cells = [0 if is_mean else numbers.get(str(row.get("category"))) for row in rows]
+        return cell_sums(rows, scores, cells, len(layout))
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean of the cells' means; a resample without any question of a cell leaves it out."""

@@ -14,8 +14,9 @@ from rich.console import Console
 from evals.base import Item
 from evals.contamination import Overlap
 from evals.gates import Best, Gate, best, enforce, failures, select_score, worst
-from evals.harness import evaluate, write_result
+from evals.generate import evaluate
 from evals.judge import Judged, judge_folder
+from evals.results import write_result
 from recipes.answering import Answering
 from recipes.config import BASE, Recipe
 from recipes.console import say, stage_progress

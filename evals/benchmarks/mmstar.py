@@ -20,11 +20,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evals.accuracy import group_means
+from evals.accuracy import cell_sums, group_means
 from evals.base import ItemScore, Row
 from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
 from evals.layout import HubData
-from evals.stats import Floats, cluster_rows
+from evals.stats import Floats
 from rl.errors import DataError
 
 _MARK = "\nOptions: "
@@ -124,13 +124,8 @@ class MMStar(ChoiceBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions, by level-two category: [C, 2 L]."""
-        rows_NK = np.zeros((len(rows), 2 * len(layout)))
-        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
-            if score.score is not None:
-                at = 2 * layout.index(_l2(row)) if self.by_l2 else 0
-                rows_NK[number, at : at + 2] = (score.score, 1.0)
-        clusters, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
-        return [str(cluster) for cluster in clusters], sums_CK
+        cells = [layout.index(_l2(row)) if self.by_l2 else 0 for row in rows]
+        return cell_sums(rows, scores, cells, len(layout))
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean over the categories that have questions."""

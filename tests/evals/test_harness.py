@@ -10,7 +10,8 @@ import pytest
 
 from evals.base import get_benchmark
 from evals.gates import GateConfig
-from evals.harness import EvalSettings, evaluate, score_folder, split_reasoning, write_result
+from evals.generate import EvalSettings, evaluate, split_reasoning
+from evals.results import score_folder, write_result
 from evals.sandbox import why_not
 from rl.core import Completion, ImageSource, Rollout
 from rl.errors import DataError, EvalError
@@ -279,7 +280,8 @@ def test_no_select_part_still_gives_a_result(tmp_path):
 
 
 def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_one(tmp_path):
-    from evals.results import Scored, _part
+    from evals.results import _part
+    from evals.samples import score_rows
 
     for name, majority, random in (("mmvet", None, None), ("ai2d", 1.0, 0.25)):
         benchmark = get_benchmark(name)
@@ -296,8 +298,7 @@ def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_o
             }
             for item in items
         ]
-        scores = [benchmark.score(row) for row in rows]
-        part = _part(benchmark, Scored(rows, scores), "official", 0)
+        part = _part(benchmark, score_rows(benchmark, rows), "official", 0)
         assert (part["majority_baseline"], part["random_baseline"]) == (majority, random)
 
 
