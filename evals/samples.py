@@ -200,7 +200,7 @@ def _has(n: int, row: Row, scores: Sequence[ItemScore]) -> bool:
             f"{len(scores)} answer{'s' * (len(scores) > 1)}",
             where=f"question {row.get('sample_id', '?')}",
             expected=f"{n}, as other questions have",
-            do="score questions with one number of `samples` together",
+            do="score questions with the same number of `samples` together",
         )
     return True
 

@@ -29,11 +29,19 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
         where = f"{path}:{line}"
         if not isinstance(row.get("sample_id"), str | int) or isinstance(row["sample_id"], bool):
             raise DataError(
-                f"sample_id is {row.get('sample_id')!r}", where=where, expected="text or an integer"
+                f"sample_id is {row.get('sample_id')!r}",
+                where=where,
+                expected="text or an integer",
+                do="name every question in `sample_id`",
             )
         name = str(row["sample_id"])
         if name in seen:
-            raise DataError(f"sample_id {name!r} stands in line {seen[name]} too", where=where)
+            raise DataError(
+                f"sample_id {name!r} stands in line {seen[name]} too",
+                where=where,
+                expected="a line a question",
+                do="put several answers to one question under `samples`",
+            )
         seen[name] = line
         try:
             answers.append(score_answers(judge, row, profile))
@@ -43,7 +51,7 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
             ) from error
         rows.append(row)
     if not rows:
-        raise DataError("no responses", where=str(path))
+        raise DataError("no responses", where=str(path), expected="a JSON object a line")
     try:
         scored = Scored.of(judge, rows, answers)
         metrics = scored.metrics(judge, profile)

@@ -17,16 +17,14 @@ consistency need the scene graphs and are not computed.
 
 from __future__ import annotations
 
-import string
 from typing import ClassVar
 
 from evals.accuracy import AccuracyBenchmark
 from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import one_turn
+from rewards.text import unpunctuated
 from rl.core import ImageSource
-
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class GQA(AccuracyBenchmark):
@@ -87,6 +85,6 @@ class GQA(AccuracyBenchmark):
 def _form(text: str, profile: str) -> str:
     if profile == "lmms_eval":
         # numpy's arrays of texts, in which the peer compares, lose closing NULs.
-        return text.rstrip("\0").lower().translate(_NO_PUNCTUATION).rstrip("\0")
+        return unpunctuated(text.rstrip("\0").lower()).rstrip("\0")
     text = text.strip().lower()
     return text if profile == "vlmevalkit" else text.removesuffix(".")

@@ -61,10 +61,14 @@ class IFEval(AccuracyBenchmark):
         """Raises: DataError for an unknown instruction, or arguments that do not pair with them."""
         names, arguments = list(row["instruction_id_list"]), list(row["kwargs"])
         unknown = [name for name in names if name not in CHECKS]
-        if unknown or not names or len(names) != len(arguments):
+        if unknown:
             raise DataError(
-                f"instructions {unknown or names} with {len(arguments)} arguments",
-                expected="known instructions, one set of arguments each",
+                f"unknown instruction {unknown[0]!r}", expected=f"one of {', '.join(CHECKS)}"
+            )
+        if not names or len(names) != len(arguments):
+            raise DataError(
+                f"{len(names)} in instruction_id_list and {len(arguments)} in kwargs",
+                expected="an instruction or more, one set of arguments each",
             )
         given = [
             {key: value for key, value in (one or {}).items() if value is not None}
@@ -111,12 +115,20 @@ def _followed(row: Row, text: str, *, is_loose: bool) -> list[bool]:
     names, arguments = row.get("instruction_id_list"), row.get("kwargs")
     where = f"ifeval {row.get('sample_id', '?')}"
     if not _is_list(names) or not _is_list(arguments) or not names:
-        raise DataError("no instruction_id_list or no kwargs", where=where, expected="two lists")
+        missing = "kwargs" if _is_list(names) and names else "instruction_id_list"
+        raise DataError(
+            f"{missing} is {row.get(missing)!r}"[:200],
+            where=where,
+            expected="a list, an entry for each instruction",
+            do="keep the data's own columns in the response rows",
+        )
     try:
         given = [one if isinstance(one, Mapping) else {} for one in arguments or ()]
         return follow_all(text, list(names), given, is_loose=is_loose)
     except ValueError as error:
-        raise DataError(str(error), where=where) from error
+        raise DataError(
+            str(error), where=where, expected="instructions and arguments as in google/IFEval"
+        ) from error
 
 
 def _is_list(value: Any) -> bool:

@@ -34,11 +34,11 @@ from evals.choices import (
 )
 from evals.layout import HubData, lmms_lab
 from evals.stats import Floats
-from rewards.letters import letter_mmbench_lmms_eval
+from rewards.letters import LETTERS, letter_mmbench_lmms_eval
 from rl.errors import DataError
 
 _ROTATION = 1_000_000
-_LETTERS = "ABCD"
+_LETTERS = LETTERS[:4]
 _ABSENT = (None, "", "nan")
 _L2 = ("l2_category", "L2-category", "l2-category")
 

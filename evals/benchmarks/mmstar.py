@@ -25,6 +25,7 @@ from evals.base import ItemScore, Row
 from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
 from evals.layout import HubData
 from evals.stats import Floats
+from rewards.letters import LETTERS
 from rl.errors import DataError
 
 _MARK = "\nOptions: "
@@ -74,7 +75,8 @@ class MMStar(ChoiceBenchmark):
             tail = following[2:] + rest if comma else ""
         if len(options) < 2:
             raise DataError(
-                f"question {row['question']!r}"[:200], expected='"... Options: A: .., B: .."'
+                f"{len(options)} options in question {row['question']!r}"[:200],
+                expected='two or more, as "... Options: A: .., B: .."',
             )
         return options
 
@@ -99,7 +101,7 @@ class MMStar(ChoiceBenchmark):
     def read(self, text: str, options: Options, profile: str) -> str | None:
         """lmms-eval looks for A to D whatever the options."""
         if profile == "lmms_eval":
-            options = dict.fromkeys("ABCD", "")
+            options = dict.fromkeys(LETTERS[:4], "")
         return super().read(text, options, profile)
 
     def aggregate(
