@@ -162,10 +162,11 @@ def listed(text: str) -> list[Any] | None:
     >>> listed("['a', 'b']"), listed("a")
     (['a', 'b'], None)
     """
-    if not text.lstrip(" (").startswith("["):  # most texts are none, and Python warns of some
+    text = text.strip()
+    if not text.lstrip("( \n\t").startswith("["):  # most texts are none; Python warns of some
         return None
     try:
-        found = ast.literal_eval(text.strip())
+        found = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return found if isinstance(found, list) else None

@@ -95,10 +95,13 @@ def write_result(
         for whom, other in (("parent", parent), ("base", base))
         if other is not None
     }
-    selected = ours.only("select").valid
-    max_score = benchmark.max_score(ours.rows)
+    selected = ours.only("select")
+    # A count's maximum is the number of its questions: the gate reads those of `select` alone.
     decision: Gate = decide(
-        comparisons, max_score=max_score, config=gate, num_questions=len(selected.rows)
+        comparisons,
+        max_score=benchmark.max_score((selected if selected.rows else ours).rows),
+        config=gate,
+        num_questions=len(selected.valid.rows),
     )
     settings = header["settings"]
     result = {
@@ -111,7 +114,11 @@ def write_result(
         "parent_stage": parent.parent.name if parent is not None else None,
         "settings": settings,
         "weights": header["weights"],
-        "primary": {"name": benchmark.primary_name, "max": max_score, "unit": ""},
+        "primary": {
+            "name": benchmark.primary_name,
+            "max": benchmark.max_score(ours.rows),
+            "unit": "",
+        },
         "parts": parts,
         "comparisons": comparisons,
         "gate": decision.as_dict(),
@@ -181,6 +188,7 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "clusters": len(set(clusters)),
         "errors": len(part.rows) - len(valid.rows),
         "value": part.value(benchmark, profile),
+        "max": benchmark.max_score(part.rows),
         "accuracy": part.accuracy,
         "stderr": stderr(valid.values),
         "stderr_clustered": stderr_clustered(valid.values, clusters),
@@ -221,10 +229,9 @@ def _contaminated(
     for part in PARTS if flagged else ():
         if (kept := clean.only(part)).valid.rows:
             figures = _part(benchmark, kept, profile, seed)
-            keys = ("n", "clusters", "value", "interval", "accuracy", "accuracy_interval")
+            keys = ("n", "clusters", "value", "max", "interval", "accuracy", "accuracy_interval")
             without[part] = {
                 **{key: figures[key] for key in keys},
-                "max": benchmark.max_score(kept.rows),
                 "left_out": len(ours.only(part).rows) - len(kept.rows),
             }
     return {

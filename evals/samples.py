@@ -18,7 +18,7 @@ import numpy as np
 
 from evals.base import Benchmark, ItemScore, mean_of
 from evals.stats import Floats, Statistic
-from rl.errors import EvalError
+from rl.errors import DataError, EvalError
 
 Row = Mapping[str, Any]
 _RIGHT = 1.0  # a graded answer counts as right for pass@k at full marks
@@ -43,11 +43,16 @@ class Scored:
         where questions have different numbers of answers.
         """
         n = max((len(each) for each in answers), default=1)
-        whole = [
-            list(each) if len(each) == n else [_ERROR] * n
-            for row, each in zip(rows, answers, strict=True)
-            if _has(n, row, each)
-        ]
+        whole: list[list[ItemScore]] = []
+        for row, each in zip(rows, answers, strict=True):
+            if len(each) != n and not row.get("error"):
+                raise EvalError(
+                    f"{len(each)} answer{'s' * (len(each) > 1)}",
+                    where=f"question {row.get('sample_id', '?')}",
+                    expected=f"{n}, as other questions have",
+                    do="score questions with the same number of `samples` together",
+                )
+            whole.append(list(each) if len(each) == n else [_ERROR] * n)
         rounds = [[each[number] for each in whole] for number in range(n)]
         return cls(rows, rounds, [_merged(benchmark, each) for each in whole])
 
@@ -104,12 +109,12 @@ class Scored:
     def statistic(self, one: Statistic) -> Statistic:
         """The mean over rounds of a round's statistic, of totals that `sums` lays out."""
 
-        def mean(totals: Floats) -> Floats:
+        def over_rounds(totals: Floats) -> Floats:
             by_round = totals.reshape(*totals.shape[:-1], len(self.rounds), -1)
             found: Floats = one(by_round).mean(axis=-2)
             return found
 
-        return mean
+        return over_rounds
 
 
 def score_rows(benchmark: Benchmark, rows: Sequence[Row], profile: str = "official") -> Scored:
@@ -123,11 +128,18 @@ def score_answers(benchmark: Benchmark, row: Row, profile: str = "official") -> 
 
 
 def answer_rows(row: Row) -> list[Row]:
-    """A row for each answer; the row itself where there is one."""
-    if row.get("error") or not row.get("samples"):
+    """A row for each answer; the row itself where there is one. Raises: DataError."""
+    samples = row.get("samples")
+    if row.get("error") or not samples:
         return [row]
+    if not isinstance(samples, list) or not all(isinstance(one, Mapping) for one in samples):
+        raise DataError(
+            f"samples are {samples!r}"[:200],
+            where=f"question {row.get('sample_id', '?')}",
+            expected="a list of objects, each with a `response`",
+        )
     whole = {k: v for k, v in row.items() if k not in ("samples", "is_truncated", "reasoning")}
-    return [{**whole, **answer} for answer in row["samples"]]
+    return [{**whole, **answer} for answer in samples]
 
 
 def majority(benchmark: Benchmark, scores: Sequence[ItemScore]) -> ItemScore:
@@ -191,18 +203,6 @@ def mean(values: Iterable[float]) -> float:
     """The mean; 0 of nothing."""
     found = list(values)
     return statistics.fmean(found) if found else 0.0
-
-
-def _has(n: int, row: Row, scores: Sequence[ItemScore]) -> bool:
-    """True. Raises: EvalError where a row that is no error has not n answers."""
-    if len(scores) != n and not row.get("error"):
-        raise EvalError(
-            f"{len(scores)} answer{'s' * (len(scores) > 1)}",
-            where=f"question {row.get('sample_id', '?')}",
-            expected=f"{n}, as other questions have",
-            do="score questions with the same number of `samples` together",
-        )
-    return True
 
 
 def _merged(benchmark: Benchmark, scores: Sequence[ItemScore]) -> ItemScore:

@@ -169,7 +169,7 @@ def result_line(stage: str, result: Mapping[str, Any]) -> str:
     low, high = part["interval"]
     shown = (
         f"{stage}: {result['benchmark']} {primary['name']} {part['value']:.4g} of "
-        f"{primary['max']:g} [{low:.4g}, {high:.4g}]"
+        f"{part.get('max', primary['max']):g} [{low:.4g}, {high:.4g}]"
     )
     against = result["comparisons"].get("parent")
     compared = (against or {}).get("report")

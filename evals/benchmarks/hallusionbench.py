@@ -116,7 +116,7 @@ class HallusionBench(AccuracyBenchmark):
         """
         whole = _figures(rows, scores, profile)
         categories: dict[str, dict[str, float]] = {}
-        for category in sorted({str(row.get("category")) for row in rows}):
+        for category in sorted({str(row["category"]) for row in rows if "category" in row}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
             categories[category] = _figures(
                 [rows[n] for n in members], [scores[n] for n in members], profile

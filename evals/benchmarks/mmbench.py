@@ -123,7 +123,8 @@ class MMBench(ChoiceBenchmark):
         categories: dict[str, list[bool]] = {}
         l2_categories: dict[str, list[bool]] = {}
         for base, circular, _ in questions:
-            categories.setdefault(str(base.get("category")), []).append(circular)
+            if base.get("category") is not None:
+                categories.setdefault(str(base["category"]), []).append(circular)
             l2 = next((str(base[key]) for key in _L2 if base.get(key) is not None), None)
             if l2 is not None:
                 l2_categories.setdefault(l2, []).append(circular)

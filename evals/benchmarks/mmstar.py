@@ -111,7 +111,7 @@ class MMStar(ChoiceBenchmark):
         if profile != "lmms_eval":
             return super().aggregate(rows, scores, profile)
         categories: dict[str, float] = {}
-        for category in sorted({str(row.get("category")) for row in rows}):
+        for category in sorted({str(row["category"]) for row in rows if "category" in row}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
             categories[category] = _mean_of_l2(
                 [rows[n] for n in members], [scores[n] for n in members]

@@ -168,3 +168,10 @@ def test_questions_with_different_numbers_of_answers_are_refused(tmp_path):
     write_rows(tmp_path / "mixed.jsonl", rows)
     with pytest.raises(DataError, match=r"mixed\.jsonl: question 2: 1 answer"):
         score_file("mme", tmp_path / "mixed.jsonl")
+
+
+def test_samples_that_are_no_rows_are_named(tmp_path):
+    row = {"sample_id": 1, "references": ["Yes"], "category": "count", "samples": ["Yes", "No"]}
+    write_rows(tmp_path / "texts.jsonl", [row])
+    with pytest.raises(DataError, match=r"texts\.jsonl:1: samples are .*; expected a list of obj"):
+        score_file("mme", tmp_path / "texts.jsonl")
