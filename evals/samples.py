@@ -96,7 +96,8 @@ class Scored:
 
     def metrics(self, benchmark: Benchmark, profile: str) -> dict[str, Any]:
         """The benchmark's metrics, each the mean over rounds. Raises: DataError."""
-        return _mean_tree([benchmark.aggregate(self.rows, r, profile) for r in self.rounds])
+        found = [benchmark.aggregate(self.rows, scores, profile) for scores in self.rounds]
+        return dict(_mean_tree(found))
 
     def value(self, benchmark: Benchmark, profile: str) -> float:
         """The benchmark's own statistic, the mean over rounds. Raises: DataError."""

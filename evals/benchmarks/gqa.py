@@ -77,6 +77,7 @@ class GQA(AccuracyBenchmark):
         """The category is the question's structure (query, verify, logical, choose, compare)."""
         types, groups = _mapping(row.get("types")), _mapping(row.get("groups"))
         kept = {"semantic": types.get("semantic"), "group": groups.get("global")}
+        columns: dict[str, Any] = {k: str(v) for k, v in kept.items() if v is not None}
         return one_turn(
             f"gqa-{row['id']}",
             prompt,
@@ -85,7 +86,7 @@ class GQA(AccuracyBenchmark):
             str(row["question"]),
             category=str(types.get("structural") or "all"),
             image_id=str(row["imageId"]),
-            **{name: str(value) for name, value in kept.items() if value is not None},
+            **columns,
         )
 
     def judge(self, row: Row, profile: str) -> ItemScore:
