@@ -2,14 +2,17 @@
 rounds, whatever the benchmark's statistic is.
 """
 
+import functools
 import json
 import math
 
 import pytest
 
+from evals.accuracy import group_means
 from evals.base import get_benchmark
+from evals.benchmarks import humaneval
 from evals.gates import GateConfig
-from evals.paired import compare
+from evals.paired import compare, figures_of
 from evals.responses import write_json, write_rows
 from evals.results import write_result
 from evals.samples import score_rows
@@ -25,10 +28,14 @@ EVERY = pytest.mark.parametrize(("name", "profile"), CASES)
 HEADER = {"version": "1", "weights": "w", "settings": {"n": 3, "prompt_hash": "p"}}
 
 
+run_once = functools.cache(humaneval.run)  # the sandbox judges a program alike every time
+
+
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(case))
-def asked(request, tmp_path):
+def asked(request, tmp_path, monkeypatch):
     """(benchmark, profile, rows of every question with three answers that differ)."""
     name, profile = request.param
+    monkeypatch.setattr(humaneval, "run", run_once)
     if name == "humaneval" and (problem := why_not()):
         pytest.skip(f"no sandbox: {problem}")
     benchmark = get_benchmark(name).for_profile(profile)
@@ -100,41 +107,44 @@ def test_every_figure_is_the_mean_of_the_rounds(asked, tmp_path):
 
 
 def test_the_result_and_its_comparison_are_those_of_the_rounds(asked, tmp_path):
+    """The result of three answers against the parent's one: each figure the rounds' mean."""
     benchmark, profile, rows = asked
     rows = [{**row, "error": None} for row in rows]
-    folders = {}
     single = [one_each(rows, r) for r in range(3)]
-    for name, given in {"three": rows, **{f"r{r}": one for r, one in enumerate(single)}}.items():
-        folders[name] = tmp_path / name / benchmark.id
-        folders[name].mkdir(parents=True)
-        write_rows(folders[name] / "responses.jsonl", given)
-        write_json(folders[name] / "responses.header.json", HEADER | {"benchmark": benchmark.id})
-    results = {
-        name: write_result(
-            folder,
-            benchmark,
-            stage=name,
-            gate=GateConfig(),
-            parent=folders["r0"],
-            profile=profile,
-            force=True,
-        )
-        for name, folder in folders.items()
-    }
-    whole = results["three"]["parts"]["report"]
-    parts = [results[f"r{r}"]["parts"]["report"] for r in range(3)]
-    for key in ("value", "accuracy", "metrics", "parse_rate", "truncated_share"):
-        assert_equal_to_1e_12({key: whole[key]}, [{key: part[key]} for part in parts])
-    for category, told in whole["categories"].items():
-        shares = [part["categories"][category]["accuracy"] for part in parts]
-        assert math.isclose(told["accuracy"], math.fsum(shares) / 3, abs_tol=1e-12)
-    assert whole["majority_value"] == parts[0]["majority_value"]
+    three, parent = (tmp_path / stage / benchmark.id for stage in ("three", "one"))
+    for folder, given in ((three, rows), (parent, single[0])):
+        folder.mkdir(parents=True)
+        write_rows(folder / "responses.jsonl", given)
+        write_json(folder / "responses.header.json", HEADER | {"benchmark": benchmark.id})
+    result = write_result(
+        three,
+        benchmark,
+        stage="three",
+        gate=GateConfig(),
+        parent=parent,
+        profile=profile,
+        force=True,
+    )
+    whole = result["parts"]["report"]
+    parts = [score_rows(benchmark, one, profile).only("report") for one in single]
+    values = [part.value(benchmark, profile) for part in parts]
+    means = [
+        {
+            "value": value,
+            "accuracy": part.accuracy,
+            "metrics": part.metrics(benchmark, profile),
+            "parse_rate": figures_of(benchmark, part)["parse_rate"],
+            "categories": group_means(part.rows, part.scores, "category"),
+        }
+        for part, value in zip(parts, values, strict=True)
+    ]
+    shares = {name: told["accuracy"] for name, told in whole["categories"].items()}
+    assert_equal_to_1e_12({k: whole[k] for k in means[0]} | {"categories": shares}, means)
     assert math.isclose(whole["sampling"]["mean"], whole["value"], abs_tol=1e-12)
-    against = [results[f"r{r}"]["comparisons"]["parent"]["report"] for r in range(3)]
-    forced = results["three"]["comparisons"]["parent"]["report"]
-    mean = math.fsum(one["difference"] for one in against) / 3
-    assert math.isclose(forced["difference"], mean, rel_tol=1e-9, abs_tol=1e-9)
-    assert forced["interval"][0] - 1e-9 <= mean <= forced["interval"][1] + 1e-9
+    against = result["comparisons"]["parent"]["report"]
+    difference = math.fsum(values) / 3 - values[0]
+    assert math.isclose(against["difference"], difference, rel_tol=1e-9, abs_tol=1e-9)
+    assert against["interval"][0] - 1e-9 <= difference <= against["interval"][1] + 1e-9
 
 
 def test_equal_answers_are_one_answer(asked):
