@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evals.layout import HubData
-from evals.parts import hash_share, require_disjoint, split_parts, with_mates
+from evals.parts import require_disjoint, split_parts, take, with_mates
 from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
@@ -88,7 +88,7 @@ class Item:
 @dataclass(frozen=True)
 class ItemScore:
     """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read. `tally` is what a benchmark that is no mean of scores counts.
+    `parsed` is what it read. `tally` is what else the benchmark's aggregate counts.
     """
 
     score: float | None
@@ -115,6 +115,7 @@ class Benchmark(ABC):
     question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
+    is_yes_no: ClassVar[bool] = False  # whether every answer is yes or no
     default_profile: ClassVar[str] = "official"  # of `plumbline score`
     needs_judge: ClassVar[bool] = False  # whether no answer can be scored without one
     profiles: ClassVar[tuple[str, ...]] = PROFILES
@@ -145,7 +146,9 @@ class Benchmark(ABC):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The benchmark's metrics over these rows; errors stand outside. Raises: DataError."""
+        """The benchmark's metrics over these rows; errors stand outside. What was answered stands
+        in `scores` alone: rows say what the questions are. Raises: DataError.
+        """
 
     @abstractmethod
     def sums(
@@ -202,7 +205,10 @@ class Benchmark(ABC):
 
     def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
         """The share of yes among the answers; None for a benchmark without yes and no."""
-        return None
+        scored = [score for score in scores if score.score is not None]
+        if not self.is_yes_no:
+            return None
+        return sum(score.parsed == "yes" for score in scored) / max(1, len(scored))
 
     def require_profile(self, profile: str) -> None:
         """Raises: ConfigError for a profile that this benchmark does not have."""
@@ -235,9 +241,16 @@ class Benchmark(ABC):
         for table in tables:
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
-            raise DataError("no questions", where=f"benchmark {self.id}, {path}")
+            raise DataError(
+                "no questions", where=f"benchmark {self.id}, {path}", expected="a row or more"
+            )
         if all(item.problem for item in items):
-            raise DataError(f"{items[0].problem} in any row", where=str(path))
+            raise DataError(
+                f"{items[0].problem} in any row",
+                where=f"benchmark {self.id}, {path}",
+                expected=f"images in {' or '.join(self.image_columns)}",
+                do="check that the column holds bytes, or paths relative to the file",
+            )
         items = with_mates(items, [self.tie(item) for item in items])
         if not any(table.part for table in tables):
             items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
@@ -311,35 +324,6 @@ def gold_answer(row: Row) -> str:
     """The most frequent reference (the first of equals)."""
     references = [str(reference) for reference in row["references"]]
     return Counter(references).most_common(1)[0][0]
-
-
-def take(items: Sequence[Item], limit: int) -> list[Item]:
-    """At most `limit` items of each part, whole images, stratified by category, in the order given.
-
-    Images of a category are ranked by hash and taken at the same pace in every category, so a
-    smaller limit is a subset of a larger one.
-    """
-    kept: set[str] = set()
-    for part in PARTS:
-        groups: dict[tuple[str, str], list[Item]] = {}
-        for item in items:
-            if item.part == part:
-                groups.setdefault((item.category, item.cluster_id), []).append(item)
-        by_category: dict[str, list[tuple[float, tuple[str, str]]]] = {}
-        for key in groups:
-            by_category.setdefault(key[0], []).append((hash_share("limit", *key), key))
-        paced = sorted(
-            ((rank + 0.5) / len(ranked), share, key)
-            for ranked in map(sorted, by_category.values())
-            for rank, (share, key) in enumerate(ranked)
-        )
-        left = limit
-        for _, _, key in paced:
-            left -= len(groups[key])
-            if left < 0:
-                break
-            kept.update(item.sample.uid for item in groups[key])
-    return [item for item in items if item.sample.uid in kept]
 
 
 def response_text(row: Row, benchmark: str) -> str:

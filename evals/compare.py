@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.base import Benchmark, PartName, get_benchmark
-from evals.paired import ALPHA, Scored, compare, pair, unequal_settings
+from evals.paired import ALPHA, compare, pair, unequal_settings
 from evals.report.run import read_run
 from evals.responses import HEADER, read_responses
 from evals.results import require_valid
-from evals.samples import score_row
+from evals.samples import Scored, score_rows
 from evals.stats import holm
 from rl.errors import ConfigError, EvalError
 
@@ -155,7 +155,7 @@ def _judged(
     profile: str,
 ) -> Scored:
     kept = [row for row in rows if row["part"] == part]
-    found = Scored(kept, [score_row(benchmark, row, profile) for row in kept])
+    found = score_rows(benchmark, kept, profile)
     require_valid(found, f"{side.label}, benchmark {benchmark.id}")
     return found
 
@@ -169,8 +169,7 @@ def _compared(
     if found is None:
         return {"state": "empty", "unpaired": unpaired}
     values = [
-        benchmark.primary(benchmark.aggregate(pairs.ours.rows, side.scores, profile))
-        for side in (pairs.theirs, pairs.ours)
+        side.over(pairs.ours.rows).value(benchmark, profile) for side in (pairs.theirs, pairs.ours)
     ]
     return {
         **found,

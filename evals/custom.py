@@ -24,19 +24,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from evals.accuracy import AccuracyBenchmark, group_means
+from evals.accuracy import AccuracyBenchmark, cell_sums, group_means
 from evals.base import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
 from evals.layout import HubData
 from evals.messages import one_turn
-from evals.stats import Floats, cluster_rows
+from evals.stats import Floats
 from rewards.base import RewardConfig, Rubric
+from rewards.letters import LETTERS
 from rewards.text import choice_letter
 from rl.config import Section, build, load_page
 from rl.core import Completion, ImageSource, Sample, Score
 from rl.errors import ConfigError, DataError, EvalError
 from rl.plugins import names
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SLOT = re.compile(r"\{(\w+)\}")
 _OPEN_PROMPT = "{question}\nAnswer the question using a single word or phrase."
 _CHOICE_PROMPT = (
@@ -154,7 +154,7 @@ class PageBenchmark(AccuracyBenchmark):
         values = {**row, "question": row[self.page.columns.question]}
         options = self.options(row)
         if options:
-            lines = zip(_LETTERS, options, strict=False)
+            lines = zip(LETTERS, options, strict=False)
             values["options"] = "\n".join(f"{letter}. {text}" for letter, text in lines)
         template = self.page.prompt or (_CHOICE_PROMPT if options else _OPEN_PROMPT)
         unknown = [name for name in _SLOT.findall(template) if name not in values]
@@ -170,7 +170,7 @@ class PageBenchmark(AccuracyBenchmark):
         if where is None:
             return []
         found = row[where] if isinstance(where, str) else [row[column] for column in where]
-        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > len(_LETTERS):
+        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > len(LETTERS):
             raise DataError(f"options are {found!r}"[:200], expected="a list of at most 26 texts")
         return [str(option) for option in found if option is not None]
 
@@ -206,7 +206,9 @@ class PageBenchmark(AccuracyBenchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark; a scorer that gives the references themselves nothing is refused."""
+        """As every benchmark; a scorer that gives the references themselves nothing is refused.
+        Raises: DataError, EvalError.
+        """
         items = super().load(path, part, profile=profile, prompt=prompt, limit=limit)
         rows = [
             {"sample_id": item.sample.uid, "references": list(item.sample.references)}
@@ -271,14 +273,10 @@ class PageBenchmark(AccuracyBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions, cell by cell: [C, 2 x cells]."""
-        rows_NK = np.zeros((len(rows), 2 * len(layout)))
-        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
-            cell = "all" if self.page.aggregate == "mean" else str(row.get("category"))
-            if score.score is not None and cell in layout:
-                at = 2 * layout.index(cell)
-                rows_NK[number, at : at + 2] = (score.score, 1.0)
-        names_C, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
-        return [str(name) for name in names_C], sums_CK
+        is_mean = self.page.aggregate == "mean"
+        numbers = {name: number for number, name in enumerate(layout)}
+        cells = [0 if is_mean else numbers.get(str(row.get("category"))) for row in rows]
+        return cell_sums(rows, scores, cells, len(layout))
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean of the cells' means; a resample without any question of a cell leaves it out."""
@@ -298,15 +296,15 @@ def _texts(answer: Any) -> list[str]:
 
 def _letter(answer: Any, options: Sequence[str]) -> str:
     """The letter of a reference: a letter, a number from 0, or the option's text."""
-    letters: Mapping[Any, str] = dict(zip(options, _LETTERS, strict=False))
+    letters: Mapping[Any, str] = dict(zip(options, LETTERS, strict=False))
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
-        return _LETTERS[answer]
-    if isinstance(answer, str) and answer.strip().upper() in _LETTERS[: len(options)]:
+        return LETTERS[answer]
+    if isinstance(answer, str) and answer.strip().upper() in LETTERS[: len(options)]:
         if len(answer.strip()) == 1:
             return answer.strip().upper()
     elif isinstance(answer, str) and answer in letters:
         return letters[answer]
     raise DataError(
         f"answer {answer!r}"[:200],
-        expected=f"one of {', '.join(_LETTERS[: len(options)])}, a number from 0, or an option",
+        expected=f"one of {', '.join(LETTERS[: len(options)])}, a number from 0, or an option",
     )

@@ -192,7 +192,7 @@ def select_score(results: Mapping[str, Mapping[str, Any]]) -> float:
             raise EvalError(
                 "no select part", where=f"{benchmark} of stage {result.get('stage', '?')}"
             )
-        shares.append(part["value"] / result["primary"]["max"])
+        shares.append(part["value"] / part.get("max", result["primary"]["max"]))
     return math.fsum(shares) / len(shares)
 
 

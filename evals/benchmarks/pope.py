@@ -52,6 +52,7 @@ class POPE(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "f1"
+    is_yes_no: ClassVar[bool] = True
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "id": str(number),
@@ -162,11 +163,6 @@ class POPE(Benchmark):
             return 0.0
         share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))
         return 2 * share / (1 + share)
-
-    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
-        """The share of answers read as yes."""
-        scored = [score for score in scores if score.score is not None]
-        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
 
 
 def _reference(answer: Any) -> str:

@@ -12,6 +12,7 @@ from evals.report.browser import slug, write_text
 from evals.report.leaderboard import Row
 from evals.report.rules import judge_of
 from evals.report.run import Run, Stage, read_lines, read_run
+from evals.samples import score_rows
 from rl.errors import ConfigError, PlumblineError
 
 FORMATS = ("hf", "lmms-eval")
@@ -204,8 +205,7 @@ def _metrics(run: Run, stage: Stage, row: Row) -> tuple[dict[str, Any], str]:
     answers = run.root / "evals" / stage.name / row.benchmark / "responses.jsonl"
     rows = [given for given in read_lines(answers) if given.get("part") == row.part]
     try:
-        scores = [judge.score(given, "lmms_eval") for given in rows]
-        return judge.aggregate(rows, scores, "lmms_eval"), "lmms_eval"
+        return score_rows(judge, rows, "lmms_eval").metrics(judge, "lmms_eval"), "lmms_eval"
     except (PlumblineError, KeyError):
         return kept, row.profile
 

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from evals.base import BenchmarkConfig
-from evals.benchmarks import open_benchmark
 from rewards import RewardConfig, Rubric
 from rl.core import Completion, Message, Sample, Text
 from rl.data.formats import load_records
 from rl.data.sources import DataSource
 from rl.errors import DataError
 from tests.docs.fences import ROOT, fences
+from tests.evals.conftest import open_benchmark
 
 FOLDERS = {  # example -> the folder that is its registry
     "first_word.py": "rewards",

@@ -7,15 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from evals.base import BenchmarkConfig, get_benchmark
-from evals.benchmarks import open_benchmark
 from evals.gates import GateConfig
 from evals.generate import EvalSettings, evaluate
-from evals.harness import write_result
+from evals.results import write_result
 from evals.score import score_file
 from recipes.cli import app
 from rl.core import Image, Text
 from rl.errors import ConfigError, DataError, EvalError
-from tests.evals.conftest import TableSampler, png, write_parquet
+from tests.evals.conftest import TableSampler, open_benchmark, png, write_parquet
 
 OPEN = """
 name: parts
