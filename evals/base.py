@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evals.layout import HubData
-from evals.parts import hash_share, require_disjoint, split_parts, with_mates
+from evals.parts import require_disjoint, split_parts, take, with_mates
 from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
@@ -72,7 +72,9 @@ class Item:
     """One question. `sample` is what the model gets; `columns` are kept in the response row.
 
     `cluster_id` is the hash of the images, without any of the question: questions about one image
-    depend on one another. `problem` says why it cannot be asked (no image): an error row.
+    depend on one another. `category` is what scores are grouped by. `load` sets the rest: `origin`
+    and `place` (file, file:line) say where the row stands; `problem` why it cannot be asked (no
+    image): an error row.
     """
 
     sample: Sample
@@ -82,6 +84,7 @@ class Item:
     part: PartName
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    place: str = ""
     problem: str = ""
 
 
@@ -235,9 +238,16 @@ class Benchmark(ABC):
         for table in tables:
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
-            raise DataError("no questions", where=f"benchmark {self.id}, {path}")
+            raise DataError(
+                "no questions", where=f"benchmark {self.id}, {path}", do="check the path"
+            )
         if all(item.problem for item in items):
-            raise DataError(f"{items[0].problem} in any row", where=str(path))
+            raise DataError(
+                "no image in any row",
+                where=str(path),
+                expected="images beside the data file, or in it",
+                do=f"fetch the images, or mend the column ({items[0].place}: {items[0].problem})",
+            )
         items = with_mates(items, [self.tie(item) for item in items])
         if not any(table.part for table in tables):
             items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
@@ -266,17 +276,21 @@ class Benchmark(ABC):
                 item = self.item(row, start + number, images, text)
             except KeyError as error:  # JSONL rows may differ in what they hold
                 raise DataError(
-                    f"no {error}", where=f"{table.origin} row {number}", expected="as other rows"
+                    f"no column {error}",
+                    where=table.place(number),
+                    expected="as other rows",
+                    do="add it, or remove the row",
                 ) from error
             except DataError as error:
                 raise DataError(
                     error.what,
-                    where=error.where or f"{table.origin} row {number}",
+                    where=error.where or table.place(number),
                     expected=error.expected,
-                    do=error.do,
+                    do=error.do or "mend or remove the row",
                 ) from error
             part = table.part or "report"
-            yield replace(item, part=part, origin=table.origin, problem=problem)
+            place = table.place(number)
+            yield replace(item, part=part, origin=table.origin, place=place, problem=problem)
 
     def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
         """The primary statistic of the references themselves and of empty answers: the maximum and
@@ -311,35 +325,6 @@ def gold_answer(row: Row) -> str:
     """The most frequent reference (the first of equals)."""
     references = [str(reference) for reference in row["references"]]
     return Counter(references).most_common(1)[0][0]
-
-
-def take(items: Sequence[Item], limit: int) -> list[Item]:
-    """At most `limit` items of each part, whole images, stratified by category, in the order given.
-
-    Images of a category are ranked by hash and taken at the same pace in every category, so a
-    smaller limit is a subset of a larger one.
-    """
-    kept: set[str] = set()
-    for part in PARTS:
-        groups: dict[tuple[str, str], list[Item]] = {}
-        for item in items:
-            if item.part == part:
-                groups.setdefault((item.category, item.cluster_id), []).append(item)
-        by_category: dict[str, list[tuple[float, tuple[str, str]]]] = {}
-        for key in groups:
-            by_category.setdefault(key[0], []).append((hash_share("limit", *key), key))
-        paced = sorted(
-            ((rank + 0.5) / len(ranked), share, key)
-            for ranked in map(sorted, by_category.values())
-            for rank, (share, key) in enumerate(ranked)
-        )
-        left = limit
-        for _, _, key in paced:
-            left -= len(groups[key])
-            if left < 0:
-                break
-            kept.update(item.sample.uid for item in groups[key])
-    return [item for item in items if item.sample.uid in kept]
 
 
 def response_text(row: Row, benchmark: str) -> str:

@@ -80,7 +80,12 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
     if not files:
-        raise DataError("no parquet or JSONL file", where=str(folder))
+        raise DataError(
+            "no parquet or JSONL file",
+            where=str(folder),
+            expected="a folder with *.parquet or *.jsonl in it",
+            do="check the path",
+        )
     named = [part_named(file, folder) is not None for file in files]
     if any(named):
         if not all(named):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import core_schema
 
 from rl import plugins
-from rl.config_errors import Problems, report
+from rl.config_errors import Problems, place_of, report
 from rl.config_yaml import Dumper, Node, parse_yaml
 from rl.errors import ConfigError
 
@@ -67,6 +67,18 @@ class Page:
                 return Node({}, node.where, key)
             node = child
         return node
+
+    def has(self, key: str) -> bool:
+        """Whether the dotted key stands on the page."""
+        node: Node | None = self.root
+        for step in key.split("."):
+            node = node.child(step) if node is not None else None
+        return node is not None
+
+    def where(self, key: str) -> str:
+        """`file:line key`, as an error tells the place of a dotted key."""
+        node = self.section(key)
+        return place_of(node.where, node.key)
 
     def plain(self) -> Any:
         """The page as dicts, lists and scalars."""

@@ -36,7 +36,7 @@ class Problems:
 
     def add(self, where: str, key: str, what: str) -> None:
         """One fault: `where key: what`."""
-        place = where if not key or where.startswith(f"override {key}=") else f"{where} {key}"
+        place = place_of(where, key)
         line = f"{place}: {what}" if place else what
         if line not in self.lines:
             self.lines.append(line)
@@ -51,6 +51,15 @@ class Problems:
         """Raises: ConfigError that lists them all."""
         if self.lines:
             raise ConfigError("\n".join(self.lines))
+
+
+def place_of(where: str, key: str) -> str:
+    """`where key`, or `where` alone where that is the key's own override.
+
+    >>> place_of("grpo.yaml:14", "stages.grpo.lr"), place_of("override run.seed=x", "run.seed")
+    ('grpo.yaml:14 stages.grpo.lr', 'override run.seed=x')
+    """
+    return where if not key or where.startswith(f"override {key}=") else f"{where} {key}"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -3,7 +3,7 @@ crosses a process boundary."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class PlumblineError(Exception):
@@ -27,6 +27,11 @@ class PlumblineError(Exception):
         tail = f"; expected {self.expected}" if self.expected else ""
         return f"{head}{tail}" + (f". {self.do[:1].upper()}{self.do[1:]}" if self.do else "")
 
+    def at(self, place: str) -> Self:
+        """The same error with the place (a page's line and key) in front of its own."""
+        where = f"{place}: {self.where}" if place and self.where else place or self.where
+        return type(self)(self.what, where=where, expected=self.expected, do=self.do)
+
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {"what": self.what, "where": self.where, "expected": self.expected, "do": self.do}
         return _rebuild, (type(self), fields, dict(self.__dict__))
@@ -41,9 +46,12 @@ def _rebuild(
 
 
 class ConfigError(PlumblineError, ValueError):
-    """A recipe, an override or a command line that cannot be meant."""
+    """A recipe, an override or a command line that cannot be meant. `key` is the key at fault
+    inside the section that was built, where one is.
+    """
 
     exit_code = 2
+    key: str = ""
 
 
 class DataError(PlumblineError, ValueError):
