@@ -11,6 +11,8 @@ from evals.sources import json_rows
 from evals.stats import stderr, stderr_clustered
 from rl.errors import DataError, PlumblineError
 
+_DO = "mend or remove the line (docs/evaluation.md says what a row holds)"
+
 
 def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> dict[str, Any]:
     """`{"benchmark", "profile", "version", "metrics", "items": [{"sample_id", "score", "status",
@@ -29,21 +31,31 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
         where = f"{path}:{line}"
         if not isinstance(row.get("sample_id"), str | int) or isinstance(row["sample_id"], bool):
             raise DataError(
-                f"sample_id is {row.get('sample_id')!r}", where=where, expected="text or an integer"
+                f"sample_id is {row.get('sample_id')!r}",
+                where=where,
+                expected="text or an integer",
+                do=_DO,
             )
         name = str(row["sample_id"])
         if name in seen:
-            raise DataError(f"sample_id {name!r} stands in line {seen[name]} too", where=where)
+            raise DataError(
+                f"sample_id {name!r} stands in line {seen[name]} too",
+                where=where,
+                expected="an answer once (several of one question: `samples`, a list)",
+                do="remove one of the two lines",
+            )
         seen[name] = line
         try:
             scores.append(score_row(judge, row, profile))
         except PlumblineError as error:
             raise DataError(
-                error.what, where=where, expected=error.expected, do=error.do
+                error.what, where=where, expected=error.expected, do=error.do or _DO
             ) from error
         rows.append(row)
     if not rows:
-        raise DataError("no responses", where=str(path))
+        raise DataError(
+            "no responses", where=str(path), expected="an answer a line", do="check the path"
+        )
     try:
         metrics = judge.aggregate(rows, scores, profile)
     except PlumblineError as error:

@@ -243,9 +243,9 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from error
         if not isinstance(row, dict):
             raise DataError(
-                f"the line holds {json.dumps(row)[:40]}",
+                f"a {type(row).__name__}",
                 where=f"{file}:{number}",
-                expected="a JSON object {...}",
+                expected="a JSON object, {...}",
                 do="mend or remove the line",
             )
         yield number, row

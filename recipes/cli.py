@@ -195,6 +195,7 @@ def sample(
     """Draw a model's own answers and write preference pairs and labelled answers."""
     from recipes.config import recipe_of
     from recipes.pipeline import sample_alone
+    from recipes.run_folder import require_writable
 
     section = {
         "n": n,
@@ -208,6 +209,7 @@ def sample(
         "model": {"path": str(model), "max_pixels": max_pixels},
         "stages": [{"name": "pairs", "sample": section, "data": [{"path": str(data)}]}],
     }
+    require_writable(out)
     sample_alone(recipe_of(page, overrides or []), out, Console())
 
 
@@ -223,9 +225,12 @@ def report(
 ) -> None:
     """Write the report of runs (page, leaderboard.md, .csv, .json), or show it while they go on."""
     from evals.report.command import report as write
+    from recipes.run_folder import require_writable
     from rl.runs.store import RunStore
 
     roots = [RunStore.open(run).root for run in runs]
+    if out is not None:
+        require_writable(out)
     for path in write(roots, formats=formats or [], out=out, serve=serve, port=port):
         print(path)
 
@@ -301,8 +306,10 @@ def tiny(
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # saving imports DeepSpeed, which else warns
     from transformers.utils import logging
 
+    from recipes.run_folder import require_writable
     from recipes.tiny import make_tiny
 
+    require_writable(out)
     logging.disable_progress_bar()
     print(f"{make_tiny(family, out, seed=seed, size=size)}: a random {family}, size {size}")
 
@@ -313,8 +320,10 @@ def scenes(
     seed: Annotated[int, typer.Option(help="Seed of the worlds.")] = 0,
 ) -> None:
     """Make synthetic scenes: SFT and RL rows, an MME-style and a TextVQA-style benchmark."""
+    from recipes.run_folder import require_writable
     from recipes.scenes import write_scenes
 
+    require_writable(out)
     counts = write_scenes(out, seed=seed)
     print(f"{out}: {counts.sft} rows for SFT, {counts.rl} for RL, {counts.images} pictures")
     for name, parts in (("mme", counts.mme), ("textvqa", counts.textvqa)):

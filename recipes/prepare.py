@@ -15,6 +15,7 @@ from evals.results import MAX_ERROR_SHARE
 from recipes.build import Eyes, local_placement, open_eyes, prompts_of
 from recipes.config import BASE, Recipe, StageSection
 from recipes.faults import Faults
+from recipes.sizes import is_config_alone
 from rewards.base import Rubric
 from rewards.worker import check_on_two_rows
 from rl.core import Sample
@@ -50,18 +51,28 @@ class Prepared(Questions):
     prompts: tuple[Sample, ...] = ()
 
 
-def prepare(recipe: Recipe, *, rejects: Path | None = None, is_here: bool = True) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    *,
+    rejects: Path | None = None,
+    is_here: bool = True,
+    faults: Faults | None = None,
+) -> Prepared:
     """Opens and checks everything; bad rows are listed in `rejects`/<stage>.jsonl. `is_here`:
-    whether this machine is to carry the actors.
+    whether this machine is to carry the actors. `faults` were found before.
 
-    Raises: ConfigError, DataError or ModelError, one clear line each.
+    Raises: ConfigError, DataError or ModelError with a line for each fault.
     """
-    faults, eyes = Faults(), None
+    faults, eyes = faults or Faults(), None
     if is_here and recipe.runtime.address is None and "RAY_ADDRESS" not in os.environ:
+        if recipe.hardware.gpus:  # on a machine without them nothing else is worth telling
+            local_placement(recipe)
         with faults.at():
             local_placement(recipe)
     with faults.at(recipe.where("model.path")):
         eyes = open_eyes(recipe)
+    if eyes is None and is_config_alone(Path(recipe.model.path)):
+        faults.raise_if_any()  # a page that is planned here and runs elsewhere
     records: dict[str, list[Any]] = {}
     for stage in recipe.stages:
         with faults.at(recipe.where(f"stages.{stage.name}.data")):
@@ -97,14 +108,16 @@ def _check_rewards(
 
 
 def _check_evaluation(recipe: Recipe, faults: Faults) -> None:
-    """Whether what decides by evaluation has something to decide by."""
+    """Whether what decides by evaluation has something to decide by. `benchmarks: []` is the way to
+    leave evaluation out for once.
+    """
     is_evaluated = bool(recipe.evals.benchmarks)
     unused = []
     if recipe.says("evals.gate") and not recipe.says("evals.benchmarks"):
         unused.append("evals.gate")
     for stage in recipe.stages:
         key = f"stages.{stage.name}"
-        if stage.eval_every is not None and not is_evaluated:
+        if stage.eval_every is not None and not (is_evaluated or recipe.says("evals.benchmarks")):
             unused.append(f"{key}.eval_every")
         blind = [name for name in stage.parents if not _is_scored(recipe, name)]
         if stage.chooses_best and len(stage.parents) > 1 and (blind or not is_evaluated):

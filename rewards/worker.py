@@ -95,6 +95,8 @@ class RewardWorker:
                     raise RewardError(
                         f"gave no answer within {self._deadline_s:g} s and was stopped",
                         where=f"reward {running}, sample {sample.uid}",
+                        expected="an answer in time",
+                        do="mend the reward, or raise reward_workers.answer_deadline_s",
                     )
                 kind, value = self._pipe.recv()
                 if kind == "running":
@@ -110,6 +112,8 @@ class RewardWorker:
             raise RewardError(
                 f"ended its process (exit status {code})",
                 where=f"reward {running}, sample {sample.uid}",
+                expected="a reward that returns",
+                do="look for exit calls, native crashes or memory in the function",
             ) from error
 
     def _start(self) -> None:
@@ -147,7 +151,12 @@ class RewardWorker:
         except (EOFError, ConnectionError):
             problem = "ended while it started"
         self.close()
-        raise RewardError(f"the reward process {problem}", where="rewards")
+        raise RewardError(
+            f"the reward process {problem}",
+            where="rewards",
+            expected="a process that imports the rewards",
+            do="look at what its file does on import, and at the memory that is left",
+        )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

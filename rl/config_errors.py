@@ -161,6 +161,8 @@ def _words(fault: Any, node: Node) -> str:
     message: str = fault["msg"]
     if fault["type"] in ("value_error", "assertion_error"):
         return message.partition(", ")[2] or message
+    if fault["type"] == "string_pattern_mismatch":
+        return f"got {_shown(node.plain())}; expected text of the pattern {fault['ctx']['pattern']}"
     expected = message.removeprefix("Input should be ")
     for theirs, ours in _PLAIN.items():
         expected = expected.replace(theirs, ours)

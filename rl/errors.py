@@ -30,7 +30,9 @@ class PlumblineError(Exception):
     def at(self, place: str) -> Self:
         """The same error with the place (a page's line and key) in front of its own."""
         where = f"{place}: {self.where}" if place and self.where else place or self.where
-        return type(self)(self.what, where=where, expected=self.expected, do=self.do)
+        error = type(self)(self.what, where=where, expected=self.expected, do=self.do)
+        error.__dict__ = {**self.__dict__, **error.__dict__}
+        return error
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {"what": self.what, "where": self.where, "expected": self.expected, "do": self.do}
@@ -92,6 +94,12 @@ class GateError(EvalError):
 class RunError(PlumblineError, RuntimeError):
     """A run that cannot go on: an actor lost, a folder that cannot be written, a checkpoint
     that is not whole."""
+
+
+class NoRunError(RunError):
+    """A folder that was named as a run, or as an evaluation of one, and holds none."""
+
+    exit_code = 2
 
 
 class ActorLostError(RunError):
