@@ -183,6 +183,7 @@ def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:
             raise ConfigError(
                 f"a sample stage writes no rows for {stage.algorithm.name}",
                 expected=f"a file, or an algorithm that reads {' or '.join(PAIR_FILES)}",
+                do="give the stage a file, or another algorithm",
             )
         path = run / "stages" / source.stage / "data" / PAIR_FILES[stage.reading]
         found.append(source.model_copy(update={"stage": None, "path": str(path)}))
@@ -195,6 +196,7 @@ def _open_benchmark(config: BenchmarkConfig, *, has_judge: bool) -> LoadedBenchm
         raise ConfigError(
             "its rule needs a judge",
             expected="evals.judge.path (a model folder) or evals.judge.endpoint",
+            do="add the judge to the page, or leave the benchmark out",
         )
     items = benchmark.load(
         config.path_for(benchmark), profile=config.profile, prompt=config.prompt, limit=config.limit
