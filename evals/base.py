@@ -214,6 +214,7 @@ class Benchmark(ABC):
                 f"unknown profile {profile!r}{did_you_mean(profile, self.profiles)}",
                 where=f"benchmark {self.id}",
                 expected=", ".join(self.profiles),
+                do="choose one of these",
             )
 
     def load(
@@ -317,7 +318,11 @@ def get_benchmark(name: str) -> Benchmark:
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found
     if not isinstance(benchmark, Benchmark):
-        raise ConfigError(f"{name!r} is no benchmark", expected="a subclass of Benchmark")
+        raise ConfigError(
+            f"{name!r} is no benchmark",
+            expected="a subclass of Benchmark",
+            do="name a class or an object of that kind",
+        )
     return benchmark
 
 
@@ -335,6 +340,7 @@ def response_text(row: Row, benchmark: str) -> str:
             f"response is {response!r}",
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="text",
+            do="mend the row",
         )
     return response
 
@@ -353,6 +359,7 @@ def reference_texts(row: Row, benchmark: str) -> list[str]:
             f"references are {references!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
+            do="mend the row",
         )
     return list(references)
 

@@ -45,15 +45,27 @@ def open_side(text: str) -> Side:
         name, _, stage = text.rpartition(":")
         root = Path(name)
     if not (root / "evals").is_dir():
-        raise ConfigError("no evaluated run", where=str(root), expected="a folder with evals/")
+        raise ConfigError(
+            "no evaluated run",
+            where=str(root),
+            expected="a folder with evals/",
+            do="check the path",
+        )
     known = {found.name: _folders(root / "evals" / found.name) for found in read_run(root).stages}
     evaluated = [name for name, folders in known.items() if folders]
     if not evaluated:
-        raise ConfigError("no stage has been evaluated", where=str(root))
+        raise ConfigError(
+            "no stage has been evaluated",
+            where=str(root),
+            do="evaluate a stage first",
+        )
     stage = stage or evaluated[-1]
     if stage not in evaluated:
         raise ConfigError(
-            f'no evaluated stage "{stage}"', where=str(root), expected=", ".join(evaluated)
+            f'no evaluated stage "{stage}"',
+            where=str(root),
+            expected=", ".join(evaluated),
+            do="name one of these",
         )
     return Side(root.resolve(), stage, known[stage])
 
@@ -76,7 +88,11 @@ def compare_sides(
     Raises: ConfigError where there is nothing to compare.
     """
     if len(sides) < 2:
-        raise ConfigError("one model alone", expected="two or more: RUN_A[:stage] RUN_B[:stage]")
+        raise ConfigError(
+            "one model alone",
+            expected="two or more: RUN_A[:stage] RUN_B[:stage]",
+            do="name another",
+        )
     first = sides[0]
     found = []
     for side in sides[1:]:
@@ -85,6 +101,7 @@ def compare_sides(
             raise ConfigError(
                 f"{first.label} and {side.label} share no benchmark",
                 expected=f"one of {', '.join(first.folders)}",
+                do="evaluate both on one benchmark",
             )
         rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
         _adjust(rows)
@@ -187,6 +204,7 @@ def _benchmark(
         raise EvalError(
             f"{mine['benchmark']} and {other['benchmark']} are two benchmarks",
             where=f"{ours.label} and {theirs.label}",
+            do="compare runs of one benchmark under that name",
         )
     return get_benchmark(str(mine["benchmark"]))
 

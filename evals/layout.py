@@ -93,6 +93,7 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
                 f"{files[named.index(False)].name} beside select and report files",
                 where=str(folder),
                 expected="every file named select* or report*, or none",
+                do="rename the file, or move it elsewhere",
             )
         return Chosen([("", file) for file in files], [], None)
     hubs = [place for hub in hub_ids.values() for place in hub.places]

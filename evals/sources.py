@@ -320,4 +320,9 @@ def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -
         expected = hub.rows or expected
         found = sum(map(len, tables))
         if found != expected:
-            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")
+            raise DataError(
+                f"{found} rows",
+                where=tables[0].origin,
+                expected=f"{expected} rows",
+                do="give the path of the data that is meant",
+            )
