@@ -98,7 +98,7 @@ def _check_rewards(
     known = len(faults.errors)
     for number, config in enumerate(stage.all_rewards):
         try:
-            Rubric([config]).check(rows)
+            Rubric([config]).check(rows, MAX_ERROR_SHARE)
         except ConfigError as error:
             with faults.at(recipe.where(f"{key}.{number}.{error.key}".rstrip("."))):
                 raise
@@ -181,13 +181,17 @@ def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:
             continue
         if stage.reading not in PAIR_FILES:
             raise ConfigError(
-                f"a sample stage writes no rows for {stage.algorithm.name}",
+                f"a sample stage writes no rows for {_kind(stage)}",
                 expected=f"a file, or an algorithm that reads {' or '.join(PAIR_FILES)}",
                 do="give the stage a file, or another algorithm",
             )
         path = run / "stages" / source.stage / "data" / PAIR_FILES[stage.reading]
         found.append(source.model_copy(update={"stage": None, "path": str(path)}))
     return found
+
+
+def _kind(stage: StageSection) -> str:
+    return "another sample stage" if stage.algorithm is None else str(stage.algorithm.name)
 
 
 def _open_benchmark(config: BenchmarkConfig, *, has_judge: bool) -> LoadedBenchmark:

@@ -166,13 +166,13 @@ class Rubric:
         """The components' names, in the recipe's order."""
         return tuple(reward.label for reward in self.rewards)
 
-    def check(self, samples: Sequence[Sample]) -> None:
-        """Raises: ConfigError where a reward asks for an argument that any of these samples
-        lacks.
+    def check(self, samples: Sequence[Sample], share: float = 0.0) -> None:
+        """Raises: ConfigError where more than this share of the samples lack an argument that a
+        reward asks for.
         """
         for reward in self.rewards:
             lacking = [(sample, gone) for sample in samples if (gone := reward.missing(sample))]
-            if lacking:
+            if len(lacking) > share * len(samples):
                 sample, missing = lacking[0]
                 many = "any row" if len(lacking) == len(samples) else f"{len(lacking)} rows"
                 near = did_you_mean(missing[0], sample.meta)

@@ -115,6 +115,12 @@ def test_names_and_files_are_told_beside_wrong_types(
             "  gate: {strict: true}",
             "evals.gate: decides by",
         ),
+        (
+            "stages:\n",
+            "stages:\n  - {name: a, sample: {rewards: [exact]}, data: [{path: rl.jsonl}]}\n"
+            "  - {name: b, sample: {rewards: [exact]}, data: [{stage: a}]}\n",
+            "stages.b.data: a sample stage writes no rows for another sample stage",
+        ),
         ("  - name: sft", "  - name: ../sft", "stages.../sft.name: got .*pattern"),
         (
             "    from: sft",
