@@ -171,6 +171,13 @@ def _judged(
     part: PartName,
     profile: str,
 ) -> Scored:
+    for row in rows:
+        if lacking := [key for key in ("part", "cluster_id", "category") if key not in row]:
+            raise EvalError(
+                f"answer {row['sample_id']} has no {lacking[0]}",
+                where=f"{side.label}, benchmark {benchmark.id}",
+                do="evaluate the stage again",
+            )
     kept = [row for row in rows if row["part"] == part]
     found = Scored(kept, [score_row(benchmark, row, profile) for row in kept])
     require_valid(found, f"{side.label}, benchmark {benchmark.id}")

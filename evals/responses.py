@@ -18,7 +18,6 @@ from rl.errors import DataError, NoRunError
 
 RESPONSES, HEADER = "responses.jsonl", "responses.header.json"
 _SYNC_EVERY_S = 0.25
-_NEEDED = ("sample_id", "part", "cluster_id")  # of every row, answered or not
 
 
 class Journal:
@@ -60,9 +59,9 @@ def read_responses(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     again = "evaluate the stage again (its folder under evals/ removed)"
     rows = []
     for line, row in json_rows(folder / RESPONSES):
-        if lacking := [key for key in _NEEDED if not isinstance(row.get(key), str)]:
+        if "sample_id" not in row:
             where = f"{folder / RESPONSES}:{line}"
-            raise DataError(f"no {lacking[0]}", where=where, expected="a response row", do=again)
+            raise DataError("no sample_id", where=where, expected="a response row", do=again)
         rows.append(row)
     try:
         header = json.loads((folder / HEADER).read_bytes())

@@ -310,7 +310,6 @@ def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[st
             f"no column {', '.join(first)}",
             where=table.origin,
             expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
-            do="check that the data is this benchmark's, or rename the columns",
         )
 
 
