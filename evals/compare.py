@@ -14,7 +14,7 @@ from evals.responses import HEADER, read_responses
 from evals.results import require_valid
 from evals.samples import score_row
 from evals.stats import holm
-from rl.errors import ConfigError, EvalError
+from rl.errors import ConfigError, DataError, EvalError
 
 SCHEMA = 1
 # Told beside a comparison, but no reason to refuse it.
@@ -141,7 +141,7 @@ def _row(
     name: str, ours: Side, theirs: Side, part: PartName, profile: str, force: bool, seed: int
 ) -> dict[str, Any]:
     """One benchmark: `state`, what differs, and, where it may be shown, the comparison."""
-    mine, other = (read_responses(side.folders[name]) for side in (ours, theirs))
+    mine, other = (_read(side.folders[name]) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
     benchmark.require_profile(profile)
     benchmark = benchmark.for_profile(profile)
@@ -162,6 +162,18 @@ def _row(
         for side, (_, rows) in ((ours, mine), (theirs, other))
     ]
     return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    header, rows = read_responses(folder)
+    if not isinstance(header.get("settings"), dict) or "benchmark" not in header:
+        raise DataError(
+            "says not how it was asked",
+            where=str(folder / HEADER),
+            expected="benchmark and settings",
+            do="evaluate the stage again",
+        )
+    return header, rows
 
 
 def _judged(

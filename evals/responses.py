@@ -67,10 +67,8 @@ def read_responses(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         header = json.loads((folder / HEADER).read_bytes())
     except ValueError as error:
         raise DataError(f"no JSON: {error}", where=str(folder / HEADER), do=again) from error
-    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict):
-        raise DataError(
-            "no header", where=str(folder / HEADER), expected="a mapping with settings", do=again
-        )
+    if not isinstance(header, dict):
+        raise DataError("no header", where=str(folder / HEADER), expected="a mapping", do=again)
     return header, rows
 
 
