@@ -72,7 +72,9 @@ class Item:
     """One question. `sample` is what the model gets; `columns` are kept in the response row.
 
     `cluster_id` is the hash of the images, without any of the question: questions about one image
-    depend on one another. `problem` says why it cannot be asked (no image): an error row.
+    depend on one another. `category` is what scores are grouped by. `load` sets the rest: `origin`
+    and `place` (file, file:line) say where the row stands; `problem` why it cannot be asked (no
+    image): an error row.
     """
 
     sample: Sample
@@ -82,6 +84,7 @@ class Item:
     part: PartName
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    place: str = ""
     problem: str = ""
 
 
@@ -217,6 +220,7 @@ class Benchmark(ABC):
                 f"unknown profile {profile!r}{did_you_mean(profile, self.profiles)}",
                 where=f"benchmark {self.id}",
                 expected=", ".join(self.profiles),
+                do="choose one of these",
             )
 
     def load(
@@ -242,14 +246,14 @@ class Benchmark(ABC):
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
             raise DataError(
-                "no questions", where=f"benchmark {self.id}, {path}", expected="a row or more"
+                "no questions", where=f"benchmark {self.id}, {path}", do="check the path"
             )
         if all(item.problem for item in items):
             raise DataError(
-                f"{items[0].problem} in any row",
-                where=f"benchmark {self.id}, {path}",
-                expected=f"images in {' or '.join(self.image_columns)}",
-                do="check that the column holds bytes, or paths relative to the file",
+                "no image in any row",
+                where=str(path),
+                expected="images beside the data file, or in it",
+                do=f"fetch the images, or mend the column ({items[0].place}: {items[0].problem})",
             )
         items = with_mates(items, [self.tie(item) for item in items])
         if not any(table.part for table in tables):
@@ -279,17 +283,21 @@ class Benchmark(ABC):
                 item = self.item(row, start + number, images, text)
             except KeyError as error:  # JSONL rows may differ in what they hold
                 raise DataError(
-                    f"no {error}", where=f"{table.origin} row {number}", expected="as other rows"
+                    f"no column {error}",
+                    where=table.place(number),
+                    expected="as other rows",
+                    do="add it, or remove the row",
                 ) from error
             except DataError as error:
                 raise DataError(
                     error.what,
-                    where=error.where or f"{table.origin} row {number}",
+                    where=error.where or table.place(number),
                     expected=error.expected,
-                    do=error.do,
+                    do=error.do or "mend or remove the row",
                 ) from error
             part = table.part or "report"
-            yield replace(item, part=part, origin=table.origin, problem=problem)
+            place = table.place(number)
+            yield replace(item, part=part, origin=table.origin, place=place, problem=problem)
 
     def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
         """The primary statistic of the references themselves and of empty answers: the maximum and
@@ -316,7 +324,11 @@ def get_benchmark(name: str) -> Benchmark:
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found
     if not isinstance(benchmark, Benchmark):
-        raise ConfigError(f"{name!r} is no benchmark", expected="a subclass of Benchmark")
+        raise ConfigError(
+            f"{name!r} is no benchmark",
+            expected="a subclass of Benchmark",
+            do="name a class or an object of that kind",
+        )
     return benchmark
 
 
@@ -334,6 +346,7 @@ def response_text(row: Row, benchmark: str) -> str:
             f"response is {response!r}",
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="text",
+            do="mend the row",
         )
     return response
 
@@ -352,6 +365,7 @@ def reference_texts(row: Row, benchmark: str) -> list[str]:
             f"references are {references!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
+            do="mend the row",
         )
     return list(references)
 

@@ -152,6 +152,7 @@ def row_options(row: Row, benchmark: str) -> Options:
             f"options are {row.get('options')!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
+            do="mend the row",
         )
     return by_letter(options)
 
@@ -180,5 +181,6 @@ def row_letter(row: Row, benchmark: str) -> str:
             f"references are {row['references']!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="the right letter",
+            do="mend the row",
         )
     return reference.upper()

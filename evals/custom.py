@@ -29,19 +29,21 @@ from evals.base import Item, ItemScore, PartName, Row, reference_texts, response
 from evals.layout import HubData
 from evals.messages import one_turn
 from evals.stats import Floats
-from rewards.base import RewardConfig, Rubric
+from rewards.base import SUPPLIED, RewardConfig, Rubric
 from rewards.letters import LETTERS
 from rewards.text import choice_letter
-from rl.config import Section, build, load_page
+from rl.config import Page, Section, build, load_page
 from rl.core import Completion, ImageSource, Sample, Score
-from rl.errors import ConfigError, DataError, EvalError
-from rl.plugins import names
+from rl.errors import ConfigError, DataError, EvalError, RewardError
+from rl.plugins import did_you_mean, names
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _OPEN_PROMPT = "{question}\nAnswer the question using a single word or phrase."
 _CHOICE_PROMPT = (
     "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 )
+# What a response row says in its own words, or any reward may ask for.
+_TAKEN = {*SUPPLIED, "solution", "question", "category", "part", "response", "error", "options"}
 _CHECKED = 200  # rows whose own references are scored when the data is opened
 
 
@@ -99,10 +101,13 @@ class BenchmarkPage(Section):
 
 def page_benchmark(path: Path) -> PageBenchmark:
     """The benchmark of a YAML page. Raises: ConfigError with file:line."""
-    page = build(BenchmarkPage, load_page(path))
+    written = load_page(path)
+    page = build(BenchmarkPage, written)
     if page.name in names("evals.benchmarks"):
         raise ConfigError(
-            f"name {page.name!r} is a built-in benchmark's", where=str(path), do="call it otherwise"
+            f"{page.name!r} is a built-in benchmark's name",
+            where=written.where("name"),
+            do="call it otherwise",
         )
     scorer = page.scorer or RewardConfig(name="choice")
     rule = f"{scorer.model_dump_json()} {page.aggregate}"
@@ -125,10 +130,17 @@ def page_benchmark(path: Path) -> PageBenchmark:
         "groups": {"categories": "category"} if page.categories is not None else {},
         "page": page,
         "folder": path.resolve().parent,
-        "rubric": Rubric([scorer], path.resolve().parent),
+        "rubric": _rubric(scorer, path, written),
     }
     made: type[PageBenchmark] = type("PageBenchmark", (PageBenchmark,), facts)
     return made()
+
+
+def _rubric(scorer: RewardConfig, path: Path, written: Page) -> Rubric:
+    try:
+        return Rubric([scorer], path.resolve().parent)
+    except ConfigError as error:
+        raise error.at(written.where(f"scorer.{error.key}".rstrip("."))) from error
 
 
 class PageBenchmark(AccuracyBenchmark):
@@ -160,7 +172,9 @@ class PageBenchmark(AccuracyBenchmark):
         unknown = [name for name in _SLOT.findall(template) if name not in values]
         if unknown:
             raise DataError(
-                f"prompt: {{{unknown[0]}}} is no column", expected=", ".join(sorted(values))
+                f"prompt: {{{unknown[0]}}} is no column{did_you_mean(unknown[0], values)}",
+                expected=", ".join(sorted(values)),
+                do="mend the slot in the page's `prompt`",
             )
         return _SLOT.sub(lambda slot: str(values[slot[1]]), template)
 
@@ -185,7 +199,13 @@ class PageBenchmark(AccuracyBenchmark):
         if len(images) == 1:
             marks["<image>"] = 0
         name = row[columns.id] if columns.id is not None else f"{number:05d}"
-        kept: dict[str, Any] = {"options": options} if options else {}
+        kept: dict[str, Any] = {
+            argument.name: row[argument.name]
+            for argument in self.rubric.rewards[0].arguments
+            if argument.name in row and argument.name not in _TAKEN
+        }
+        if options:
+            kept["options"] = options
         return one_turn(
             f"{self.id}-{name}",
             prompt,
@@ -211,17 +231,36 @@ class PageBenchmark(AccuracyBenchmark):
         """
         items = super().load(path, part, profile=profile, prompt=prompt, limit=limit)
         rows = [
-            {"sample_id": item.sample.uid, "references": list(item.sample.references)}
+            {
+                **item.columns,
+                "sample_id": item.sample.uid,
+                "references": list(item.sample.references),
+                "category": item.category,
+                "question": item.question,
+            }
             for item in items[:_CHECKED]
         ]
-        gold = [self._score({**row, "response": self.gold(row)}).value for row in rows]
+        gold = [self._own_score(row, item) for row, item in zip(rows, items, strict=False)]
         if gold and not any(gold):
             raise EvalError(
                 f"scorer {self.rubric.labels[0]} gives no reference itself more than 0",
                 where=f"benchmark {self.id}, {path}",
-                do="choose a scorer that reads such answers",
+                expected="a scorer that reads such answers",
+                do="choose another `scorer`, or mend the answers",
             )
         return items
+
+    def _own_score(self, row: Row, item: Item) -> float | None:
+        """The score of the row's own reference. Raises: DataError where the scorer cannot tell."""
+        try:
+            return self._score({**row, "response": self.gold(row)}).value
+        except RewardError as error:
+            raise DataError(
+                f"scorer {self.rubric.labels[0]} {error.what}",
+                where=item.place,
+                expected=error.expected or "references that it reads",
+                do="mend the row, or choose another `scorer`",
+            ) from error
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """The scorer's verdict. Raises: DataError, RewardError, EvalError."""
@@ -233,6 +272,7 @@ class PageBenchmark(AccuracyBenchmark):
                 f"scorer {self.rubric.labels[0]} gave {score.value}",
                 where=f"{self.id} {row.get('sample_id', '?')}",
                 expected="a score in [0, 1]",
+                do="scale it in the function",
             )
         text = response_text(row, self.id)
         is_parsed = score.status not in ("unparsed", "refused")

@@ -165,6 +165,7 @@ def best(stages: Mapping[str, Path | Mapping[str, Mapping[str, Any]]]) -> Best:
                 f"{name} was scored on {found or 'nothing'}",
                 where="best()",
                 expected=f"the benchmarks of {first}: {benchmarks[first]}",
+                do="evaluate the stages on the same benchmarks",
             )
     scores = {name: select_score(found) for name, found in results.items()}
     chosen = max(scores, key=scores.__getitem__)
@@ -190,7 +191,9 @@ def select_score(results: Mapping[str, Mapping[str, Any]]) -> float:
         part = result["parts"].get("select")
         if part is None or not part["n"]:
             raise EvalError(
-                "no select part", where=f"{benchmark} of stage {result.get('stage', '?')}"
+                "no select part",
+                where=f"{benchmark} of stage {result.get('stage', '?')}",
+                do="evaluate the stage on both parts",
             )
         shares.append(part["value"] / part.get("max", result["primary"]["max"]))
     return math.fsum(shares) / len(shares)

@@ -142,7 +142,11 @@ def compare(
     pairs = pair(ours, theirs)
     a, b = pairs.ours, pairs.theirs
     if ours.rows and not a.rows:
-        raise EvalError("not the same questions", where=f"comparison on {benchmark.id}")
+        raise EvalError(
+            "not the same questions",
+            where=f"comparison on {benchmark.id}",
+            do="compare answers to the same data",
+        )
     a_valid, b_valid = a.valid, b.valid
     if not a_valid.rows:
         return None

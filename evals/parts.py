@@ -93,7 +93,7 @@ def hash_share(*names: str) -> float:
 def require_disjoint(items: Sequence[Item], path: str) -> None:
     """Raises: DataError where the parts share an image, or a sample id stands twice."""
     parts: dict[str, PartName] = {}
-    uids: set[str] = set()
+    places: dict[str, str] = {}
     for item in items:
         for image in {item.cluster_id, *(image.sha256 for image in item.sample.images)}:
             if parts.setdefault(image, item.part) != item.part:
@@ -102,7 +102,13 @@ def require_disjoint(items: Sequence[Item], path: str) -> None:
                     "and in report",
                     where=path,
                     expected="parts disjoint by image",
+                    do="put all questions about it into one of the two files",
                 )
-        if item.sample.uid in uids:
-            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
-        uids.add(item.sample.uid)
+        if item.sample.uid in places:
+            raise DataError(
+                f"id {item.sample.uid!r} stands in {places[item.sample.uid] or 'another row'} too",
+                where=item.place or path,
+                expected="an id for each row",
+                do="mend the row's id, or take another column for it (`columns.id` of a page)",
+            )
+        places[item.sample.uid] = item.place

@@ -278,4 +278,5 @@ def require_valid(scored: Scored, where: str) -> None:
             f"({errors[0]['sample_id']}): {errors[0]['error']}",
             where=where,
             expected=f"at most {MAX_ERROR_SHARE:.0%}",
+            do="mend what the first says, then go on with --resume",
         )

@@ -11,6 +11,8 @@ from evals.sources import json_rows
 from evals.stats import stderr, stderr_clustered
 from rl.errors import DataError, PlumblineError
 
+_DO = "mend or remove the line (docs/evaluation.md says what a row holds)"
+
 
 def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> dict[str, Any]:
     """`{"benchmark", "profile", "version", "metrics", "items": [{"sample_id", "score", "status",
@@ -32,26 +34,28 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
                 f"sample_id is {row.get('sample_id')!r}",
                 where=where,
                 expected="text or an integer",
-                do="name every question in `sample_id`",
+                do=_DO,
             )
         name = str(row["sample_id"])
         if name in seen:
             raise DataError(
                 f"sample_id {name!r} stands in line {seen[name]} too",
                 where=where,
-                expected="a line a question",
-                do="put several answers to one question under `samples`",
+                expected="an answer once (several of one question: `samples`, a list)",
+                do="remove one of the two lines",
             )
         seen[name] = line
         try:
             answers.append(score_answers(judge, row, profile))
         except PlumblineError as error:
             raise DataError(
-                error.what, where=where, expected=error.expected, do=error.do
+                error.what, where=where, expected=error.expected, do=error.do or _DO
             ) from error
         rows.append(row)
     if not rows:
-        raise DataError("no responses", where=str(path), expected="a JSON object a line")
+        raise DataError(
+            "no responses", where=str(path), expected="an answer a line", do="check the path"
+        )
     try:
         scored = Scored.of(judge, rows, answers)
         metrics = scored.metrics(judge, profile)

@@ -59,7 +59,11 @@ def write_format(root: Path, name: str) -> list[Path]:
     Raises: ConfigError for an unknown format, EvalError where the folder is no run.
     """
     if name not in FORMATS:
-        raise ConfigError(f'no format called "{name}"', expected=" | ".join(FORMATS))
+        raise ConfigError(
+            f'no format called "{name}"',
+            expected=" | ".join(FORMATS),
+            do="choose one of these",
+        )
     run = read_run(root)
     rows = leaderboard.rows(run)
     written = []

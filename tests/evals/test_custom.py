@@ -131,7 +131,7 @@ def test_a_page_of_options_with_several_images(tmp_path):
     assert benchmark.score({**row, "response": "either"}).status == "unparsed"
     rows[0]["answer"] = "the third"
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(DataError, match="row 0: answer 'the third'"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: answer 'the third'"):
         open_benchmark(BenchmarkConfig(name=str(tmp_path / "picks.yaml")))
 
 
