@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.base import Benchmark, PartName, get_benchmark
-from evals.paired import ALPHA, Scored, compare, pair, unequal_settings
+from evals.paired import ALPHA, compare, pair, unequal_settings
 from evals.report.run import read_run
 from evals.responses import HEADER, read_responses
 from evals.results import require_valid
-from evals.samples import score_row
+from evals.samples import Scored, score_rows
 from evals.stats import holm
-from rl.errors import ConfigError, EvalError
+from rl.errors import ConfigError, DataError, EvalError
 
 SCHEMA = 1
 # Told beside a comparison, but no reason to refuse it.
@@ -144,7 +144,7 @@ def _row(
     name: str, ours: Side, theirs: Side, part: PartName, profile: str, force: bool, seed: int
 ) -> dict[str, Any]:
     """One benchmark: `state`, what differs, and, where it may be shown, the comparison."""
-    mine, other = (read_responses(side.folders[name]) for side in (ours, theirs))
+    mine, other = (_read(side.folders[name]) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
     benchmark.require_profile(profile)
     benchmark = benchmark.for_profile(profile)
@@ -167,6 +167,18 @@ def _row(
     return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
 
 
+def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    header, rows = read_responses(folder)
+    if not isinstance(header.get("settings"), dict) or "benchmark" not in header:
+        raise DataError(
+            "says not how it was asked",
+            where=str(folder / HEADER),
+            expected="benchmark and settings",
+            do="evaluate the stage again",
+        )
+    return header, rows
+
+
 def _judged(
     benchmark: Benchmark,
     side: Side,
@@ -174,8 +186,15 @@ def _judged(
     part: PartName,
     profile: str,
 ) -> Scored:
+    for row in rows:
+        if lacking := [key for key in ("part", "cluster_id", "category") if key not in row]:
+            raise EvalError(
+                f"answer {row['sample_id']} has no {lacking[0]}",
+                where=f"{side.label}, benchmark {benchmark.id}",
+                do="evaluate the stage again",
+            )
     kept = [row for row in rows if row["part"] == part]
-    found = Scored(kept, [score_row(benchmark, row, profile) for row in kept])
+    found = score_rows(benchmark, kept, profile)
     require_valid(found, f"{side.label}, benchmark {benchmark.id}")
     return found
 
@@ -189,8 +208,7 @@ def _compared(
     if found is None:
         return {"state": "empty", "unpaired": unpaired}
     values = [
-        benchmark.primary(benchmark.aggregate(pairs.ours.rows, side.scores, profile))
-        for side in (pairs.theirs, pairs.ours)
+        side.over(pairs.ours.rows).value(benchmark, profile) for side in (pairs.theirs, pairs.ours)
     ]
     return {
         **found,

@@ -204,7 +204,7 @@ def select_score(results: Mapping[str, Mapping[str, Any]]) -> float:
                 expected="questions in both parts: decisions read select only",
                 do="raise evals.benchmarks[].limit, or give a select file beside the report one",
             )
-        shares.append(part["value"] / result["primary"]["max"])
+        shares.append(part["value"] / part.get("max", result["primary"]["max"]))
     return math.fsum(shares) / len(shares)
 
 

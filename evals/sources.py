@@ -37,6 +37,13 @@ class Table:
     config: str = ""
     image_key: str = ""
     images_by_id: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[int] = ()  # of JSONL, the rows' lines
+
+    def place(self, number: int) -> str:
+        """Where a row (from 0) stands: `file:line`, or `file row n` where it has no lines."""
+        if number < len(self.lines):
+            return f"{self.origin}:{self.lines[number]}"
+        return f"{self.origin} row {number}"
 
     def __len__(self) -> int:
         metadata = getattr(self.data, "metadata", None)
@@ -115,12 +122,8 @@ def read_table(
     Raises: DataError naming the file: missing, unreadable, empty, without a column that the
     benchmark needs; a folder with several splits of which none is the benchmark's.
     """
-    local = Path(path).expanduser()
-    if local.is_file():
-        tables = [_read_file(local)]
-    elif local.is_dir():
-        tables = _read_folder(local, hub_ids)
-    elif str(path) in hub_ids:
+    local = require_data(path, benchmark, hub_ids)
+    if local is None:
         tables = _read_hub(str(path), hub_ids[str(path)])
     else:
         raise DataError(
@@ -132,6 +135,25 @@ def read_table(
     for table in tables:
         _require_columns(table, benchmark, schemas)
     return tables
+
+
+def require_data(path: str | Path, benchmark: str, hub_ids: Mapping[str, HubData]) -> Path | None:
+    """The file or folder, without reading it; None for a hub id of the benchmark. Raises: DataError
+    where it is neither.
+    """
+    local = Path(path).expanduser()
+    if local.is_file() or local.is_dir():
+        return local
+    if str(path) in hub_ids:
+        return None
+    hub = f", or one of {', '.join(hub_ids)}" if hub_ids else ""
+    raise DataError(
+        f"no file or folder {path}",
+        where=f"benchmark {benchmark}",
+        expected=f"a parquet or JSONL file, a folder of them{hub}",
+        do="check the path: it is relative to the folder in which the command runs (`data:` of a "
+        "benchmark's page: to the page's folder)",
+    )
 
 
 def _read_folder(folder: Path, hub_ids: Mapping[str, HubData]) -> list[Table]:
@@ -161,8 +183,15 @@ def _read_file(
     images_by_id: Mapping[str, Any] | None = None,
 ) -> Table:
     part = part_named(file, root) if root is not None else None
-    data = _read_parquet(file) if file.suffix == ".parquet" else _read_jsonl(file)
-    return Table(str(file), part, False, file.parent, data, config, image_key, images_by_id or {})
+    lines: list[int] = []
+    if file.suffix == ".parquet":
+        data = _read_parquet(file)
+    else:
+        found = list(json_rows(file))
+        lines, data = [line for line, _ in found], [row for _, row in found]
+    return Table(
+        str(file), part, False, file.parent, data, config, image_key, images_by_id or {}, lines
+    )
 
 
 def _read_parquet(file: Path) -> Any:

@@ -200,11 +200,6 @@ class MME(Benchmark):
         """200 a category present."""
         return 200.0 * len(self.layout(rows))
 
-    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
-        """The share of answers read as yes."""
-        scored = [score for score in scores if score.score is not None]
-        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
-
 
 def _require_category(category: Any, where: str) -> None:
     if category not in PERCEPTION and category not in COGNITION:

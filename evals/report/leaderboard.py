@@ -131,7 +131,7 @@ def _row(
         errors=part.errors,
         metric=result.primary.name,
         unit=result.primary.unit,
-        max=result.primary.max,
+        max=result.most(part),
         value=part.value,
         interval=part.interval,
         accuracy=part.accuracy,

@@ -106,9 +106,9 @@ def _line(run: Run, stage: Stage, benchmark: str, last: int) -> Line | None:
 
 
 def _point(step: int, result: Result, part: Part | None) -> Point | None:
-    if part is None or part.value is None or not result.primary.max:
+    most = result.most(part)
+    if part is None or part.value is None or not most:
         return None
-    most = result.primary.max
     interval = part.interval
     scaled = None if interval is None else (interval[0] / most, interval[1] / most)
     return Point(step, part.value / most, scaled)

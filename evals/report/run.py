@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from evals.report.records import SCHEMA, Result
-from rl.errors import EvalError
+from rl.errors import NoRunError
 from rl.runs.metrics import read_metrics
 
 
@@ -122,12 +122,15 @@ class Run:
 
 
 def read_run(root: Path) -> Run:
-    """Everything that the report needs, from the run directory alone. Raises: EvalError where there
-    is no run.
+    """Everything that the report needs, from the run directory alone. Raises: NoRunError where
+    there is no run.
     """
     if not (root / "stages").is_dir() and not (root / "evals").is_dir():
-        raise EvalError(
-            "no run to report on", where=str(root), expected="a folder with stages/ or evals/"
+        raise NoRunError(
+            "no run to report on",
+            where=str(root),
+            expected="a folder with stages/ or evals/",
+            do="check the path: runs lie under runs/",
         )
     reader = _Reader(root)
     config_text = reader.text("config.yaml")
@@ -201,7 +204,7 @@ class _Reader:
         metrics: list[dict[str, Any]] = []
         try:
             metrics.extend(read_metrics(self.root / "stages" / name / "metrics.jsonl"))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self.problems.append(f"stages/{name}/metrics.jsonl: {error}")
         facts = self.json(f"stages/{name}/stage.json")
         return Stage(name, facts, metrics, results, pending, self.checkpoints(name))

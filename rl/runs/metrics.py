@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from rl.errors import RunError
+from rl.errors import DataError, RunError
 
 METRICS: dict[str, str] = {
     "step": "Optimizer steps done in this stage, the one reported included.",
@@ -162,13 +162,30 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The steps of a metrics.jsonl; a torn last line (the writer was killed) is left out."""
+    """The steps of a metrics.jsonl; a torn last line (the writer was killed) is left out.
+
+    Raises: DataError naming file:line.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield _step(line, f"{path}:{number}")
+
+
+def _step(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        row, problem = None, f"no JSON: {error}"
+    else:
+        problem = f"the line holds {str(row)[:40]}"
+    if not isinstance(row, dict):
+        raise DataError(
+            problem, where=where, expected="a step as a JSON object", do="remove the line"
+        )
+    return row
 
 
 def keep_steps(path: Path, last: int) -> list[dict[str, Any]]:
