@@ -118,6 +118,7 @@ class Benchmark(ABC):
     question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
+    is_yes_no: ClassVar[bool] = False  # whether every answer is yes or no
     # How the primary statistic is built, in plain words: it stands beside the score.
     primary_rule: ClassVar[str] = "The mean score of a question; each scores from 0 to 1."
     default_profile: ClassVar[str] = "official"  # of `plumbline score`

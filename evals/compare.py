@@ -49,7 +49,7 @@ def open_side(text: str) -> Side:
             "no evaluated run",
             where=str(root),
             expected="a folder with evals/",
-            do="give a folder that plumbline run or plumbline eval wrote",
+            do="check the path",
         )
     known = {found.name: _folders(root / "evals" / found.name) for found in read_run(root).stages}
     evaluated = [name for name, folders in known.items() if folders]
@@ -58,7 +58,7 @@ def open_side(text: str) -> Side:
             "no stage has been evaluated",
             where=str(root),
             expected=f"evals/<stage>/<benchmark>/{HEADER}",
-            do="let the run reach its first evaluation, or give another run",
+            do="evaluate a stage first",
         )
     stage = stage or evaluated[-1]
     if stage not in evaluated:
@@ -66,7 +66,7 @@ def open_side(text: str) -> Side:
             f'no evaluated stage "{stage}"',
             where=str(root),
             expected=", ".join(evaluated),
-            do=f"write {root}:{evaluated[-1]}, or another of them",
+            do="name one of these",
         )
     return Side(root.resolve(), stage, known[stage])
 
@@ -93,7 +93,7 @@ def compare_sides(
             "one model alone",
             where="plumbline compare",
             expected="two or more: RUN_A[:stage] RUN_B[:stage]",
-            do="name a second run or stage",
+            do="name another",
         )
     first = sides[0]
     found = []
@@ -102,9 +102,9 @@ def compare_sides(
         if not shared:
             raise ConfigError(
                 f"{first.label} and {side.label} share no benchmark",
-                where=f"{side.label} (it has {', '.join(side.folders)})",
+                where=side.label,
                 expected=f"one of {', '.join(first.folders)}",
-                do="evaluate one of the two on a benchmark of the other: plumbline eval",
+                do="evaluate both on one benchmark",
             )
         rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
         _adjust(rows)
@@ -191,6 +191,7 @@ def _judged(
             raise EvalError(
                 f"answer {row['sample_id']} has no {lacking[0]}",
                 where=f"{side.label}, benchmark {benchmark.id}",
+                expected="what plumbline eval writes",
                 do="evaluate the stage again",
             )
     kept = [row for row in rows if row["part"] == part]
@@ -225,8 +226,8 @@ def _benchmark(
         raise EvalError(
             f"{mine['benchmark']} and {other['benchmark']} are two benchmarks",
             where=f"{ours.label} and {theirs.label}",
-            expected="answers to the same benchmark in folders of the same name",
-            do="compare stages whose evals/<stage>/<benchmark> hold the same benchmark",
+            expected="the same benchmark under one name",
+            do="compare runs of one benchmark under that name",
         )
     return get_benchmark(str(mine["benchmark"]))
 

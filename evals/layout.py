@@ -83,8 +83,8 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
         raise DataError(
             "no parquet or JSONL file",
             where=str(folder),
-            expected="*.parquet or *.jsonl in it or below it",
-            do="check the path, or download the benchmark's data there",
+            expected="a folder with *.parquet or *.jsonl in it",
+            do="check the path",
         )
     named = [part_named(file, folder) is not None for file in files]
     if any(named):
@@ -93,7 +93,7 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
                 f"{files[named.index(False)].name} beside select and report files",
                 where=str(folder),
                 expected="every file named select* or report*, or none",
-                do="move it out of the folder, or name it after its part",
+                do="rename the file, or move it elsewhere",
             )
         return Chosen([("", file) for file in files], [], None)
     hubs = [place for hub in hub_ids.values() for place in hub.places]

@@ -143,10 +143,10 @@ def compare(
     a, b = pairs.ours, pairs.theirs
     if ours.rows and not a.rows:
         raise EvalError(
-            f"none of {len(ours.rows)} and {len(theirs.rows)} questions is in both",
+            "not the same questions",
             where=f"comparison on {benchmark.id}",
-            expected="answers to the same questions (equal sample_id)",
-            do="evaluate both models on the same data",
+            expected="questions that both answered (equal sample_id)",
+            do="compare answers to the same data",
         )
     a_valid, b_valid = a.valid, b.valid
     if not a_valid.rows:

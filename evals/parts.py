@@ -102,13 +102,13 @@ def require_disjoint(items: Sequence[Item], path: str) -> None:
                     "and in report",
                     where=path,
                     expected="parts disjoint by image",
-                    do="move all its questions into one of the two files",
+                    do="put all questions about it into one of the two files",
                 )
-        if item.sample.uid in uids:
+        if item.sample.uid in places:
             raise DataError(
-                f"sample id {item.sample.uid!r} stands twice",
-                where=path,
-                expected="an id for each question",
-                do="remove one of the two rows, or give it an id of its own",
+                f"id {item.sample.uid!r} stands in {places[item.sample.uid] or 'another row'} too",
+                where=item.place or path,
+                expected="an id for each row",
+                do="mend the row's id, or take another column for it (`columns.id` of a page)",
             )
-        uids.add(item.sample.uid)
+        places[item.sample.uid] = item.place

@@ -86,7 +86,7 @@ class Table:
                 raise MissingImage(
                     "no image",
                     where="a row's images",
-                    expected=f"encoded bytes or a path in {column}",
+                    expected=f"encoded bytes, or a path from the file's, in {column}",
                     do="put the image there, or leave the row out",
                 )
         return tuple(found)
@@ -126,12 +126,7 @@ def read_table(
     if local is None:
         tables = _read_hub(str(path), hub_ids[str(path)])
     else:
-        raise DataError(
-            f"no file or folder {path}",
-            where=f"benchmark {benchmark}",
-            expected=f"a parquet or JSONL file, a folder of them, or one of {', '.join(hub_ids)}",
-            do="check the path: it is relative to where the command runs",
-        )
+        tables = [_read_file(local)] if local.is_file() else _read_folder(local, hub_ids)
     for table in tables:
         _require_columns(table, benchmark, schemas)
     return tables
@@ -223,27 +218,23 @@ def _unreadable(error: Exception, where: str) -> DataError:
     )
 
 
-def _read_jsonl(file: Path) -> list[dict[str, Any]]:
-    return [row for _, row in json_rows(file)]
-
-
 def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each line that is not blank. Raises: DataError naming file:line."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"is not UTF-8 text (byte {error.start})",
+            "is not UTF-8 text",
             where=str(file),
-            expected="JSON Lines in UTF-8",
-            do="convert it: iconv -t UTF-8",
+            expected="JSON Lines: a JSON object a line",
+            do="save it as UTF-8, or check the path",
         ) from error
     except OSError as error:
         raise DataError(
             f"cannot be read: {error.strerror}",
             where=str(file),
             expected="a JSON Lines file",
-            do="check the path and its permissions",
+            do="check the path",
         ) from error
     # Not splitlines: JSON text may hold U+2028 and kin, which are no line ends in JSONL.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -255,15 +246,15 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise DataError(
                 f"no JSON: {error}",
                 where=f"{file}:{number}",
-                expected="a JSON object on a line of its own",
+                expected="a JSON object",
                 do="mend or remove the line",
             ) from error
         if not isinstance(row, dict):
             raise DataError(
                 f"a {type(row).__name__}",
                 where=f"{file}:{number}",
-                expected="a JSON object",
-                do="write each question as {...} on a line of its own",
+                expected="a JSON object, {...}",
+                do="mend or remove the line",
             )
         yield number, row
 
@@ -295,7 +286,7 @@ def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
         ]
     except ImportError as error:
         raise DataError(
-            "the package datasets is not installed",
+            f"{hub_id} needs the package datasets",
             where=hub_id,
             expected="datasets, which reads hub repositories",
             do="pip install datasets, or give a path",
@@ -321,12 +312,7 @@ def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
 
 def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[str]]) -> None:
     if len(table) == 0:
-        raise DataError(
-            "no rows",
-            where=table.origin,
-            expected="a row a question",
-            do="fetch or write it again, or take the file out of the folder",
-        )
+        raise DataError("no rows", where=table.origin, expected="at least one", do="check the path")
     names = table.column_names + (["image"] if table.images_by_id else [])
     missing = [[column for column in schema if column not in names] for schema in schemas]
     if all(missing):
@@ -350,5 +336,5 @@ def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -
                 f"{found} rows",
                 where=tables[0].origin,
                 expected=f"{expected} rows",
-                do="look for a newer revision of the repository; a local copy is not counted",
+                do="give the path of the data that is meant",
             )

@@ -57,6 +57,7 @@ class HallusionBench(AccuracyBenchmark):
     )
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "aacc"
+    is_yes_no: ClassVar[bool] = True
     primary_rule: ClassVar[str] = "The share of questions answered rightly, in percent."
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {

@@ -77,6 +77,7 @@ class MME(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 16
     primary_name: ClassVar[str] = "total"
+    is_yes_no: ClassVar[bool] = True
     primary_rule: ClassVar[str] = (
         "The sum over the categories of acc + acc+, both in percent: acc is the share of right "
         "answers, acc+ the share of images whose two questions are both right. Each category "

@@ -55,6 +55,7 @@ class POPE(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "f1"
+    is_yes_no: ClassVar[bool] = True
     primary_rule: ClassVar[str] = (
         "F1 over all questions, yes being the positive answer: 2 x precision x recall / "
         "(precision + recall)."

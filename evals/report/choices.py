@@ -95,7 +95,8 @@ def _candidate(
     shares, halves = [], []
     for benchmark in benchmarks:
         result = results[benchmark]
-        part, most = result.parts["select"], result.primary.max
+        part = result.parts["select"]
+        most = result.most(part)
         shares.append((part.value or 0.0) / most)
         if part.interval is not None:
             halves.append((part.interval[1] - part.interval[0]) / 2 / most)

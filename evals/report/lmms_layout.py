@@ -14,6 +14,7 @@ from typing import Any
 from evals.report.leaderboard import Row
 from evals.report.rules import judge_of
 from evals.report.run import Run, Stage, read_lines
+from evals.samples import score_rows
 from rl.errors import PlumblineError
 
 # lmms-eval's name of a task, and its metrics: theirs <- (our key in `metrics`, factor). A benchmark
@@ -184,8 +185,7 @@ def _metrics(run: Run, stage: Stage, row: Row) -> tuple[dict[str, Any], str]:
     answers = run.root / "evals" / stage.name / row.benchmark / "responses.jsonl"
     rows = [given for given in read_lines(answers) if given.get("part") == row.part]
     try:
-        scores = [judge.score(given, "lmms_eval") for given in rows]
-        return judge.aggregate(rows, scores, "lmms_eval"), "lmms_eval"
+        return score_rows(judge, rows, "lmms_eval").metrics(judge, "lmms_eval"), "lmms_eval"
     except (PlumblineError, KeyError):
         return kept, row.profile
 
