@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
 from rl.errors import ConfigError
-from rl.learners.base import LearnerConfig, LogitView
+from rl.learners.base import LearnerConfig, LogitView, OptimPlan
 from rl.learners.group import LearnerGroup, deal
 from rl.learners.schedule import rate
 from rl.learners.zero import ZeroLearner
@@ -44,7 +45,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 ENGINES = [(0, False), (1, False), (2, False), (3, False), (1, True), (2, True), (3, True)]
 IDS = [f"zero{zero}{'-offload' * offload}" for zero, offload in ENGINES]
 MODEL = "model.safetensors"
+ELSEWHERE = replace(TEN, lr=1e-2, schedule="constant", weight_decay=0.0, betas=(0.5, 0.9), seed=7)
 Metrics = list[dict[str, float]]
+Shares = list[list[list[Tree]]]  # a rank's steps' trees
 
 
 class Ranks:
@@ -71,10 +74,10 @@ class Ranks:
         )
 
     def train(
-        self, shares: list[list[list[Tree]]], out: Path, plan: Any = TEN
+        self, shares: Shares, out: Path, plan: OptimPlan = TEN, **state: str
     ) -> tuple[Metrics, dict[str, Tensor]]:
-        """Rank 0's metrics of the steps, and the weights that it published. `shares`: a rank's
-        steps' trees.
+        """Rank 0's metrics of the steps, and the weights that it published. `state`: see
+        zero_child.train.
         """
         files = [str(out / f"{rank}.safetensors") for rank in range(len(self.pools))]
         found = self.each(
@@ -83,6 +86,7 @@ class Ranks:
                 (self.path, plan, steps, SFT(), file)
                 for steps, file in zip(shares, files, strict=True)
             ],
+            **state,
         )
         for metrics in found:
             assert [m["loss"] for m in metrics] == [m["loss"] for m in found[0]]
@@ -102,6 +106,34 @@ class Ranks:
             pool.shutdown(wait=False, cancel_futures=True)
         for pid in self.pids:
             os.kill(pid, signal.SIGKILL)
+
+
+class Ten:
+    """Steps of a started engine, and the same in two halves with a saved state between them."""
+
+    def __init__(self, ranks: Ranks, shares: Shares, out: Path, plan: OptimPlan = TEN) -> None:
+        self.ranks, self.shares, self.out, self.plan = ranks, shares, out, plan
+        self.config = ranks.config
+        self.found = ranks.train(shares, out, plan)
+
+    def assert_resumes(self) -> None:
+        """The second half, on the engine that trained something else in between, in the same bits
+        as in one go.
+        """
+        assert self.ranks.config is self.config  # nothing was started in its place
+        half, state = len(self.shares[0]) // 2, str(self.out / "state")
+        first = [steps[:half] for steps in self.shares]
+        second = [steps[half:] for steps in self.shares]
+        begun, _ = self.ranks.train(first, self.out, self.plan, saved=state)
+        self.ranks.train([steps[-2:] for steps in self.shares], self.out, ELSEWHERE)
+        ended, weights = self.ranks.train(second, self.out, self.plan, taken_up=state)
+        assert [timeless(row) for row in begun + ended] == [timeless(r) for r in self.found[0]]
+        assert weights.keys() == self.found[1].keys()
+        assert [n for n, w in weights.items() if not torch.equal(w, self.found[1][n])] == []
+
+
+def timeless(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
 @pytest.fixture(scope="module")
@@ -153,24 +185,44 @@ def test_a_step_mixes_micro_batches(steps: Any, tiny_qwen3vl: Path) -> None:
     assert all(kind.startswith("TI") for kind in (*kinds[:2], kinds[4]))
 
 
-@pytest.mark.parametrize(("zero", "offload"), ENGINES, ids=IDS)
-def test_one_rank_takes_plain_torchs_ten_steps(
-    alone: Ranks, steps: Any, wanted: Any, tmp_path: Path, zero: int, offload: bool
-) -> None:
+@pytest.fixture(scope="module", params=ENGINES, ids=IDS)
+def lone_ten(
+    request: pytest.FixtureRequest, alone: Ranks, steps: Any, tmp_path_factory: Any
+) -> Ten:
+    """Ten steps of one rank."""
+    zero, offload = request.param
     alone.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
-    found = alone.train([[one + two for one, two in steps]], tmp_path)
-    assert_trajectory(found, wanted)
+    return Ten(alone, [[one + two for one, two in steps]], tmp_path_factory.mktemp("lone"))
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=IDS)
+def paired_ten(
+    request: pytest.FixtureRequest, pair: Ranks, steps: Any, tmp_path_factory: Any
+) -> Ten:
+    """Ten steps of two ranks. Unequal shares: a rank without images, without trees, with fewer
+    micro-batches.
+    """
+    zero, offload = request.param
+    pair.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
+    shares = [[one for one, _ in steps], [two for _, two in steps]]
+    return Ten(pair, shares, tmp_path_factory.mktemp("paired"))
+
+
+def test_one_rank_takes_plain_torchs_ten_steps(lone_ten: Ten, wanted: Any) -> None:
+    assert_trajectory(lone_ten.found, wanted)
     assert min(wanted[0]) > TEN.max_grad_norm
 
 
-@pytest.mark.parametrize(("zero", "offload"), ENGINES, ids=IDS)
-def test_two_ranks_take_plain_torchs_ten_steps(
-    pair: Ranks, steps: Any, wanted: Any, tmp_path: Path, zero: int, offload: bool
-) -> None:
-    """Unequal shares: a rank without images, without trees, with fewer micro-batches."""
-    pair.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
-    found = pair.train([[one for one, _ in steps], [two for _, two in steps]], tmp_path)
-    assert_trajectory(found, wanted)
+def test_one_rank_goes_on_in_the_same_bits(lone_ten: Ten) -> None:
+    lone_ten.assert_resumes()
+
+
+def test_two_ranks_take_plain_torchs_ten_steps(paired_ten: Ten, wanted: Any) -> None:
+    assert_trajectory(paired_ten.found, wanted)
+
+
+def test_two_ranks_go_on_in_the_same_bits(paired_ten: Ten) -> None:
+    paired_ten.assert_resumes()
 
 
 def test_two_ranks_are_one(pair: Ranks, tiny_qwen3vl: Path, tmp_path: Path) -> None:

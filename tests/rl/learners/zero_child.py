@@ -64,22 +64,43 @@ def train(
     published: str,
     *,
     needs_reference: bool = False,
+    taken_up: str | None = None,
+    saved: str | None = None,
 ) -> list[dict[str, float]]:
-    """A stage: metrics of every step; the weights are published at its end."""
+    """A stage: metrics of every step; the weights are published at its end. `taken_up`: the folder
+    of the state that it goes on from; `saved`: of the state that it ends in.
+    """
     learner = LEARNERS[name]
     learner.begin_stage(checkpoint, plan, needs_reference=needs_reference)
+    if taken_up is not None:
+        learner.load_state(taken_up)
     metrics = [dict(learner.step(trees, algorithm, LogitView())) for trees in steps]
+    if saved is not None:
+        learner.save_state(saved)
     learner.publish(published)
     return metrics
 
 
 def masters(name: str, out: str) -> None:
-    """Writes AdamW's float32 weights, under the checkpoint file's names (one rank, ZeRO 1 to 3)."""
+    """Writes AdamW's float32 weights, under the checkpoint file's names. Every rank is called, and
+    rank 0 writes.
+    """
     from deepspeed.utils import safe_get_full_fp32_param
     from safetensors.torch import save_file
 
     from rl.models.load import file_weights
 
-    model = LEARNERS[name].model
-    whole = {n: safe_get_full_fp32_param(p) for n, p in model.named_parameters()}
+    learner = LEARNERS[name]
+    model, optimizer = learner.model, learner.engine.optimizer
+    if hasattr(optimizer, "fp32_groups"):  # ZeRO 0 below float32
+        held = {
+            id(weight): master.detach()
+            for groups in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
+            for weight, master in zip(*groups, strict=True)
+        }
+        whole = {n: held[id(p)] for n, p in model.named_parameters()}
+    else:
+        whole = {n: safe_get_full_fp32_param(p) for n, p in model.named_parameters()}
+    if learner.rank:
+        return
     save_file({n: w.clone() for n, w in file_weights(model, whole).items()}, out)
