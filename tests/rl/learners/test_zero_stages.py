@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
-from rl.errors import ConfigError
+from rl.errors import ConfigError, ModelError
 from rl.learners.base import LearnerConfig, LogitView, OptimPlan
 from rl.learners.group import LearnerGroup, deal
 from rl.learners.schedule import rate
+from rl.learners.state import STATE_TAG
 from rl.learners.zero import ZeroLearner
 from rl.models.spec import ModelConfig
 from rl.runtime.cluster import Cluster
@@ -128,8 +130,13 @@ class Ten:
         self.ranks.train([steps[-2:] for steps in self.shares], self.out, ELSEWHERE)
         ended, weights = self.ranks.train(second, self.out, self.plan, taken_up=state)
         assert [timeless(row) for row in begun + ended] == [timeless(r) for r in self.found[0]]
-        assert weights.keys() == self.found[1].keys()
-        assert [n for n, w in weights.items() if not torch.equal(w, self.found[1][n])] == []
+        assert differing(weights, self.found[1]) == []
+
+
+def differing(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> list[str]:
+    """Names of the weights that are not the same bits."""
+    assert ours.keys() == theirs.keys()
+    return [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])]
 
 
 def timeless(metrics: dict[str, float]) -> dict[str, float]:
@@ -225,6 +232,24 @@ def test_two_ranks_go_on_in_the_same_bits(paired_ten: Ten) -> None:
     paired_ten.assert_resumes()
 
 
+def test_two_ranks_save_what_they_publish(paired_ten: Ten, tmp_path: Path) -> None:
+    paired_ten.ranks.each(zero_child.call, [("save", str(tmp_path))] * 2)
+    assert differing(load_file(tmp_path / MODEL), paired_ten.found[1]) == []
+
+
+def test_a_state_of_another_learner_is_refused(alone: Ranks, pair: Ranks, tmp_path: Path) -> None:
+    theirs, ours = str(tmp_path / "theirs"), str(tmp_path / "ours")
+    pair.start({"zero": 1})
+    pair.each(zero_child.call, [("save_state", theirs)] * 2)
+    alone.start({"zero": 0})
+    with pytest.raises(ModelError, match=r"\(ranks: 2 -> 1, zero: 1 -> 0\)"):
+        alone.each(zero_child.call, [("load_state", theirs)])
+    alone.each(zero_child.call, [("save_state", ours)])
+    shutil.rmtree(Path(ours) / STATE_TAG)
+    with pytest.raises(ModelError, match="the saved state does not fit: "):
+        alone.each(zero_child.call, [("load_state", ours)])
+
+
 def test_two_ranks_are_one(pair: Ranks, tiny_qwen3vl: Path, tmp_path: Path) -> None:
     """ZeRO 1 on two ranks with unequal shares: one of them runs more micro-batches."""
     steps = sft_steps(small(tiny_qwen3vl))
@@ -288,13 +313,14 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
 
 def masters(ranks: Ranks, out: Path) -> dict[str, Tensor]:
     """The float32 weights that AdamW holds."""
-    ranks.each(zero_child.masters, [(str(out / "masters"),)])
+    ranks.each(zero_child.masters, [(str(out / "masters"),)] * len(ranks.pools))
     return load_file(out / "masters")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
+        {"dtype": "bfloat16", "zero": 0},
         {"dtype": "bfloat16", "zero": 1},
         {"dtype": "bfloat16", "zero": 2, "offload": True},
         {"dtype": "bfloat16", "zero": 3},
@@ -312,22 +338,62 @@ def test_masters_are_float32(
     float16: DeepSpeed asks for oneDNN's kernels, which few CPUs have; torch's own compute the same
     here once its question is answered with yes.
     """
-    dtype = getattr(torch, changes["dtype"])
     trees = sft_steps(small(tiny_qwen3vl))
     alone.start(changes, opens_float16=True)
-    metrics, weights = alone.train([trees], tmp_path, PLAN)
-    norms, theirs = plain_torch(tiny_qwen3vl, trees, config=alone.config)
-    ours = masters(alone, tmp_path)
+    metrics = assert_masters(alone, [trees], tiny_qwen3vl, tmp_path)
+    if changes["dtype"] == "float16":
+        assert [(m["loss_scale"], m["skipped"]) for m in metrics] == [(128.0, 0.0)] * 4
+
+
+def test_masters_of_two_ranks_are_float32(pair: Ranks, tiny_qwen3vl: Path, tmp_path: Path) -> None:
+    """bfloat16 at ZeRO 3, unequal shares: the ranks' gradients are added up in bfloat16."""
+    trees = sft_steps(small(tiny_qwen3vl))
+    pair.start({"dtype": "bfloat16", "zero": 3})
+    shares = [[step[:4] for step in trees], [step[4:] for step in trees]]
+    assert_masters(pair, shares, tiny_qwen3vl, tmp_path)
+
+
+def assert_masters(ranks: Ranks, shares: Shares, path: Path, out: Path) -> Metrics:
+    """Steps of PLAN from `path`: plain torch's masters, up to the rounding of the gradients."""
+    dtype = getattr(torch, ranks.config.dtype)
+    metrics, weights = ranks.train(shares, out, PLAN)
+    steps = [[tree for part in step for tree in part] for step in zip(*shares, strict=True)]
+    norms, theirs = plain_torch(path, steps, config=ranks.config)
+    ours = masters(ranks, out)
     assert {weight.dtype for weight in weights.values()} == {dtype}
     assert {weight.dtype for weight in ours.values()} == {torch.float32}
     assert any((ours[name] != weights[name].float()).any() for name in ours)
     assert [m["grad_norm"] for m in metrics] == pytest.approx(norms, rel=1e-3)
-    start = {n: w.to(dtype).float() for n, w in load_file(tiny_qwen3vl / MODEL).items()}
+    start = {n: w.to(dtype).float() for n, w in load_file(path / MODEL).items()}
     # Four steps' gradients, each rounded to the dtype by half a unit at most: the sums' order
     # differs (0.003 to 0.006 and 0.0007 to 0.0008 were seen, by the number of threads).
     assert update_gap(ours, theirs, start) <= 4 * torch.finfo(dtype).eps / 2
-    if dtype == torch.float16:
-        assert [(m["loss_scale"], m["skipped"]) for m in metrics] == [(128.0, 0.0)] * 4
+    return metrics
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_bfloat16_goes_on_in_the_same_bits(
+    alone: Ranks, tiny_qwen3vl: Path, tmp_path: Path, zero: int
+) -> None:
+    """The masters too, whose lower bits the weights do not show."""
+    alone.start({"dtype": "bfloat16", "zero": zero})
+    four = Ten(alone, [sft_steps(small(tiny_qwen3vl))], tmp_path, PLAN)
+    whole = masters(alone, tmp_path)
+    four.assert_resumes()
+    assert differing(masters(alone, tmp_path), whole) == []
+
+
+def test_float16_goes_on_in_the_same_bits_at_the_scale_that_it_had(
+    alone: Ranks, tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    trees, state = sft_steps(small(tiny_qwen3vl)), str(tmp_path / "scaled")
+    alone.start({"dtype": "float16", "zero": 2}, opens_float16=True)
+    Ten(alone, [trees], tmp_path, PLAN).assert_resumes()
+    alone.each(zero_child.set_loss_scale, [(2.0**10,)])  # as overflows leave it
+    alone.each(zero_child.call, [("save_state", state)])
+    other, _ = alone.train([trees[:1]], tmp_path, PLAN)
+    again, _ = alone.train([trees[:1]], tmp_path, PLAN, taken_up=state)
+    assert [m["loss_scale"] for m in other + again] == [2.0**16, 2.0**10]
 
 
 def test_a_float16_step_that_overflows_is_left_out(

@@ -14,6 +14,9 @@ from rl.learners.base import LearnerConfig, LogitView, OptimPlan
 from rl.models.spec import ModelConfig
 
 LEARNERS: dict[str, Any] = {}
+# Weights of fewer numbers stay whole on every rank at ZeRO-3: the norms and biases of the tiny
+# model, as of a real one. By DeepSpeed's default (100 000) it would be all of them.
+WHOLE_BELOW = 1000
 
 
 def start(
@@ -37,9 +40,15 @@ def start(
     vars(accelerator).pop("is_fp16_supported", None)
     if opens_float16:
         accelerator.is_fp16_supported = lambda: True
-    from rl.learners.zero import ZeroLearner
+    from rl.learners import engine, zero
 
-    LEARNERS[name] = ZeroLearner(
+    def config_of(learner: LearnerConfig) -> dict[str, Any]:
+        found = engine.engine_config(learner)
+        found["zero_optimization"]["stage3_param_persistence_threshold"] = WHOLE_BELOW
+        return found
+
+    zero.engine_config = config_of
+    LEARNERS[name] = zero.ZeroLearner(
         config, ModelConfig(path=path), rank, world_size, "127.0.0.1", port
     )
     return os.getpid()
