@@ -75,6 +75,7 @@ class StageTrainer:
         num_steps = count_steps(stage, len(records))
         begun = self._begun(num_steps)
         start = int(checkpoint_facts(begun)["step"]) if begun else 0
+        self.line.at = {"stage": stage.name, "step": start + 1}
         parent = self.run.stage(self.parent).checkpoint()
         if stage.is_online and begun is None:
             self.line.serve(parent)
@@ -113,6 +114,7 @@ class StageTrainer:
             self.line.holds = folder
             if stage.eval_every is not None and ending is None:
                 self._select(num_steps, folder, metrics)
+        self.line.at = {"stage": stage.name}
         chosen = self._chosen()
         if chosen is not None and chosen != folder:
             say(self.console, f"{stage.name}: goes back to {chosen.name}")
@@ -230,6 +232,7 @@ class StageTrainer:
     ) -> None:
         # The line of a step before its checkpoint: a run killed in between repeats both.
         metrics.write(step, values)
+        self.line.at = {"stage": self.stage.name, "step": step + 1}
         bar.step(step, num_steps, values)
         if step == num_steps:
             return

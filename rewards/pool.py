@@ -96,7 +96,9 @@ class RewardPool:
         handle.stop()  # its name is free then
         self._handles[place] = self._restart(place)
         if self._on_event is not None:
-            self._on_event("reward_worker_restarted", worker=handle.name)
+            self._on_event(
+                "reward_worker_restarted", worker=handle.name, rollouts_scored_again=num_rollouts
+            )
         return True
 
     def _count(self, answer: Sequence[Sequence[Score]]) -> None:

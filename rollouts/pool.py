@@ -298,7 +298,12 @@ class Pool:
             handle.call(
                 "update_weights", self.version, self._file(), deadline_s=self._publish_deadline_s
             )
-        self._on_event("rollout_worker_restarted", worker=handle.name, version=self.version)
+        self._on_event(
+            "rollout_worker_restarted",
+            worker=handle.name,
+            version=self.version,
+            requests_asked_again=requests_in_flight,
+        )
         return handle
 
     def _call(self, place: int, deadline_s: float, method: str, *args: Any) -> Any:
