@@ -46,7 +46,7 @@ def line(*generations: list[_Rank], max_restarts: int = 3) -> tuple[Line, list[d
     made.recipe = SimpleNamespace(learner=SimpleNamespace(max_restarts=max_restarts))
     made.learner = LearnerGroup(left.pop(0), deadline_s=1)
     made.on_event = lambda event, **facts: events.append({"event": event, **facts})
-    made.holds, made._published = None, {}
+    made.at, made.holds, made._published = {}, None, {}
     made.publish = lambda: events.append({"event": "published"})
     made._replace = lambda start: left.pop(0)
     return made, events
