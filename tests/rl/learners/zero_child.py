@@ -51,6 +51,9 @@ def start(
     LEARNERS[name] = zero.ZeroLearner(
         config, ModelConfig(path=path), rank, world_size, "127.0.0.1", port
     )
+    if config.zero == 3:
+        kept = LEARNERS[name].engine.optimizer.persistent_parameters
+        assert 0 < len(kept) < len(list(LEARNERS[name].model.parameters()))
     return os.getpid()
 
 
