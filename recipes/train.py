@@ -34,9 +34,27 @@ from rl.runs.checkpoint import (
     set_latest,
     write_checkpoint,
 )
-from rl.runs.metrics import JsonlSink, Metrics, Sink, TensorboardSink, keep_steps, read_metrics
+from rl.runs.metrics import (
+    JsonlSink,
+    Metrics,
+    Sink,
+    TensorboardSink,
+    keep_steps,
+    read_metrics,
+    spent,
+)
 from rl.runs.store import RunStore
 from rollouts.collect import collect, write_rollouts
+
+
+def go_back(run: RunStore, stage: str, step: int) -> None:
+    """Removes the metrics of steps after `step`, which will be done again; what they cost stays in
+    events.jsonl.
+    """
+    redone = keep_steps(run.stage(stage).metrics, step)
+    if redone:
+        steps = len({row["step"] for row in redone})
+        run.event("steps_redone", stage=stage, after=step, steps=steps, **spent(redone))
 
 
 class StageTrainer:
@@ -86,7 +104,7 @@ class StageTrainer:
         self.line.learner.begin_stage(
             str(parent), self._plan(num_steps), needs_reference=needs_copy
         )
-        keep_steps(self.store.metrics, start)
+        go_back(self.run, stage.name, start)
         self.watch = Watch(stage, self.recipe.evals.gate)
         for row in read_metrics(self.store.metrics):
             self.watch.note(row)

@@ -30,7 +30,12 @@ class RewardPool:
         on_event: Callable[..., None] | None = None,
     ) -> None:
         if not handles:
-            raise RewardError("no reward workers", where="RewardPool", expected="at least one")
+            raise RewardError(
+                "no reward workers",
+                where="RewardPool",
+                expected="at least one",
+                do="raise reward_workers.workers",
+            )
         self._handles, self._deadline_s = list(handles), deadline_s
         self._max_error_share = max_error_share
         self._restart, self._restarts_left, self._on_event = restart, max_restarts, on_event
@@ -76,7 +81,12 @@ class RewardPool:
             except RunError as error:
                 if not isinstance(error, ActorLostError) or not self._lose(handle, len(share)):
                     raise RewardError(
-                        error.what, where=f"{handle.name}, scoring {len(share)} rollouts"
+                        error.what,
+                        where=f"{handle.name}, scoring {len(share)} rollouts",
+                        expected=f"scores within {self._deadline_s:g} s",
+                        do=error.do
+                        or "look for a reward that hangs or ends its process, or raise "
+                        "reward_workers.deadline_s, .workers or .max_restarts",
                     ) from error
                 continue
             for index, scores in zip(share, verdicts, strict=True):
@@ -110,4 +120,5 @@ class RewardPool:
                 f"{self.num_errors} of {self.num_scores} scores are errors; "
                 f"the first: {errors[0].reason}",
                 expected=f"at most {self._max_error_share:.0%}",
+                do="mend the reward, or the rows that it cannot read",
             )

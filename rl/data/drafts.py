@@ -80,7 +80,8 @@ def _format_name(draft: Draft, format: str | None) -> str:
         if format not in MARKS:
             hint = did_you_mean(format, MARKS)
             raise ConfigError(
-                f'unknown format "{format}"{hint} ({", ".join(MARKS)}, ./file.py:function)'
+                f'unknown format "{format}"{hint} ({", ".join(MARKS)}, ./file.py:function)',
+                do="name one of these, or leave `format:` out",
             )
         if not draft.has(MARKS[format]):
             raise DataError(f"the row has no {MARKS[format]}", expected=f"format {format}")

@@ -67,6 +67,7 @@ class ZeroLearner:
                 "float16 is not supported on this device",
                 where="learner.dtype",
                 expected="float32 or bfloat16; float16 on a GPU",
+                do="set learner.dtype: float32 or bfloat16",
             )
         processor = load_processor(model.path, model.max_pixels)
         self.spec = find_spec(model.path, processor)
@@ -215,9 +216,7 @@ class ZeroLearner:
                 folder, state.STATE_TAG, load_lr_scheduler_states=False
             )
             if path is None:
-                raise FileNotFoundError(
-                    f"no {state.STATE_TAG} in it"
-                )  # DeepSpeed goes on without it
+                raise FileNotFoundError("DeepSpeed found nothing in it")
             self._updates = state.load_random_states(Path(folder), self.rank)
         except Exception as error:  # of many classes, as DeepSpeed and torch come across it
             raise ModelError(
@@ -287,6 +286,7 @@ class ZeroLearner:
                     f"the checkpoint is another model's: {wrong[0]} does not fit",
                     where=checkpoint,
                     expected="the architecture that the learner was started with",
+                    do="start the stage from a checkpoint of this model",
                 )
             with torch.no_grad():
                 for name, tensor in old.items():

@@ -1,12 +1,7 @@
 """One trajectory whatever the engine: ranks, ZeRO stage, offload; and dtypes below float32."""
 
-import multiprocessing
-import os
 import shutil
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,7 @@ from torch import Tensor
 from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
 from rl.errors import ConfigError, ModelError
-from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.base import LearnerConfig, LogitView
 from rl.learners.group import LearnerGroup, deal
 from rl.learners.schedule import rate
 from rl.learners.state import STATE_TAG
@@ -27,13 +22,12 @@ from rl.models.spec import ModelConfig
 from rl.runtime.cluster import Cluster
 from rl.runtime.placement import Role, RuntimeConfig, place
 from tests.rl.learners import zero_child
+from tests.rl.learners.processes import Course, Metrics, Ranks, Shares, differing
 from tests.rl.learners.trajectory import (
-    CONFIG,
     PLAN,
     ROW_BY_ROW,
     TEN,
     assert_same,
-    free_port,
     largest_gap,
     mixed_steps,
     plain_torch,
@@ -47,100 +41,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 ENGINES = [(0, False), (1, False), (2, False), (3, False), (1, True), (2, True), (3, True)]
 IDS = [f"zero{zero}{'-offload' * offload}" for zero, offload in ENGINES]
 MODEL = "model.safetensors"
-ELSEWHERE = replace(TEN, lr=1e-2, schedule="constant", weight_decay=0.0, betas=(0.5, 0.9), seed=7)
-Metrics = list[dict[str, float]]
-Shares = list[list[list[Tree]]]  # a rank's steps' trees
-
-
-class Ranks:
-    """Processes that stay: learner after learner starts in them, one a rank. `config`: the
-    latest's.
-    """
-
-    def __init__(self, count: int, path: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.path, self.port, self.config = str(path), free_port(), CONFIG
-        self.pools = [ProcessPoolExecutor(1, context) for _ in range(count)]
-        self.pids: list[int] = []
-
-    def start(
-        self, changes: dict[str, Any], base: LearnerConfig = CONFIG, *, opens_float16: bool = False
-    ) -> None:
-        """A learner with these changes to `base` on every rank, in the place of the one before."""
-        count = len(self.pools)
-        self.config = LearnerConfig(**{**base.model_dump(), "ranks": count, **changes})
-        self.pids = self.each(
-            zero_child.start,
-            [(self.config, self.path, rank, count, self.port) for rank in range(count)],
-            opens_float16=opens_float16,
-        )
-
-    def train(
-        self, shares: Shares, out: Path, plan: OptimPlan = TEN, **state: str
-    ) -> tuple[Metrics, dict[str, Tensor]]:
-        """Rank 0's metrics of the steps, and the weights that it published. `state`: see
-        zero_child.train.
-        """
-        files = [str(out / f"{rank}.safetensors") for rank in range(len(self.pools))]
-        found = self.each(
-            zero_child.train,
-            [
-                (self.path, plan, steps, SFT(), file)
-                for steps, file in zip(shares, files, strict=True)
-            ],
-            **state,
-        )
-        for metrics in found:
-            assert [m["loss"] for m in metrics] == [m["loss"] for m in found[0]]
-        return found[0], load_file(files[0])
-
-    def each(self, function: Any, arguments: list[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
-        """The function on every rank at once."""
-        calls = [
-            pool.submit(function, "learner", *args, **kwargs)
-            for pool, args in zip(self.pools, arguments, strict=True)
-        ]
-        return [call.result(200) for call in calls]
-
-    def stop(self) -> None:
-        """Ends the processes, one that waits for another included."""
-        for pool in self.pools:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pid in self.pids:
-            os.kill(pid, signal.SIGKILL)
-
-
-class Ten:
-    """Steps of a started engine, and the same in two halves with a saved state between them."""
-
-    def __init__(self, ranks: Ranks, shares: Shares, out: Path, plan: OptimPlan = TEN) -> None:
-        self.ranks, self.shares, self.out, self.plan = ranks, shares, out, plan
-        self.config = ranks.config
-        self.found = ranks.train(shares, out, plan)
-
-    def assert_resumes(self) -> None:
-        """The second half, on the engine that trained something else in between, in the same bits
-        as in one go.
-        """
-        assert self.ranks.config is self.config  # nothing was started in its place
-        half, state = len(self.shares[0]) // 2, str(self.out / "state")
-        first = [steps[:half] for steps in self.shares]
-        second = [steps[half:] for steps in self.shares]
-        begun, _ = self.ranks.train(first, self.out, self.plan, saved=state)
-        self.ranks.train([steps[-2:] for steps in self.shares], self.out, ELSEWHERE)
-        ended, weights = self.ranks.train(second, self.out, self.plan, taken_up=state)
-        assert [timeless(row) for row in begun + ended] == [timeless(r) for r in self.found[0]]
-        assert differing(weights, self.found[1]) == []
-
-
-def differing(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> list[str]:
-    """Names of the weights that are not the same bits."""
-    assert ours.keys() == theirs.keys()
-    return [name for name, weight in ours.items() if not torch.equal(weight, theirs[name])]
-
-
-def timeless(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
 @pytest.fixture(scope="module")
@@ -195,44 +95,44 @@ def test_a_step_mixes_micro_batches(steps: Any, tiny_qwen3vl: Path) -> None:
 @pytest.fixture(scope="module", params=ENGINES, ids=IDS)
 def lone_ten(
     request: pytest.FixtureRequest, alone: Ranks, steps: Any, tmp_path_factory: Any
-) -> Ten:
+) -> Course:
     """Ten steps of one rank."""
     zero, offload = request.param
     alone.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
-    return Ten(alone, [[one + two for one, two in steps]], tmp_path_factory.mktemp("lone"))
+    return Course(alone, [[one + two for one, two in steps]], tmp_path_factory.mktemp("lone"))
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=IDS)
 def paired_ten(
     request: pytest.FixtureRequest, pair: Ranks, steps: Any, tmp_path_factory: Any
-) -> Ten:
+) -> Course:
     """Ten steps of two ranks. Unequal shares: a rank without images, without trees, with fewer
     micro-batches.
     """
     zero, offload = request.param
     pair.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
     shares = [[one for one, _ in steps], [two for _, two in steps]]
-    return Ten(pair, shares, tmp_path_factory.mktemp("paired"))
+    return Course(pair, shares, tmp_path_factory.mktemp("paired"))
 
 
-def test_one_rank_takes_plain_torchs_ten_steps(lone_ten: Ten, wanted: Any) -> None:
+def test_one_rank_takes_plain_torchs_ten_steps(lone_ten: Course, wanted: Any) -> None:
     assert_trajectory(lone_ten.found, wanted)
     assert min(wanted[0]) > TEN.max_grad_norm
 
 
-def test_one_rank_goes_on_in_the_same_bits(lone_ten: Ten) -> None:
+def test_one_rank_goes_on_in_the_same_bits(lone_ten: Course) -> None:
     lone_ten.assert_resumes()
 
 
-def test_two_ranks_take_plain_torchs_ten_steps(paired_ten: Ten, wanted: Any) -> None:
+def test_two_ranks_take_plain_torchs_ten_steps(paired_ten: Course, wanted: Any) -> None:
     assert_trajectory(paired_ten.found, wanted)
 
 
-def test_two_ranks_go_on_in_the_same_bits(paired_ten: Ten) -> None:
+def test_two_ranks_go_on_in_the_same_bits(paired_ten: Course) -> None:
     paired_ten.assert_resumes()
 
 
-def test_two_ranks_save_what_they_publish(paired_ten: Ten, tmp_path: Path) -> None:
+def test_two_ranks_save_what_they_publish(paired_ten: Course, tmp_path: Path) -> None:
     paired_ten.ranks.each(zero_child.call, [("save", str(tmp_path))] * 2)
     assert differing(load_file(tmp_path / MODEL), paired_ten.found[1]) == []
 
@@ -377,7 +277,7 @@ def test_bfloat16_goes_on_in_the_same_bits(
 ) -> None:
     """The masters too, whose lower bits the weights do not show."""
     alone.start({"dtype": "bfloat16", "zero": zero})
-    four = Ten(alone, [sft_steps(small(tiny_qwen3vl))], tmp_path, PLAN)
+    four = Course(alone, [sft_steps(small(tiny_qwen3vl))], tmp_path, PLAN)
     whole = masters(alone, tmp_path)
     four.assert_resumes()
     assert differing(masters(alone, tmp_path), whole) == []
@@ -388,7 +288,7 @@ def test_float16_goes_on_in_the_same_bits_at_the_scale_that_it_had(
 ) -> None:
     trees, state = sft_steps(small(tiny_qwen3vl)), str(tmp_path / "scaled")
     alone.start({"dtype": "float16", "zero": 2}, opens_float16=True)
-    Ten(alone, [trees], tmp_path, PLAN).assert_resumes()
+    Course(alone, [trees], tmp_path, PLAN).assert_resumes()
     alone.each(zero_child.set_loss_scale, [(2.0**10,)])  # as overflows leave it
     alone.each(zero_child.call, [("save_state", state)])
     other, _ = alone.train([trees[:1]], tmp_path, PLAN)
