@@ -280,15 +280,14 @@ class Line:
     def revive_learner(self, error: RunError) -> None:
         """Starts all ranks anew where one was lost: a process group has no place for a newcomer.
 
-        Raises: `error` itself where every rank lives, or a wait has ended.
+        Raises: `error` itself where every rank lives.
         """
-        ranks = self.learner.ranks
-        # A rank's own error may come before its node is known to be lost.
-        lost = [rank.name for rank in ranks if not rank.is_alive(_NODE_LOSS_S)]
-        if isinstance(error, DeadlineError) or not lost:
+        # A rank's own error may come before its node is known to be lost; a deadline comes after.
+        lost = self.learner.lost(0.0 if isinstance(error, DeadlineError) else _NODE_LOSS_S)
+        if not lost:
             raise error
         self._tell("learner_lost", ranks=lost)
-        for rank in ranks:
+        for rank in self.learner.ranks:
             rank.stop()
         started = self._replace(self._start_learner)
         self.learner.ranks = list(started)
@@ -308,9 +307,7 @@ class Line:
             self._reward_pools[key] = RewardPool(
                 [self._ready(handle) for handle in handles],
                 deadline_s=section.deadline_s,
-                restart=lambda index: self._replace(lambda: [self._start_reward(configs, index)])[
-                    0
-                ],
+                restart=lambda i: self._replace_one(lambda: self._start_reward(configs, i)),
                 max_restarts=section.max_restarts,
                 on_event=self._tell,
             )
@@ -322,13 +319,26 @@ class Line:
 
     def serve(self, checkpoint: Path) -> Mapping[str, float]:
         """The rollout workers take a checkpoint's weights, through the learner, unless they hold
-        them. Returns what `publish` does."""
+        them; once more where the learner is lost in it. Returns what `publish` does."""
         if self.holds != checkpoint:
-            plan = OptimPlan(lr=1e-6, total_steps=1)
-            self.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
-            self.publish()
+            self.with_learner(lambda: self._load(checkpoint))
             self.holds = checkpoint
         return self._published
+
+    def _load(self, checkpoint: Path) -> None:
+        plan = OptimPlan(lr=1e-6, total_steps=1)
+        self.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
+        self.publish()
+
+    def with_learner(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives; where a learner is lost in it, it is done again with a new one,
+        `learner.max_restarts` times at most. Raises: what `work` does."""
+        for _ in range(self.recipe.learner.max_restarts):
+            try:
+                return work()
+            except RunError as error:
+                self.revive_learner(error)
+        return work()
 
     def publish(self) -> Mapping[str, float]:
         """One transaction: the learner's weights become version + 1 everywhere, then the gate.

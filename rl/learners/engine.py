@@ -11,9 +11,9 @@ def engine_config(config: LearnerConfig) -> dict[str, Any]:
     """DeepSpeed's configuration. Accumulation and clipping are ours to set: nothing here divides a
     gradient.
 
-    bfloat16 and float16 keep float32 master weights and moments at every stage. `unverified`: the
-    copies of `offload` between a GPU and the CPU, and float16's speed and range on a GPU; a CPU
-    runs the same code with all of it in one memory.
+    bfloat16 (ZeRO 0 to 3) and float16 (1 to 3) keep float32 master weights and moments.
+    `unverified`: the copies of `offload` between a GPU and the CPU, and float16's speed and range
+    on a GPU; a CPU runs the same code with all of it in one memory.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,

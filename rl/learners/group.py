@@ -3,18 +3,24 @@ back in order."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rl.algorithms.base import Algorithm
 from rl.data.tree import Tree
+from rl.errors import DeadlineError
 from rl.learners.base import Channel, LogitView, OptimPlan
-from rl.runtime.actors import Handle
+from rl.runtime.actors import Handle, Pending
+
+# With several ranks: how long to look at one before the next is looked at.
+_GLANCE_S = 0.05
 
 
 class LearnerGroup:
     """Implements rl.learners.base.Learner over one handle a rank. `deadline_s` bounds every
-    wait."""
+    wait; a rank's error ends it at once, though the others may wait for that rank for ever."""
 
     def __init__(self, ranks: Sequence[Handle], *, deadline_s: float) -> None:
         self.ranks: list[Handle] = list(ranks)
@@ -31,8 +37,7 @@ class LearnerGroup:
             rank.submit("step", [trees[i] for i in hand], algorithm, view)
             for rank, hand in zip(self.ranks, hands, strict=True)
         ]
-        answers = [call.result(self.deadline_s) for call in pending]
-        metrics: Mapping[str, float] = answers[0]
+        metrics: Mapping[str, float] = self._answers(pending)[0]
         return metrics
 
     def logprobs(
@@ -44,8 +49,8 @@ class LearnerGroup:
             for rank, hand in zip(self.ranks, hands, strict=True)
         ]
         found: list[list[tuple[float, ...]]] = [[] for _ in trees]
-        for hand, call in zip(hands, pending, strict=True):
-            for index, value in zip(hand, call.result(self.deadline_s), strict=True):
+        for hand, values in zip(hands, self._answers(pending), strict=True):
+            for index, value in zip(hand, values, strict=True):
                 found[index] = value
         return found
 
@@ -69,9 +74,41 @@ class LearnerGroup:
     def load_state(self, folder: str) -> None:
         self._all("load_state", folder)
 
+    def lost(self, patience_s: float) -> list[str]:
+        """Names of the ranks whose process is gone. Where all seem to live, so long in all is
+        waited for those that do not answer: they are busy, or their node's loss is not known yet.
+        """
+        gone = [rank.name for rank in self.ranks if not rank.is_alive(0.0)]
+        if gone or not patience_s:
+            return gone
+        ends = time.monotonic() + patience_s
+        return [r.name for r in self.ranks if not r.is_alive(max(0.0, ends - time.monotonic()))]
+
     def _all(self, method: str, *args: Any, **kwargs: Any) -> None:
-        for call in [rank.submit(method, *args, **kwargs) for rank in self.ranks]:
-            call.result(self.deadline_s)
+        self._answers([rank.submit(method, *args, **kwargs) for rank in self.ranks])
+
+    def _answers(self, calls: Sequence[Pending]) -> list[Any]:
+        """Every rank's answer, in their order. Raises: the first error that any of them gives."""
+        answers: list[Any] = [None] * len(calls)
+        waiting = deque(range(len(calls)))
+        ends = time.monotonic() + self.deadline_s
+        while waiting:
+            place = waiting.popleft()
+            began = time.monotonic()
+            left = max(0.0, ends - began)
+            patience = min(left, _GLANCE_S) if waiting else left
+            try:
+                answers[place] = calls[place].result(patience)
+            except DeadlineError as error:
+                now = time.monotonic()
+                if now - began < patience / 2:  # not this wait's end: the rank's own error
+                    raise
+                if now >= ends:
+                    raise DeadlineError(
+                        f"no answer within {self.deadline_s:g} s", where=error.where, do=error.do
+                    ) from None
+                waiting.append(place)
+        return answers
 
 
 def deal(trees: Sequence[Tree], num_ranks: int) -> list[list[int]]:

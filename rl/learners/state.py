@@ -1,14 +1,42 @@
-"""What a stage goes on from beside the engine's own checkpoint: counters and random states."""
+"""What a stage goes on from beside the engine's own checkpoint: whose it is, counters and random
+states."""
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from rl.errors import ModelError
+from rl.learners.base import LearnerConfig
+
 STATE_TAG = "engine"  # DeepSpeed's name for the folder of its checkpoint
+# What a state is bound to: how it is cut into parts, and what the parts hold.
+BOUND = ("ranks", "zero", "offload", "dtype", "loss_scale")
+
+
+def save_settings(folder: Path, config: LearnerConfig) -> None:
+    """Writes `learner.json`: the settings that the state is bound to."""
+    settings = {name: getattr(config, name) for name in BOUND}
+    (folder / "learner.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def check_settings(folder: Path, config: LearnerConfig) -> None:
+    """Raises: ModelError naming each setting that is another than when the state was saved."""
+    file = folder / "learner.json"
+    saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    changed = [name for name in BOUND if saved.get(name) != getattr(config, name)]
+    if changed:
+        differences = ", ".join(f"{n}: {saved.get(n)} -> {getattr(config, n)}" for n in changed)
+        raise ModelError(
+            f"the saved state is another learner's ({differences})",
+            where=str(folder),
+            expected="the learner that it was saved by",
+            do="put these settings of learner back, or start afresh with --fresh",
+        )
 
 
 def save_random_states(folder: Path, rank: int, updates: int) -> None:

@@ -20,6 +20,7 @@ from rl.algorithms.base import Algorithm
 from rl.data.collate import ImageStore, MicroBatch
 from rl.data.tree import Branch, Tree
 from rl.errors import ConfigError, ModelError
+from rl.learners import state
 from rl.learners.base import Channel, LearnerConfig, LogitView, OptimPlan, Sender
 from rl.learners.engine import engine_config
 from rl.learners.environment import is_on_gpu, set_environment
@@ -27,7 +28,6 @@ from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.ranks import Ranks
 from rl.learners.schedule import rate
-from rl.learners.state import STATE_TAG, load_random_states, save_random_states
 from rl.learners.weights import Weights, write_file
 from rl.models.forward import TreeForward
 from rl.models.load import find_spec, freeze, load_model, load_processor
@@ -200,23 +200,30 @@ class ZeroLearner:
         """Writes what a stage goes on from: weights and optimizer as this rank holds them, the
         number of updates, and every random state. Every rank writes its part of `folder`.
         """
-        self.engine.save_checkpoint(folder, tag=STATE_TAG, save_latest=False)
-        save_random_states(Path(folder), self.rank, self._updates)
+        self.engine.save_checkpoint(folder, tag=state.STATE_TAG, save_latest=False)
+        if self.rank == 0:
+            state.save_settings(Path(folder), self.config)
+        state.save_random_states(Path(folder), self.rank, self._updates)
 
     def load_state(self, folder: str) -> None:
         """Takes a state up again, after `begin_stage` with the plan that it was saved under.
 
-        Raises: ModelError where it was written by another number of ranks or ZeRO stage.
+        Raises: ModelError where it is another learner's, naming the settings that differ.
         """
+        state.check_settings(Path(folder), self.config)
         try:
-            self.engine.load_checkpoint(folder, tag=STATE_TAG, load_lr_scheduler_states=False)
-            self._updates = load_random_states(Path(folder), self.rank)
-        except (OSError, AssertionError, RuntimeError, ValueError, KeyError) as error:
+            path, _ = self.engine.load_checkpoint(
+                folder, state.STATE_TAG, load_lr_scheduler_states=False
+            )
+            if path is None:
+                raise FileNotFoundError("DeepSpeed found nothing in it")
+            self._updates = state.load_random_states(Path(folder), self.rank)
+        except Exception as error:  # of many classes, as DeepSpeed and torch come across it
             raise ModelError(
                 f"the saved state does not fit: {type(error).__name__}: {error}",
                 where=folder,
-                expected=f"{self.world_size} ranks at ZeRO {self.config.zero}, as it was saved",
-                do="go on with the learner's settings of before, or start afresh with --fresh",
+                expected="a state of this model with the same model.freeze",
+                do="put model.path and model.freeze back, or start afresh with --fresh",
             ) from error
 
     # -- the engine

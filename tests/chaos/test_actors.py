@@ -154,6 +154,30 @@ def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
         print(f"{engine}: the answers of steps 1 to {until} are those of an undisturbed run")
 
 
+def test_all_ranks_start_anew_where_one_of_two_is_lost(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int, rng: random.Random
+) -> None:
+    """ZeRO 3: the other rank waits in a collective, or sees the connection end."""
+    steps = SAVE_EVERY + 2 * repeats + 3
+    recipe = written(tiny_qwen3vl, scene_data, tmp_path, "ranks", steps, "in_process")
+    learner = recipe.learner.model_copy(update={"ranks": 2, "zero": 3})
+    run = tmp_path / "ranks"
+    killer = Killer(run, ["learner"] * repeats, rng)
+    killer.start()
+    Pipeline(recipe.model_copy(update={"learner": learner}), Console(quiet=True)).run()
+    killer.stopped.set()
+    killer.join()
+    assert not killer.victims, f"the run ended after {len(killer.killed)} kills"
+    assert all(set(e["ranks"]) <= {"learner-0", "learner-1"} for e in events(run, "learner_lost"))
+    restarted = [event["ranks"] for event in events(run, "learner_restarted")]
+    assert restarted == [["learner-0", "learner-1"]] * repeats
+    assert len(events(run, "stage_resumed")) == repeats
+    stage = RunStore.open(run).stage("grpo")
+    trained = [row["step"] for row in read_metrics(stage.metrics) if "loss" in row]
+    assert stage.is_finished()
+    assert trained == list(range(1, steps + 1))
+
+
 def written(model: Path, data: Path, root: Path, name: str, steps: int, engine: str) -> Recipe:
     """A run of `grpo` that keeps every rollout and mends as many losses as come."""
     found = page(

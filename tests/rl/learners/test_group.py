@@ -1,8 +1,12 @@
+import time
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rl.data.tree import Branch, Tree
+from rl.errors import DataError, DeadlineError
 from rl.learners.base import LogitView
 from rl.learners.environment import local_rank
 from rl.learners.group import LearnerGroup, deal
@@ -38,6 +42,78 @@ def test_answers_come_back_in_the_order_asked(sizes: list[int], ranks: int) -> N
     group = LearnerGroup([LocalHandle(f"learner-{r}", _Rank()) for r in range(ranks)], deadline_s=1)
     trees = [tree(index, size) for index, size in enumerate(sizes)]
     assert group.logprobs(trees, LogitView()) == [[(float(i),)] for i in range(len(trees))]
+
+
+class _Failing:
+    """A rank whose calls raise."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def publish(self, path: str) -> None:
+        raise self.error
+
+    def logprobs(self, trees: list[Tree], view: LogitView, *, reference: bool) -> None:
+        raise self.error
+
+
+class _Waiting:
+    """A handle on a rank that waits for another in a collective: no call of it ends."""
+
+    def __init__(self, name: str, *, lives: bool = True) -> None:
+        self.name, self.lives = name, lives
+        self.patience: list[float] = []
+
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> "_Waiting":
+        return self
+
+    def result(self, deadline_s: float) -> Any:
+        time.sleep(deadline_s)
+        raise DeadlineError(f"no answer within {deadline_s:g} s", where=f"{self.name} in publish")
+
+    def is_alive(self, patience_s: float = 1.0) -> bool:
+        self.patience.append(patience_s)
+        return self.lives
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_ranks_error_is_raised_while_the_others_wait_for_it(failing: int) -> None:
+    """In whatever place: not the deadline of a rank that waits in a collective."""
+    error = DataError("truncated image", where="rl.jsonl:7")
+    ranks: list[Any] = [_Waiting(f"learner-{rank}") for rank in range(3)]
+    ranks[failing] = LocalHandle(f"learner-{failing}", _Failing(error))
+    group = LearnerGroup(ranks, deadline_s=100)
+    with pytest.raises(DataError, match="truncated image"):
+        group.publish("weights")
+    with pytest.raises(DataError, match="truncated image"):
+        group.logprobs([tree(index, 3) for index in range(4)], LogitView())
+
+
+def test_a_ranks_own_deadline_is_raised_at_once() -> None:
+    """Not taken for the end of a glance at a rank that works."""
+    error = DeadlineError("no answer within 5 s", where="rollout-0 in update_weights")
+    failing = LocalHandle("learner-0", _Failing(error))
+    group = LearnerGroup([failing, _Waiting("learner-1")], deadline_s=100)
+    with pytest.raises(DeadlineError, match="rollout-0 in update_weights: no answer within 5 s"):
+        group.publish("weights")
+
+
+def test_ranks_that_are_silent_end_at_the_deadline() -> None:
+    ranks = [_Waiting("learner-0"), _Waiting("learner-1")]
+    with pytest.raises(DeadlineError, match=r"learner-\d in publish: no answer within 0.2 s"):
+        LearnerGroup(ranks, deadline_s=0.2).publish("weights")
+
+
+def test_a_lost_rank_is_found_without_patience_for_those_that_are_busy() -> None:
+    ranks = [_Waiting("learner-0"), _Waiting("learner-1", lives=False)]
+    assert LearnerGroup(ranks, deadline_s=1).lost(30.0) == ["learner-1"]
+    assert [rank.patience for rank in ranks] == [[0.0], [0.0]]
+
+
+def test_patience_is_shared_by_the_ranks() -> None:
+    ranks = [_Waiting("learner-0"), _Waiting("learner-1")]
+    assert LearnerGroup(ranks, deadline_s=1).lost(30.0) == []
+    assert all(first == 0.0 and 0.0 < then <= 30.0 for first, then in (r.patience for r in ranks))
 
 
 class _Sending:

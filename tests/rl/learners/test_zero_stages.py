@@ -1,10 +1,7 @@
 """One trajectory whatever the engine: ranks, ZeRO stage, offload; and dtypes below float32."""
 
-import multiprocessing
-import os
-import signal
+import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +12,22 @@ from torch import Tensor
 
 from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
-from rl.errors import ConfigError
+from rl.errors import ConfigError, ModelError
 from rl.learners.base import LearnerConfig, LogitView
 from rl.learners.group import LearnerGroup, deal
 from rl.learners.schedule import rate
+from rl.learners.state import STATE_TAG
 from rl.learners.zero import ZeroLearner
 from rl.models.spec import ModelConfig
 from rl.runtime.cluster import Cluster
 from rl.runtime.placement import Role, RuntimeConfig, place
 from tests.rl.learners import zero_child
+from tests.rl.learners.processes import Course, Metrics, Ranks, Shares, differing
 from tests.rl.learners.trajectory import (
-    CONFIG,
     PLAN,
     ROW_BY_ROW,
     TEN,
     assert_same,
-    free_port,
     largest_gap,
     mixed_steps,
     plain_torch,
@@ -44,64 +41,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 ENGINES = [(0, False), (1, False), (2, False), (3, False), (1, True), (2, True), (3, True)]
 IDS = [f"zero{zero}{'-offload' * offload}" for zero, offload in ENGINES]
 MODEL = "model.safetensors"
-Metrics = list[dict[str, float]]
-
-
-class Ranks:
-    """Processes that stay: learner after learner starts in them, one a rank. `config`: the
-    latest's.
-    """
-
-    def __init__(self, count: int, path: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.path, self.port, self.config = str(path), free_port(), CONFIG
-        self.pools = [ProcessPoolExecutor(1, context) for _ in range(count)]
-        self.pids: list[int] = []
-
-    def start(
-        self, changes: dict[str, Any], base: LearnerConfig = CONFIG, *, opens_float16: bool = False
-    ) -> None:
-        """A learner with these changes to `base` on every rank, in the place of the one before."""
-        count = len(self.pools)
-        self.config = LearnerConfig(**{**base.model_dump(), "ranks": count, **changes})
-        self.pids = self.each(
-            zero_child.start,
-            [(self.config, self.path, rank, count, self.port) for rank in range(count)],
-            opens_float16=opens_float16,
-        )
-
-    def train(
-        self, shares: list[list[list[Tree]]], out: Path, plan: Any = TEN
-    ) -> tuple[Metrics, dict[str, Tensor]]:
-        """Rank 0's metrics of the steps, and the weights that it published. `shares`: a rank's
-        steps' trees.
-        """
-        files = [str(out / f"{rank}.safetensors") for rank in range(len(self.pools))]
-        found = self.each(
-            zero_child.train,
-            [
-                (self.path, plan, steps, SFT(), file)
-                for steps, file in zip(shares, files, strict=True)
-            ],
-        )
-        for metrics in found:
-            assert [m["loss"] for m in metrics] == [m["loss"] for m in found[0]]
-        return found[0], load_file(files[0])
-
-    def each(self, function: Any, arguments: list[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
-        """The function on every rank at once."""
-        calls = [
-            pool.submit(function, "learner", *args, **kwargs)
-            for pool, args in zip(self.pools, arguments, strict=True)
-        ]
-        return [call.result(200) for call in calls]
-
-    def stop(self) -> None:
-        """Ends the processes, one that waits for another included."""
-        for pool in self.pools:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pid in self.pids:
-            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -153,24 +92,62 @@ def test_a_step_mixes_micro_batches(steps: Any, tiny_qwen3vl: Path) -> None:
     assert all(kind.startswith("TI") for kind in (*kinds[:2], kinds[4]))
 
 
-@pytest.mark.parametrize(("zero", "offload"), ENGINES, ids=IDS)
-def test_one_rank_takes_plain_torchs_ten_steps(
-    alone: Ranks, steps: Any, wanted: Any, tmp_path: Path, zero: int, offload: bool
-) -> None:
+@pytest.fixture(scope="module", params=ENGINES, ids=IDS)
+def lone_ten(
+    request: pytest.FixtureRequest, alone: Ranks, steps: Any, tmp_path_factory: Any
+) -> Course:
+    """Ten steps of one rank."""
+    zero, offload = request.param
     alone.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
-    found = alone.train([[one + two for one, two in steps]], tmp_path)
-    assert_trajectory(found, wanted)
+    return Course(alone, [[one + two for one, two in steps]], tmp_path_factory.mktemp("lone"))
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=IDS)
+def paired_ten(
+    request: pytest.FixtureRequest, pair: Ranks, steps: Any, tmp_path_factory: Any
+) -> Course:
+    """Ten steps of two ranks. Unequal shares: a rank without images, without trees, with fewer
+    micro-batches.
+    """
+    zero, offload = request.param
+    pair.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
+    shares = [[one for one, _ in steps], [two for _, two in steps]]
+    return Course(pair, shares, tmp_path_factory.mktemp("paired"))
+
+
+def test_one_rank_takes_plain_torchs_ten_steps(lone_ten: Course, wanted: Any) -> None:
+    assert_trajectory(lone_ten.found, wanted)
     assert min(wanted[0]) > TEN.max_grad_norm
 
 
-@pytest.mark.parametrize(("zero", "offload"), ENGINES, ids=IDS)
-def test_two_ranks_take_plain_torchs_ten_steps(
-    pair: Ranks, steps: Any, wanted: Any, tmp_path: Path, zero: int, offload: bool
-) -> None:
-    """Unequal shares: a rank without images, without trees, with fewer micro-batches."""
-    pair.start({"zero": zero, "offload": offload}, ROW_BY_ROW)
-    found = pair.train([[one for one, _ in steps], [two for _, two in steps]], tmp_path)
-    assert_trajectory(found, wanted)
+def test_one_rank_goes_on_in_the_same_bits(lone_ten: Course) -> None:
+    lone_ten.assert_resumes()
+
+
+def test_two_ranks_take_plain_torchs_ten_steps(paired_ten: Course, wanted: Any) -> None:
+    assert_trajectory(paired_ten.found, wanted)
+
+
+def test_two_ranks_go_on_in_the_same_bits(paired_ten: Course) -> None:
+    paired_ten.assert_resumes()
+
+
+def test_two_ranks_save_what_they_publish(paired_ten: Course, tmp_path: Path) -> None:
+    paired_ten.ranks.each(zero_child.call, [("save", str(tmp_path))] * 2)
+    assert differing(load_file(tmp_path / MODEL), paired_ten.found[1]) == []
+
+
+def test_a_state_of_another_learner_is_refused(alone: Ranks, pair: Ranks, tmp_path: Path) -> None:
+    theirs, ours = str(tmp_path / "theirs"), str(tmp_path / "ours")
+    pair.start({"zero": 1})
+    pair.each(zero_child.call, [("save_state", theirs)] * 2)
+    alone.start({"zero": 0})
+    with pytest.raises(ModelError, match=r"\(ranks: 2 -> 1, zero: 1 -> 0\)"):
+        alone.each(zero_child.call, [("load_state", theirs)])
+    alone.each(zero_child.call, [("save_state", ours)])
+    shutil.rmtree(Path(ours) / STATE_TAG)
+    with pytest.raises(ModelError, match="the saved state does not fit: "):
+        alone.each(zero_child.call, [("load_state", ours)])
 
 
 def test_two_ranks_are_one(pair: Ranks, tiny_qwen3vl: Path, tmp_path: Path) -> None:
@@ -236,13 +213,14 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
 
 def masters(ranks: Ranks, out: Path) -> dict[str, Tensor]:
     """The float32 weights that AdamW holds."""
-    ranks.each(zero_child.masters, [(str(out / "masters"),)])
+    ranks.each(zero_child.masters, [(str(out / "masters"),)] * len(ranks.pools))
     return load_file(out / "masters")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
+        {"dtype": "bfloat16", "zero": 0},
         {"dtype": "bfloat16", "zero": 1},
         {"dtype": "bfloat16", "zero": 2, "offload": True},
         {"dtype": "bfloat16", "zero": 3},
@@ -260,22 +238,62 @@ def test_masters_are_float32(
     float16: DeepSpeed asks for oneDNN's kernels, which few CPUs have; torch's own compute the same
     here once its question is answered with yes.
     """
-    dtype = getattr(torch, changes["dtype"])
     trees = sft_steps(small(tiny_qwen3vl))
     alone.start(changes, opens_float16=True)
-    metrics, weights = alone.train([trees], tmp_path, PLAN)
-    norms, theirs = plain_torch(tiny_qwen3vl, trees, config=alone.config)
-    ours = masters(alone, tmp_path)
+    metrics = assert_masters(alone, [trees], tiny_qwen3vl, tmp_path)
+    if changes["dtype"] == "float16":
+        assert [(m["loss_scale"], m["skipped"]) for m in metrics] == [(128.0, 0.0)] * 4
+
+
+def test_masters_of_two_ranks_are_float32(pair: Ranks, tiny_qwen3vl: Path, tmp_path: Path) -> None:
+    """bfloat16 at ZeRO 3, unequal shares: the ranks' gradients are added up in bfloat16."""
+    trees = sft_steps(small(tiny_qwen3vl))
+    pair.start({"dtype": "bfloat16", "zero": 3})
+    shares = [[step[:4] for step in trees], [step[4:] for step in trees]]
+    assert_masters(pair, shares, tiny_qwen3vl, tmp_path)
+
+
+def assert_masters(ranks: Ranks, shares: Shares, path: Path, out: Path) -> Metrics:
+    """Steps of PLAN from `path`: plain torch's masters, up to the rounding of the gradients."""
+    dtype = getattr(torch, ranks.config.dtype)
+    metrics, weights = ranks.train(shares, out, PLAN)
+    steps = [[tree for part in step for tree in part] for step in zip(*shares, strict=True)]
+    norms, theirs = plain_torch(path, steps, config=ranks.config)
+    ours = masters(ranks, out)
     assert {weight.dtype for weight in weights.values()} == {dtype}
     assert {weight.dtype for weight in ours.values()} == {torch.float32}
     assert any((ours[name] != weights[name].float()).any() for name in ours)
     assert [m["grad_norm"] for m in metrics] == pytest.approx(norms, rel=1e-3)
-    start = {n: w.to(dtype).float() for n, w in load_file(tiny_qwen3vl / MODEL).items()}
+    start = {n: w.to(dtype).float() for n, w in load_file(path / MODEL).items()}
     # Four steps' gradients, each rounded to the dtype by half a unit at most: the sums' order
     # differs (0.003 to 0.006 and 0.0007 to 0.0008 were seen, by the number of threads).
     assert update_gap(ours, theirs, start) <= 4 * torch.finfo(dtype).eps / 2
-    if dtype == torch.float16:
-        assert [(m["loss_scale"], m["skipped"]) for m in metrics] == [(128.0, 0.0)] * 4
+    return metrics
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_bfloat16_goes_on_in_the_same_bits(
+    alone: Ranks, tiny_qwen3vl: Path, tmp_path: Path, zero: int
+) -> None:
+    """The masters too, whose lower bits the weights do not show."""
+    alone.start({"dtype": "bfloat16", "zero": zero})
+    four = Course(alone, [sft_steps(small(tiny_qwen3vl))], tmp_path, PLAN)
+    whole = masters(alone, tmp_path)
+    four.assert_resumes()
+    assert differing(masters(alone, tmp_path), whole) == []
+
+
+def test_float16_goes_on_in_the_same_bits_at_the_scale_that_it_had(
+    alone: Ranks, tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    trees, state = sft_steps(small(tiny_qwen3vl)), str(tmp_path / "scaled")
+    alone.start({"dtype": "float16", "zero": 2}, opens_float16=True)
+    Course(alone, [trees], tmp_path, PLAN).assert_resumes()
+    alone.each(zero_child.set_loss_scale, [(2.0**10,)])  # as overflows leave it
+    alone.each(zero_child.call, [("save_state", state)])
+    other, _ = alone.train([trees[:1]], tmp_path, PLAN)
+    again, _ = alone.train([trees[:1]], tmp_path, PLAN, taken_up=state)
+    assert [m["loss_scale"] for m in other + again] == [2.0**16, 2.0**10]
 
 
 def test_a_float16_step_that_overflows_is_left_out(

@@ -14,6 +14,9 @@ from rl.learners.base import LearnerConfig, LogitView, OptimPlan
 from rl.models.spec import ModelConfig
 
 LEARNERS: dict[str, Any] = {}
+# Weights of fewer numbers stay whole on every rank at ZeRO-3: the norms and biases of the tiny
+# model, as of a real one. By DeepSpeed's default (100 000) it would be all of them.
+WHOLE_BELOW = 1000
 
 
 def start(
@@ -37,11 +40,20 @@ def start(
     vars(accelerator).pop("is_fp16_supported", None)
     if opens_float16:
         accelerator.is_fp16_supported = lambda: True
-    from rl.learners.zero import ZeroLearner
+    from rl.learners import engine, zero
 
-    LEARNERS[name] = ZeroLearner(
+    def config_of(learner: LearnerConfig) -> dict[str, Any]:
+        found = engine.engine_config(learner)
+        found["zero_optimization"]["stage3_param_persistence_threshold"] = WHOLE_BELOW
+        return found
+
+    zero.engine_config = config_of
+    LEARNERS[name] = zero.ZeroLearner(
         config, ModelConfig(path=path), rank, world_size, "127.0.0.1", port
     )
+    if config.zero == 3:
+        kept = LEARNERS[name].engine.optimizer.persistent_parameters
+        assert 0 < len(kept) < len(list(LEARNERS[name].model.parameters()))
     return os.getpid()
 
 
@@ -64,22 +76,43 @@ def train(
     published: str,
     *,
     needs_reference: bool = False,
+    taken_up: str | None = None,
+    saved: str | None = None,
 ) -> list[dict[str, float]]:
-    """A stage: metrics of every step; the weights are published at its end."""
+    """A stage: metrics of every step; the weights are published at its end. `taken_up`: the folder
+    of the state that it goes on from; `saved`: of the state that it ends in.
+    """
     learner = LEARNERS[name]
     learner.begin_stage(checkpoint, plan, needs_reference=needs_reference)
+    if taken_up is not None:
+        learner.load_state(taken_up)
     metrics = [dict(learner.step(trees, algorithm, LogitView())) for trees in steps]
+    if saved is not None:
+        learner.save_state(saved)
     learner.publish(published)
     return metrics
 
 
 def masters(name: str, out: str) -> None:
-    """Writes AdamW's float32 weights, under the checkpoint file's names (one rank, ZeRO 1 to 3)."""
+    """Writes AdamW's float32 weights, under the checkpoint file's names. Every rank is called, and
+    rank 0 writes.
+    """
     from deepspeed.utils import safe_get_full_fp32_param
     from safetensors.torch import save_file
 
     from rl.models.load import file_weights
 
-    model = LEARNERS[name].model
-    whole = {n: safe_get_full_fp32_param(p) for n, p in model.named_parameters()}
+    learner = LEARNERS[name]
+    model, optimizer = learner.model, learner.engine.optimizer
+    if hasattr(optimizer, "fp32_groups"):  # ZeRO 0 below float32
+        held = {
+            id(weight): master.detach()
+            for groups in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
+            for weight, master in zip(*groups, strict=True)
+        }
+        whole = {n: held[id(p)] for n, p in model.named_parameters()}
+    else:
+        whole = {n: safe_get_full_fp32_param(p) for n, p in model.named_parameters()}
+    if learner.rank:
+        return
     save_file({n: w.clone() for n, w in file_weights(model, whole).items()}, out)

@@ -1,0 +1,105 @@
+"""A lost learner is started anew wherever it is used; the events tell it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from recipes.build import Line
+from rl.errors import ActorLostError, DeadlineError, RunError
+from rl.learners.group import LearnerGroup
+
+LOST = ActorLostError("the actor died", where="learner-1 in begin_stage")
+LATE = DeadlineError("no answer within 9 s", where="learner-0 in step")
+OWN = RunError("RuntimeError: connection closed by peer", where="learner-0 in step")
+
+
+class _Rank:
+    """A handle on a rank whose `begin_stage` raises what it is given, or is done."""
+
+    def __init__(self, number: int, error: Exception | None = None, *, lives: bool = True) -> None:
+        self.name, self.error, self.lives = f"learner-{number}", error, lives
+        self.patience: list[float] = []
+        self.is_stopped = False
+
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> "_Rank":
+        return self
+
+    def result(self, deadline_s: float) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def is_alive(self, patience_s: float = 1.0) -> bool:
+        self.patience.append(patience_s)
+        return self.lives
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+
+def line(*generations: list[_Rank], max_restarts: int = 3) -> tuple[Line, list[dict[str, Any]]]:
+    """A line without engines around these ranks: the first, and those that are started anew."""
+    events: list[dict[str, Any]] = []
+    left = list(generations)
+    made = Line.__new__(Line)
+    made.recipe = SimpleNamespace(learner=SimpleNamespace(max_restarts=max_restarts))
+    made.learner = LearnerGroup(left.pop(0), deadline_s=1)
+    made.on_event = lambda event, **facts: events.append({"event": event, **facts})
+    made.at, made.holds, made._published = {}, None, {}
+    made.publish = lambda: events.append({"event": "published"})
+    made._replace = lambda start: left.pop(0)
+    return made, events
+
+
+def both(error: Exception | None = None, *, lives: bool = True) -> list[_Rank]:
+    return [_Rank(0), _Rank(1, error, lives=lives)]
+
+
+def test_a_learner_lost_in_serve_is_started_anew(tmp_path: Path) -> None:
+    first, second = both(LOST, lives=False), both()
+    made, events = line(first, second)
+    made.serve(tmp_path)
+    assert events == [
+        {"event": "learner_lost", "ranks": ["learner-1"]},
+        {"event": "learner_restarted", "ranks": ["learner-0", "learner-1"]},
+        {"event": "published"},
+    ]
+    assert all(rank.is_stopped for rank in first)
+    assert made.learner.ranks == second
+    assert made.holds == tmp_path
+
+
+def test_an_error_of_ranks_that_live_is_raised(tmp_path: Path) -> None:
+    made, events = line(both(OWN))
+    with pytest.raises(RunError, match="connection closed by peer"):
+        made.serve(tmp_path)
+    assert events == []
+    assert made.holds is None
+
+
+@pytest.mark.parametrize("error", [OWN, LATE], ids=["own", "deadline"])
+def test_a_rank_that_the_error_does_not_name_may_be_the_lost_one(
+    tmp_path: Path, error: RunError
+) -> None:
+    """Rank 0 saw the connection end, or waited for the other in vain."""
+    made, events = line([_Rank(0, error), _Rank(1, lives=False)], both())
+    made.serve(tmp_path)
+    assert [event["event"] for event in events][:1] == ["learner_lost"]
+    assert events[0]["ranks"] == ["learner-1"]
+
+
+def test_after_a_deadline_nobody_waits_again(tmp_path: Path) -> None:
+    ranks = both(LATE)
+    with pytest.raises(DeadlineError):
+        line(ranks)[0].serve(tmp_path)
+    assert [rank.patience for rank in ranks] == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("max_restarts", [0, 2])
+def test_restarts_are_bounded(tmp_path: Path, max_restarts: int) -> None:
+    lost = [both(LOST, lives=False) for _ in range(4)]
+    made, events = line(*lost, max_restarts=max_restarts)
+    with pytest.raises(ActorLostError):
+        made.serve(tmp_path)
+    assert sum(event["event"] == "learner_restarted" for event in events) == max_restarts
