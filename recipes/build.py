@@ -91,6 +91,7 @@ class Line:
 
     def __init__(self, recipe: Recipe, eyes: Eyes, prompts: Sequence[Sample], *, name: str) -> None:
         from rl.runtime.cluster import Cluster
+        from rl.runtime.exchange import make_exchange
         from rl.runtime.parity import ParityGate, choose_probes
 
         self.recipe, self.eyes = recipe, eyes
@@ -108,8 +109,9 @@ class Line:
         )
         self._reward_pools: dict[tuple[str, ...], RewardPool] = {}
         self.cluster: Cluster = Cluster(recipe.runtime, namespace=f"plumbline-{name}-{os.getpid()}")
-        self._exchange = Path(tempfile.mkdtemp(prefix="plumbline-", dir=_exchange_root(recipe)))
+        self._exchange: Path | None = None
         try:
+            self._exchange = make_exchange(_exchange_root(recipe))
             supply = self.cluster.resources()
             self.placement = place(
                 roles(recipe), cluster_cpus=supply["CPU"], cluster_gpus=supply["GPU"]
@@ -128,8 +130,9 @@ class Line:
 
     def stop(self) -> None:
         """Ends every actor and what Ray started for them."""
+        if self._exchange is not None:  # first: the process may be ended before slow actors are
+            shutil.rmtree(self._exchange, ignore_errors=True)
         self.cluster.stop()
-        shutil.rmtree(self._exchange, ignore_errors=True)
 
     def _start_actors(self) -> None:
         from rollouts.pool import Pool
@@ -161,6 +164,7 @@ class Line:
         from rl.runtime.publish import FileTransport, GpuTransport
 
         rollout = self.recipe.rollout
+        assert self._exchange is not None
         if rollout.transport == "file":
             return FileTransport(self.learner, self.pool, self._exchange)
         return GpuTransport(self.learner, self.pool, self._exchange, self._open_channel)
@@ -374,13 +378,13 @@ def prompts_of(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
-def _exchange_root(recipe: Recipe) -> str | None:
+def _exchange_root(recipe: Recipe) -> Path:
+    """Where all nodes can read: shared memory where there is one."""
     if recipe.runtime.address is not None or "RAY_ADDRESS" in os.environ:
-        root = Path(recipe.run.root).resolve()
-        root.mkdir(parents=True, exist_ok=True)
-        return str(root)
+        return Path(recipe.run.root).resolve()
     shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None
+    usable = shared.is_dir() and os.access(shared, os.W_OK)
+    return shared if usable else Path(tempfile.gettempdir())
 
 
 def _search_path() -> str:

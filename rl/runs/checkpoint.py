@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rl.errors import RunError
+from rl.errors import RunError, is_disk_full
 
 MANIFEST = "manifest.json"
 STATE = "state"  # inside a checkpoint: what a stage goes on from bit for bit
@@ -21,10 +21,11 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[
     """Makes `folder` appear whole or not at all.
 
     `fill` writes the files into a temporary neighbour; every file is synced and hashed into
-    `manifest.json` beside `facts`,
-    then the folder is renamed. Raises: RunError where it cannot be written.
+    `manifest.json` beside `facts`, then the folder is renamed. One of that name is moved away
+    first and removed last. Raises: RunError where it cannot be written.
     """
     aside = folder.with_name(f".{folder.name}.writing")
+    replaced = folder.with_name(f".{folder.name}.replaced.writing")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -37,14 +38,19 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[
         _write_synced(
             aside / MANIFEST, json.dumps({"schema": 1, **facts, "files": files}, indent=1)
         )
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, replaced)
         os.replace(aside, folder)
         _sync_folder(folder.parent)
-    except OSError as error:
+        shutil.rmtree(replaced, ignore_errors=True)
+    except (OSError, RunError) as error:
+        if isinstance(error, RunError) and not is_disk_full(error):
+            raise
         raise RunError(
             f"checkpoint not written: {error}",
             where=str(folder),
-            do="free disk space or choose another run.root",
+            do="free disk space, then go on with --resume, or choose another run.root",
         ) from error
     return folder
 

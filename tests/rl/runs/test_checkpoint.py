@@ -76,3 +76,28 @@ def test_prune_keeps_the_newest_and_removes_what_a_killed_writer_left(tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000004", "step-000010"]
     assert checkpoint_facts(tmp_path / "step-000010")["step"] == 10
     assert prune(tmp_path, keep=2) == []
+
+
+def test_one_of_the_same_name_stays_until_its_successor_is_whole(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "step-000001", fill("a"), facts={})
+
+    def die(aside: Path) -> None:
+        fill("b")(aside)
+        assert is_valid(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(folder, die, facts={})
+    assert is_valid(folder)
+    write_checkpoint(folder, fill("b"), facts={})
+    assert is_valid(folder)
+    assert (folder / "model.safetensors").read_text() == "b"
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
+def test_a_learner_that_finds_the_disk_full_is_one_line_with_advice(tmp_path: Path) -> None:
+    def full(folder: Path) -> None:
+        raise RunError("SafetensorError: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(RunError, match=r"checkpoint not written.*No space left.*--resume"):
+        write_checkpoint(tmp_path / "step-000001", full, facts={})
