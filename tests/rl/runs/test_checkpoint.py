@@ -7,8 +7,10 @@ from rl.runs.checkpoint import (
     checkpoint_facts,
     fingerprint,
     is_valid,
+    leave_out,
     newest_valid,
     prune,
+    remove_after,
     set_latest,
     write_checkpoint,
 )
@@ -101,3 +103,40 @@ def test_a_learner_that_finds_the_disk_full_is_one_line_with_advice(tmp_path: Pa
 
     with pytest.raises(RunError, match=r"checkpoint not written.*No space left.*--resume"):
         write_checkpoint(tmp_path / "step-000001", full, facts={})
+
+
+def with_state(folder: Path) -> None:
+    fill("a")(folder)
+    (folder / "state").mkdir()
+    (folder / "state" / "optimizer.pt").write_text("moments")
+
+
+def test_what_is_left_out_of_a_checkpoint_leaves_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_checkpoint(tmp_path / "step-000001", with_state, facts={"step": 1})
+    assert newest_valid(tmp_path, holding="state") == folder
+    with monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            leave_out(folder, "state")
+    assert is_valid(folder)
+    assert newest_valid(tmp_path, holding="state") is None  # what is left of it may be torn
+    leave_out(folder, "state")
+    assert is_valid(folder)
+    assert not (folder / "state").exists()
+    assert checkpoint_facts(folder)["step"] == 1
+    leave_out(folder, "state")
+
+
+def die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_repeated_stage_removes_later_checkpoints(tmp_path: Path) -> None:
+    for step in (2, 4, 10):
+        write_checkpoint(tmp_path / f"step-{step:06d}", fill("a"), facts={"step": step})
+    assert [path.name for path in remove_after(tmp_path, 4)] == ["step-000010"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000002", "step-000004"]
+    assert len(remove_after(tmp_path, 0)) == 2
+    assert remove_after(tmp_path / "none", 0) == []
