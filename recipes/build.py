@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
-from recipes.hardware import count_gpus, require_gpus
+from recipes.hardware import roles
 from rl.core import Labelled, Preference, Sample, Sampling
 from rl.errors import ActorLostError, DeadlineError, RunError
 from rl.learners.base import LogitView, OptimPlan
 from rl.learners.group import LearnerGroup
-from rl.runtime.placement import Placement, Role, place
+from rl.runtime.placement import place
 
 if TYPE_CHECKING:
     from rewards.base import RewardConfig
@@ -59,29 +59,6 @@ def open_eyes(recipe: Recipe) -> Eyes:
     return Eyes(processor, spec, Renderer(processor, spec, recipe.rollout.max_model_len))
 
 
-def roles(recipe: Recipe) -> list[Role]:
-    """The actors of a run. Reward workers have their share also where no stage names a reward yet:
-    a script may ask for them later.
-    """
-    rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
-    judges = 1 if judge is not None and judge.path is not None else 0
-    beside = "learner" if rollout.transport == "ipc" else None
-    return [
-        Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
-        Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),
-        Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
-        *[Role("judge", 1, rollout.cpus, rollout.gpus)] * judges,
-    ]
-
-
-def local_placement(recipe: Recipe) -> Placement:
-    """The placement on this machine. Raises: ConfigError with demand and supply before anything
-    starts."""
-    require_gpus(recipe)
-    cpus = recipe.runtime.num_cpus or float(os.cpu_count() or 1)
-    return place(roles(recipe), cluster_cpus=cpus, cluster_gpus=float(count_gpus()))
-
-
 class Line:
     """Learner, rollout workers and reward workers on Ray, with one weight version at a time.
 
@@ -91,6 +68,7 @@ class Line:
 
     def __init__(self, recipe: Recipe, eyes: Eyes, prompts: Sequence[Sample], *, name: str) -> None:
         from rl.runtime.cluster import Cluster
+        from rl.runtime.exchange import make_exchange
         from rl.runtime.parity import ParityGate, choose_probes
 
         self.recipe, self.eyes = recipe, eyes
@@ -109,8 +87,9 @@ class Line:
         )
         self._reward_pools: dict[tuple[str, ...], RewardPool] = {}
         self.cluster: Cluster = Cluster(recipe.runtime, namespace=f"plumbline-{name}-{os.getpid()}")
-        self._exchange = Path(tempfile.mkdtemp(prefix="plumbline-", dir=_exchange_root(recipe)))
+        self._exchange: Path | None = None
         try:
+            self._exchange = make_exchange(_exchange_root(recipe))
             supply = self.cluster.resources()
             self.placement = place(
                 roles(recipe), cluster_cpus=supply["CPU"], cluster_gpus=supply["GPU"]
@@ -129,8 +108,9 @@ class Line:
 
     def stop(self) -> None:
         """Ends every actor and what Ray started for them."""
+        if self._exchange is not None:  # first: the process may be ended before slow actors are
+            shutil.rmtree(self._exchange, ignore_errors=True)
         self.cluster.stop()
-        shutil.rmtree(self._exchange, ignore_errors=True)
 
     def _start_actors(self) -> None:
         from rollouts.pool import Pool
@@ -162,6 +142,7 @@ class Line:
         from rl.runtime.publish import FileTransport, GpuTransport
 
         rollout = self.recipe.rollout
+        assert self._exchange is not None
         if rollout.transport == "file":
             return FileTransport(self.learner, self.pool, self._exchange)
         return GpuTransport(self.learner, self.pool, self._exchange, self._open_channel)
@@ -385,13 +366,13 @@ def prompts_of(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
-def _exchange_root(recipe: Recipe) -> str | None:
+def _exchange_root(recipe: Recipe) -> Path:
+    """Where all nodes can read: shared memory where there is one."""
     if recipe.runtime.address is not None or "RAY_ADDRESS" in os.environ:
-        root = Path(recipe.run.root).resolve()
-        root.mkdir(parents=True, exist_ok=True)
-        return str(root)
+        return Path(recipe.run.root).resolve()
     shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None
+    usable = shared.is_dir() and os.access(shared, os.W_OK)
+    return shared if usable else Path(tempfile.gettempdir())
 
 
 def _search_path() -> str:

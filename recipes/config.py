@@ -150,7 +150,10 @@ class StageSection(Section):
     max_new_tokens: int | None = Field(None, ge=1, description="Overrides rollout.max_new_tokens.")
     evaluate: bool = True
     save_every: int = Field(
-        100, ge=1, description="Steps between checkpoints that a killed stage goes on from."
+        100,
+        ge=1,
+        description="Steps between checkpoints that a killed stage goes on from; a shorter stage "
+        "begins anew.",
     )
     keep_last: int = Field(2, ge=1, description="How many of the newest checkpoints are kept.")
     eval_every: int | None = Field(

@@ -1,7 +1,9 @@
-"""What machines a page is meant for, and whether they can carry its transport. Nothing starts."""
+"""What machines a page is meant for, whether they can carry its transport, and where actors go on
+them. Nothing starts."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from pydantic import Field
 
 from rl.config import Page, Section
 from rl.errors import ConfigError
+from rl.runtime.placement import Placement, Role, place
 
 if TYPE_CHECKING:
     from recipes.config import Recipe
@@ -110,3 +113,26 @@ def count_gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+def roles(recipe: Recipe) -> list[Role]:
+    """The actors of a run. Reward workers have their share also where no stage names a reward yet:
+    a script may ask for them later.
+    """
+    rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
+    judges = 1 if judge is not None and judge.path is not None else 0
+    beside = "learner" if rollout.transport == "ipc" else None
+    return [
+        Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
+        Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),
+        Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
+        *[Role("judge", 1, rollout.cpus, rollout.gpus)] * judges,
+    ]
+
+
+def local_placement(recipe: Recipe) -> Placement:
+    """The placement on this machine. Raises: ConfigError with demand and supply before anything
+    starts."""
+    require_gpus(recipe)
+    cpus = recipe.runtime.num_cpus or float(os.cpu_count() or 1)
+    return place(roles(recipe), cluster_cpus=cpus, cluster_gpus=float(count_gpus()))

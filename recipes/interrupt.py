@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rl.errors import PlumblineError, RunError
+from rl.errors import PlumblineError
+
+_KEPT = "finished stages, checkpoints and answers so far are kept"
 
 
 class Interrupted(PlumblineError):
@@ -22,15 +24,16 @@ class Interrupt:
     """Whether the run was told to stop. Use as a context around the run.
 
     Within `at_steps` the signal waits for the step's end, where the trainer saves and calls `stop`;
-    elsewhere (evaluation, sampling, start) nothing unsaved is lost, and it stops the run at once.
+    elsewhere (start, sampling, evaluation) nothing unsaved is lost, and it stops the run at once.
     `grace_s` seconds after the signal the run ends: as an error where the step is not saved yet,
-    well where only the engines are slow to end.
+    well where only the engines are slow to end. `on_stop` is told at once what is saved.
     """
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
         self.is_asked = False
-        self._is_at_steps = self._is_saved = False
+        self.on_stop: Callable[[str], None] = lambda message: None
+        self._is_at_steps = self._is_saved = self._is_told = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
@@ -38,7 +41,7 @@ class Interrupt:
         return self
 
     def listen(self) -> None:
-        """Takes the signals, once more where a library has taken them away (Ray's start does)."""
+        """Takes the signals, once more where a library has taken them away."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, handler in ((signal.SIGTERM, self._asked), (signal.SIGALRM, self._late)):
@@ -60,22 +63,40 @@ class Interrupt:
             yield
         finally:
             self._is_at_steps = False
+        if self.is_asked and not self._is_told:  # after the last step had looked
+            self.stop(_KEPT)
+
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """While the block runs, all steps so far are saved: the signal need not wait."""
+        self._is_at_steps = False
+        try:
+            if self.is_asked:
+                self.stop(_KEPT)
+            yield
+        finally:
+            self._is_at_steps = True
 
     def stop(self, what: str) -> None:
         """Raises: Interrupted, saying what is saved."""
-        self._is_saved = True
-        raise Interrupted(f"stopped by SIGTERM: {what}", do="go on with --resume")
+        self._is_saved = self._is_told = True
+        stopped = Interrupted(f"stopped by SIGTERM: {what}", do="go on with --resume")
+        self.on_stop(str(stopped))
+        raise stopped
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked:  # on its way: the first signal's grace holds
+            return
         self.is_asked = True
         signal.setitimer(signal.ITIMER_REAL, self.grace_s)
         if not self._is_at_steps:
-            self.stop("finished stages and answers so far are kept")
+            self.stop(_KEPT)
 
     def _late(self, number: int, frame: FrameType | None) -> None:
         if self._is_saved:
             os._exit(Interrupted.exit_code)  # Ray ends what this process started
-        raise RunError(
+        self._is_told = True
+        raise DeadlineError(
             f"the step did not end within {self.grace_s:g} s of SIGTERM",
             expected="a shorter step, or a longer run.grace_s",
             do="go on from the last checkpoint with --resume",

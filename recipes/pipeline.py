@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -33,6 +33,8 @@ from rl.runs.metrics import Metrics
 from rl.runs.store import RunStore, StageStore, write_json
 from rollouts.collect import collect
 from rollouts.pairs import write_pairs
+
+Done = TypeVar("Done")
 
 
 class Pipeline:
@@ -67,33 +69,30 @@ class Pipeline:
         Raises: GateError where a gate says stop; any PlumblineError, after it is written to
         events.jsonl.
         """
-        started = time.perf_counter()
+        with self.interrupt:
+            return self._run(time.perf_counter())
+
+    def _run(self, started: float) -> Path:
         self.prepared = prepare(self.recipe, rejects=self.root / "rejects")
         self.store = open_run(self.recipe, self.root, **self._opening)
         if self._is_finished():
             say(self.console, "every stage was finished before; writing the report again")
             return self._report()
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
+        self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
         overlaps = find_overlaps(self.recipe, self.prepared, self.console)
         say(
             self.console,
             "starting Ray, the learner and the rollout workers (a machine's first start compiles "
             "DeepSpeed's extension: about a minute more)",
         )
+        prepared, name = self.prepared, self.root.name
         try:
-            with (
-                self.interrupt,
-                Line(
-                    self.recipe, self.prepared.eyes, self.prepared.prompts, name=self.root.name
-                ) as line,
-            ):
-                self.interrupt.listen()
+            with Line(self.recipe, prepared.eyes, prepared.prompts, name=name) as line:
                 self.line, line.on_event = line, self.store.event
-                with of_workers(self.recipe, self.prepared, line, self.root) as answering:
+                with of_workers(self.recipe, prepared, line, self.root) as answering:
                     self._run_stages(answering, overlaps, time.perf_counter() - started)
-        except Interrupted as stopped:
-            self.store.event("run_stopped", message=str(stopped))
-            self._report()
+        except Interrupted:
             raise
         except PlumblineError as error:
             self.store.event("run_failed", error=type(error).__name__, message=str(error))
@@ -115,9 +114,13 @@ class Pipeline:
             self.recipe, self.prepared, self.store, answering, self.console, overlaps
         )
         self._greet(seconds)
-        self._base()
-        for stage in self.recipe.stages:
-            self._stage(stage)
+        try:
+            self._base()
+            for stage in self.recipe.stages:
+                self._stage(stage)
+        except Interrupted:
+            self._report()  # here: engines that end slowly may outlast the grace
+            raise
 
     def _is_finished(self) -> bool:
         stages = [self.store.stage(stage.name) for stage in self.recipe.stages]
@@ -178,7 +181,10 @@ class Pipeline:
             return
         parent = self._parent(stage)
         kind = "sample" if stage.sample is not None else "train"
-        if kind == "sample" or store.facts().get("parent") != parent:
+        before = store.facts()
+        if kind == "sample" or before.get("parent") != parent:
+            if before:
+                self.store.event("stage_restarted", stage=stage.name)
             store.clear()
         started = time.perf_counter()
         algorithm = None if stage.sample is not None else stage.algorithm.name
@@ -224,7 +230,9 @@ class Pipeline:
         if self._is_trained(store):
             self.line.serve(store.checkpoint())
         else:
-            store.write_facts(**self._trained(trainer, self._records(stage)))
+            records = self._records(stage)
+            store.write_facts(**self._with_learner(lambda: trainer.train(records)))
+        trainer.settle()
         failed = str(store.facts().get("failed_inside") or "")
         if stage.evaluate and self.prepared.benchmarks:
             seconds, failed = self.assessor.assess(stage.name, parent=parent)
@@ -252,15 +260,18 @@ class Pipeline:
             stage = str(to)
         return stage
 
-    def _trained(self, trainer: StageTrainer, records: list[Any]) -> dict[str, Any]:
-        """Trains; where a learner's process is lost, from the stage's last checkpoint on."""
+    def _with_learner(self, work: Callable[[], Done]) -> Done:
+        """What `work` gives; where a learner's process is lost in it, it is done again with new
+        ones (training goes on from the stage's last checkpoint)."""
         for _ in range(self.recipe.learner.max_restarts):
             try:
-                return trainer.train(records)
+                return work()
             except RunError as error:
+                if self.interrupt.is_asked:  # no learner was lost: the grace is over
+                    raise
                 self.line.revive_learner(error)
                 say(self.console, f"{error}; the learner was started anew")
-        return trainer.train(records)
+        return work()
 
     def _is_trained(self, store: StageStore) -> bool:
         """Whether only the evaluation is left."""

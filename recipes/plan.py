@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from recipes.build import local_placement, roles
 from recipes.config import Recipe, StageSection
 from recipes.console import say
 from recipes.faults import Faults
+from recipes.hardware import local_placement, roles
 from recipes.prepare import Prepared, prepare
 from recipes.run_folder import require_writable
 from recipes.sizes import (

@@ -12,9 +12,10 @@ from typing import Any
 from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
 from evals.contamination import without_images
 from evals.results import MAX_ERROR_SHARE
-from recipes.build import Eyes, local_placement, open_eyes, prompts_of
+from recipes.build import Eyes, open_eyes, prompts_of
 from recipes.config import BASE, Recipe, StageSection
 from recipes.faults import Faults
+from recipes.hardware import local_placement
 from recipes.sizes import is_config_alone
 from rewards.base import Rubric
 from rewards.worker import check_on_two_rows

@@ -70,32 +70,54 @@ def require_writable(folder: Path, do: str = "choose another folder") -> None:
 
 
 def differences(new: str, old: str) -> list[str]:
-    """`key: old -> new` for every leaf in which two resolved pages differ; where a run lies may
-    change."""
+    """`key: old -> new` for every leaf in which two resolved pages differ, and for every list whose
+    items only changed places; where a run lies may change."""
     before, after = _leaves(yaml.safe_load(old)), _leaves(yaml.safe_load(new))
     keys = [key for key in {**before, **after} if key not in ("run.root", "runtime.address")]
     return [
-        f"{key}: {before.get(key)} -> {after.get(key)}"
+        f"{key}: {_shown(before.get(key))} -> {_shown(after.get(key))}"
         for key in keys
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and not _are_others(before.get(key), after.get(key))
     ]
+
+
+class _Order(tuple[str, ...]):
+    """The names of a list's items, in order: the leaf that stands for their places."""
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, _Order) else str(value)
+
+
+def _are_others(before: Any, after: Any) -> bool:
+    """Whether two orders are of different items, whose own leaves differ then."""
+    orders = [value for value in (before, after) if isinstance(value, _Order)]
+    return bool(orders) and sorted(before or ()) != sorted(after or ())
 
 
 def _leaves(value: Any, key: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        return {
-            k: v
-            for name, item in value.items()
-            for k, v in _leaves(item, f"{key}.{name}".lstrip(".")).items()
-        }
-    if isinstance(value, list) and value:
-        return {
-            k: v
-            for i, item in enumerate(value)
-            for k, v in _leaves(item, f"{key}.{_name(item, i)}").items()
-        }
-    return {key: value}
+        parts = {str(name): item for name, item in value.items()}
+    elif isinstance(value, list) and value:
+        names = _distinct([_name(item, index) for index, item in enumerate(value)])
+        parts = dict(zip(names, value, strict=True))
+    else:
+        return {key: value}
+    found = {
+        k: v for name, item in parts.items() for k, v in _leaves(item, f"{key}.{name}").items()
+    }
+    if isinstance(value, list):
+        found[f"{key} (order)"] = _Order(parts)
+    return {k.lstrip("."): v for k, v in found.items()}
 
 
 def _name(item: Any, index: int) -> str:
     return str(item["name"]) if isinstance(item, dict) and item.get("name") else str(index)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names; each that was there before with its number: format, format[1]."""
+    return [
+        f"{name}[{names[:i].count(name)}]" if name in names[:i] else name
+        for i, name in enumerate(names)
+    ]

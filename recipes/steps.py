@@ -1,4 +1,5 @@
-"""From a stage's section and its records to trees and a number of optimizer steps."""
+"""From a stage's section and its records to trees and a number of optimizer steps; what is left of
+steps that will be done again."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.config import StageSection
 from rl.data.tree import Tree
+from rl.runs.metrics import keep_steps, spent
+from rl.runs.store import RunStore
 
 if TYPE_CHECKING:
     from rl.data.render import Renderer
@@ -28,3 +31,13 @@ def make_tree(renderer: Renderer, reading: str, record: Any) -> Tree:
         "labelled": renderer.labelled_tree,
     }
     return make[reading](record)
+
+
+def go_back(run: RunStore, stage: str, step: int) -> None:
+    """Removes the metrics of steps after `step`, which will be done again; what they cost stays in
+    events.jsonl.
+    """
+    redone = keep_steps(run.stage(stage).metrics, step)
+    if redone:
+        steps = len({row["step"] for row in redone})
+        run.event("steps_redone", stage=stage, after=step, steps=steps, **spent(redone))

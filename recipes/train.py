@@ -18,7 +18,7 @@ from recipes.config import Recipe, StageSection
 from recipes.console import StageProgress, say, stage_progress
 from recipes.interrupt import Interrupt
 from recipes.prepare import Prepared, load
-from recipes.steps import count_steps, make_tree
+from recipes.steps import count_steps, go_back, make_tree
 from recipes.watch import StageEnded, Watch
 from rl.core import Rollout, Sample, Score
 from rl.data.sources import DataSource
@@ -29,8 +29,10 @@ from rl.runs.checkpoint import (
     STATE,
     checkpoint_facts,
     fingerprint,
+    leave_out,
     newest_valid,
     prune,
+    remove_after,
     set_latest,
     write_checkpoint,
 )
@@ -39,22 +41,10 @@ from rl.runs.metrics import (
     Metrics,
     Sink,
     TensorboardSink,
-    keep_steps,
     read_metrics,
-    spent,
 )
 from rl.runs.store import RunStore
 from rollouts.collect import collect, write_rollouts
-
-
-def go_back(run: RunStore, stage: str, step: int) -> None:
-    """Removes the metrics of steps after `step`, which will be done again; what they cost stays in
-    events.jsonl.
-    """
-    redone = keep_steps(run.stage(stage).metrics, step)
-    if redone:
-        steps = len({row["step"] for row in redone})
-        run.event("steps_redone", stage=stage, after=step, steps=steps, **spent(redone))
 
 
 class StageTrainer:
@@ -83,6 +73,7 @@ class StageTrainer:
         self.line, self.assessor = line, assessor
         self.console, self.interrupt = console, interrupt
         self.watch = Watch(stage, recipe.evals.gate)
+        self._num_steps = 0
 
     def train(self, records: Sequence[Any]) -> dict[str, Any]:
         """Trains, saves and publishes. Returns what stage.json keeps.
@@ -90,10 +81,13 @@ class StageTrainer:
         Raises: Interrupted after the step's checkpoint is written, where the run was told to stop.
         """
         stage = self.stage
-        num_steps = count_steps(stage, len(records))
+        num_steps = self._num_steps = count_steps(stage, len(records))
         begun = self._begun(num_steps)
         start = int(checkpoint_facts(begun)["step"]) if begun else 0
         self.line.at = {"stage": stage.name, "step": start + 1}
+        self._removed(remove_after(self.store.checkpoints, start))
+        if begun is not None:
+            set_latest(begun)
         parent = self.run.stage(self.parent).checkpoint()
         if stage.is_online and begun is None:
             self.line.serve(parent)
@@ -107,7 +101,8 @@ class StageTrainer:
         go_back(self.run, stage.name, start)
         self.watch = Watch(stage, self.recipe.evals.gate)
         for row in read_metrics(self.store.metrics):
-            self.watch.note(row)
+            if row["step"] < num_steps:  # the last step's evaluation is asked for again
+                self.watch.note(row)
         facts: dict[str, Any] = {"rows": len(records), "lr": stage.peak_lr}
         with closing(Metrics(self.sinks(start))) as metrics:
             loop = LoopPlan(
@@ -119,7 +114,7 @@ class StageTrainer:
             with stage_progress(
                 self.console, stage.name, log_every=stage.log_every, total=num_steps
             ) as bar:
-                on_step = partial(self._on_step, metrics=metrics, bar=bar, num_steps=num_steps)
+                on_step = partial(self._on_step, metrics=metrics, bar=bar)
                 work = self._online if stage.is_online else self._offline
                 facts |= work(records, loop, on_step, partial(self._take_up, begun, metrics))
             ending = self.watch.ending
@@ -127,7 +122,10 @@ class StageTrainer:
             if ending:
                 self.run.event("stage_ended_early", stage=stage.name, **asdict(ending))
                 say(self.console, f"{stage.name} ends: {ending.why}")
-            folder = self._write(last, is_last=True)
+            # An early end's is there already: what it could go on from stays until `settle`.
+            folder = self._folder(last)
+            if not folder.is_dir():
+                self._write(last, is_last=True)
             parity = dict(self.line.publish())
             self.line.holds = folder
             if stage.eval_every is not None and ending is None:
@@ -150,6 +148,12 @@ class StageTrainer:
             "parity_max": parity["parity/max"],
         }
 
+    def settle(self) -> None:
+        """Removes what only an unfinished stage needs, once stage.json names the stage's weights:
+        the state beside the last ones, older checkpoints."""
+        leave_out(self._folder(int(self.store.facts()["steps"])), STATE)
+        self._prune(best=self.store.checkpoint().name)
+
     def _chosen(self) -> Path | None:
         """The checkpoint that the evaluations inside the stage choose, where they choose one."""
         if self.stage.keep_best:
@@ -170,13 +174,17 @@ class StageTrainer:
     def _begun(self, num_steps: int) -> Path | None:
         """The checkpoint that an attempt at this very stage left to go on from."""
         found = newest_valid(self.store.checkpoints, holding=STATE)
-        if found is None:
-            return None
-        step = int(checkpoint_facts(found)["step"])
-        if step >= num_steps:
+        step = int(checkpoint_facts(found)["step"]) if found is not None else 0
+        done = max((row["step"] for row in read_metrics(self.store.metrics)), default=0)
+        if found is None or step > num_steps:
+            if done:
+                say(self.console, f"{self.stage.name}: begins anew, no checkpoint to go on from")
+                self.run.event("stage_restarted", stage=self.stage.name, steps_lost=done)
             return None
         say(self.console, f"{self.stage.name}: goes on after step {step}")
-        self.run.event("stage_resumed", stage=self.stage.name, step=step)
+        self.run.event(
+            "stage_resumed", stage=self.stage.name, step=step, steps_lost=max(0, done - step)
+        )
         return found
 
     def _take_up(self, begun: Path | None, metrics: Metrics) -> None:
@@ -204,20 +212,31 @@ class StageTrainer:
             if not is_last:
                 self.line.learner.save_state(str(aside / STATE))
 
-        folder = self.store.checkpoints / f"step-{step:06d}"
+        folder = self._folder(step)
         facts = {"stage": self.stage.name, "step": step, "version": self.line.version}
         write_checkpoint(folder, fill, facts=facts)
         set_latest(folder)
-        kept = self._checkpoint(self.watch.kept_step)
-        best = kept.name if kept is not None else None
-        for old in prune(self.store.checkpoints, self.stage.keep_last, best=best):
-            self.run.event("checkpoint_removed", stage=self.stage.name, checkpoint=old.name)
+        if not is_last:  # which has nothing to go on from: the one before stays until `settle`
+            kept = self._checkpoint(self.watch.kept_step)
+            self._prune(best=kept.name if kept is not None else None)
         return folder
+
+    def _prune(self, *, best: str | None) -> None:
+        self._removed(prune(self.store.checkpoints, self.stage.keep_last, best=best))
+
+    def _removed(self, checkpoints: Sequence[Path]) -> None:
+        for old in checkpoints:
+            self.run.event("checkpoint_removed", stage=self.stage.name, checkpoint=old.name)
+
+    def _folder(self, step: int) -> Path:
+        return self.store.checkpoints / f"step-{step:06d}"
 
     # -- evaluation inside the stage
 
     def _evaluates(self, step: int) -> bool:
-        return self.stage.eval_every is not None and step % self.stage.eval_every == 0
+        """Whether the select parts are asked after this step; after the last one all is asked."""
+        every = self.stage.eval_every
+        return every is not None and step % every == 0 and step < self._num_steps
 
     def _select(self, step: int, folder: Path, metrics: Metrics) -> str:
         """Asks the select parts about the weights of this step, and writes what they say. Returns
@@ -237,32 +256,25 @@ class StageTrainer:
         return failed
 
     def _checkpoint(self, step: int | None) -> Path | None:
-        return self.store.checkpoints / f"step-{step:06d}" if step else None
+        return self._folder(step) if step else None
 
     def _on_step(
-        self,
-        step: int,
-        values: dict[str, float],
-        *,
-        metrics: Metrics,
-        bar: StageProgress,
-        num_steps: int,
+        self, step: int, values: dict[str, float], *, metrics: Metrics, bar: StageProgress
     ) -> None:
         # The line of a step before its checkpoint: a run killed in between repeats both.
         metrics.write(step, values)
         self.line.at = {"stage": self.stage.name, "step": step + 1}
-        bar.step(step, num_steps, values)
-        if step == num_steps:
-            return
-        evaluates = self._evaluates(step)
-        if evaluates or self.interrupt.is_asked or step % self.stage.save_every == 0:
+        bar.step(step, self._num_steps, values)
+        is_due = step % self.stage.save_every == 0 and step < self._num_steps
+        if is_due or self._evaluates(step) or self.interrupt.is_asked:
             folder = self._write(step, is_last=False)
-            if evaluates:
+            if self.interrupt.is_asked:
+                saved = f"saved at step {step} of {self._num_steps}"
+                self.interrupt.stop(f"{self.stage.name} is {saved}")
+        if self._evaluates(step):
+            with self.interrupt.between_steps():
                 failed = self._select(step, folder, metrics)
-                if not self.interrupt.is_asked:
-                    self.watch.leave(failed)
-        if self.interrupt.is_asked:
-            self.interrupt.stop(f"{self.stage.name} is saved at step {step} of {num_steps}")
+            self.watch.leave(failed)
 
     # -- the two kinds
 
@@ -285,7 +297,7 @@ class StageTrainer:
             heldout = with_references(learner, heldout)
         with suppress(StageEnded):
             take_up()
-            with self.interrupt.at_steps():
+            with self.interrupt.at_steps(), suppress(StageEnded):
                 train_offline(
                     learner=learner,
                     algorithm=algorithm,
@@ -332,7 +344,7 @@ class StageTrainer:
 
         with suppress(StageEnded):
             take_up()
-            with self.interrupt.at_steps():
+            with self.interrupt.at_steps(), suppress(StageEnded):
                 train_online(
                     learner=self.line.learner,
                     algorithm=stage.algorithm,

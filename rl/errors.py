@@ -3,6 +3,8 @@ crosses a process boundary."""
 
 from __future__ import annotations
 
+import errno
+import re
 from typing import Any, Self
 
 
@@ -108,3 +110,13 @@ class ActorLostError(RunError):
 
 class DeadlineError(RunError, TimeoutError):
     """A wait ended at its deadline. `where` names the actor and phase."""
+
+
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what it was in another process, says that a disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return _FULL.search(str(error)) is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rl.errors import RunError
+from rl.errors import RunError, is_disk_full
 
 MANIFEST = "manifest.json"
 STATE = "state"  # inside a checkpoint: what a stage goes on from bit for bit
@@ -21,10 +21,11 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[
     """Makes `folder` appear whole or not at all.
 
     `fill` writes the files into a temporary neighbour; every file is synced and hashed into
-    `manifest.json` beside `facts`,
-    then the folder is renamed. Raises: RunError where it cannot be written.
+    `manifest.json` beside `facts`, then the folder is renamed. One of that name is moved away
+    first and removed last. Raises: RunError where it cannot be written.
     """
     aside = folder.with_name(f".{folder.name}.writing")
+    replaced = folder.with_name(f".{folder.name}.replaced.writing")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -37,14 +38,19 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[
         _write_synced(
             aside / MANIFEST, json.dumps({"schema": 1, **facts, "files": files}, indent=1)
         )
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, replaced)
         os.replace(aside, folder)
         _sync_folder(folder.parent)
-    except OSError as error:
+        shutil.rmtree(replaced, ignore_errors=True)
+    except (OSError, RunError) as error:
+        if isinstance(error, RunError) and not is_disk_full(error):
+            raise
         raise RunError(
             f"checkpoint not written: {error}",
             where=str(folder),
-            do="free disk space or choose another run.root",
+            do="free disk space, then go on with --resume, or choose another run.root",
         ) from error
     return folder
 
@@ -70,13 +76,8 @@ def is_valid(folder: Path) -> bool:
 def newest_valid(checkpoints: Path, holding: str = "") -> Path | None:
     """The newest whole checkpoint of a stage, by step, of those with a folder `holding`; None
     where there is none."""
-    if not checkpoints.is_dir():
-        return None
-    folders = sorted(
-        (path for path in checkpoints.iterdir() if path.name.startswith("step-")), reverse=True
-    )
-    kept = (folder for folder in folders if (folder / holding).is_dir())
-    return next((folder for folder in kept if is_valid(folder)), None)
+    found = reversed(_steps(checkpoints))
+    return next((f for f in found if is_valid(f) and _is_in_manifest(f, holding)), None)
 
 
 def checkpoint_facts(folder: Path) -> dict[str, Any]:
@@ -90,13 +91,29 @@ def prune(checkpoints: Path, keep: int, *, best: str | None = None) -> list[Path
     a killed writer left. Returns the checkpoints removed."""
     for torn in checkpoints.glob(".*.writing"):
         shutil.rmtree(torn, ignore_errors=True)
-    steps = sorted(path for path in checkpoints.iterdir() if path.name.startswith("step-"))
-    old = [folder for folder in steps[:-keep] if folder.name != best]
-    for folder in old:
-        aside = folder.with_name(f".{folder.name}.writing")  # a half-removed one is never seen
-        os.replace(folder, aside)
-        shutil.rmtree(aside)
+    old = [folder for folder in _steps(checkpoints)[:-keep] if folder.name != best]
+    _remove(old)
     return old
+
+
+def remove_after(checkpoints: Path, step: int) -> list[Path]:
+    """Removes a stage's checkpoints of later steps, which the stage takes anew; returns them."""
+    later = [folder for folder in _steps(checkpoints) if _step(folder) > step]
+    _remove(later)
+    return later
+
+
+def leave_out(folder: Path, name: str) -> None:
+    """Removes the folder `name` from a checkpoint, which is whole all the while."""
+    if not (folder / name).is_dir():
+        return
+    facts = checkpoint_facts(folder)
+    files = {file: digest for file, digest in facts["files"].items() if not _is_in(file, name)}
+    aside = folder / f".{MANIFEST}.writing"
+    _write_synced(aside, json.dumps({**facts, "files": files}, indent=1))
+    os.replace(aside, folder / MANIFEST)
+    _sync_folder(folder)
+    shutil.rmtree(folder / name)
 
 
 def fingerprint(folder: Path) -> str:
@@ -121,6 +138,31 @@ def files_fingerprint(folder: Path) -> str:
     )
     digests = [f"{path.name} {_hash(path)}" for path in files]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+
+
+def _steps(checkpoints: Path) -> list[Path]:
+    """The checkpoints of a stage, the oldest first."""
+    return sorted(checkpoints.glob("step-*"), key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        aside = folder.with_name(f".{folder.name}.writing")  # a half-removed one is never seen
+        os.replace(folder, aside)
+        shutil.rmtree(aside)
+
+
+def _is_in_manifest(folder: Path, name: str) -> bool:
+    """Whether the manifest names a file in the checkpoint's folder `name`."""
+    return not name or any(_is_in(file, name) for file in checkpoint_facts(folder)["files"])
+
+
+def _is_in(file: str, name: str) -> bool:
+    return file.startswith(f"{name}/")
 
 
 def _hash(path: Path) -> str:

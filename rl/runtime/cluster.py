@@ -27,6 +27,7 @@ from rl.errors import ActorLostError, ConfigError, DeadlineError, PlumblineError
 from rl.plugins import OWN
 from rl.runtime.actors import Pending
 from rl.runtime.placement import Placement, Role, RuntimeConfig
+from rl.runtime.sigterm import kept_sigterm
 
 _NAME_DEADLINE_S = 20.0
 CODE = ("rl", "rewards", "rollouts", "evals", "recipes")
@@ -68,9 +69,10 @@ class Cluster:
                 "runtime_env": {"py_modules": [str(here / package) for package in CODE]},
             }
         try:
-            self._context = ray.init(
-                **{key: value for key, value in options.items() if value is not None}
-            )
+            with kept_sigterm():  # Ray ends the process on it with codes of its own
+                self._context = ray.init(
+                    **{key: value for key, value in options.items() if value is not None}
+                )
         except (RayError, ConnectionError, ValueError, RuntimeError) as error:
             kind = RunError if self.address is None else ConfigError  # the address is the user's
             raise kind(
@@ -78,6 +80,9 @@ class Cluster:
                 where=f"runtime.address: {self.address or 'local'}",
                 do="check the address, or leave it out to start Ray here",
             ) from error
+        except BaseException:
+            ray.shutdown()  # what it had started
+            raise
 
     def __enter__(self) -> Cluster:
         return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rl.errors import RolloutError
+from rl.errors import RolloutError, RunError, is_disk_full
 
 if TYPE_CHECKING:
     from rl.learners.base import Channel
@@ -118,12 +118,23 @@ class GpuTransport:
 def publish(source: Source, target: Target, folder: Path, version: int) -> Published:
     """Writes the weights, has every worker take them, then removes the files of earlier versions.
 
-    After an error the earlier file is still there. Raises: RolloutError, DeadlineError.
+    After an error the earlier file is still there. Raises: RolloutError, DeadlineError; RunError
+    where there is no room for a second file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = weights_file(folder, version)
     started = time.perf_counter()
-    source.publish(str(path))
+    try:
+        source.publish(str(path))
+    except RunError as error:
+        if not is_disk_full(error):
+            raise
+        raise RunError(
+            f"no space left for the weights on their way to the rollout workers: {error.what}",
+            where=str(folder),
+            expected="room for two versions of them",
+            do="free some space there, then go on with --resume",
+        ) from error
     if not path.is_file():
         raise RolloutError(
             "the learner wrote no weights",

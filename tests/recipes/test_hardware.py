@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from recipes.build import roles
 from recipes.config import Recipe, load_recipe, recipe_of
-from recipes.hardware import require_gpus
+from recipes.hardware import require_gpus, roles
 from rl.errors import ConfigError
 
 SHARED = {

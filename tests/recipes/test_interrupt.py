@@ -32,6 +32,31 @@ def test_within_steps_it_waits_to_be_asked() -> None:
             interrupt.stop("sft is saved at step 3 of 9")
 
 
+def test_between_steps_it_stops_at_once_and_says_so_first() -> None:
+    with Interrupt(5) as interrupt:
+        told: list[str] = []
+        interrupt.on_stop = told.append
+        with interrupt.at_steps():
+            with pytest.raises(Interrupted), interrupt.between_steps():
+                terminate()
+            assert len(told) == 1
+            terminate()  # again, while the engines end
+        assert len(told) == 1
+        assert "--resume" in told[0]
+
+
+def test_a_signal_of_the_step_before_stops_between_steps() -> None:
+    with Interrupt(5) as interrupt, interrupt.at_steps():
+        terminate()
+        with pytest.raises(Interrupted), interrupt.between_steps():
+            pytest.fail("the signal was forgotten")
+
+
+def test_a_signal_after_the_last_step_had_looked_is_not_forgotten() -> None:
+    with Interrupt(5) as interrupt, pytest.raises(Interrupted), interrupt.at_steps():
+        terminate()
+
+
 def test_a_step_that_does_not_end_is_ended_after_the_grace() -> None:
     with Interrupt(0.1) as interrupt, interrupt.at_steps():
         terminate()

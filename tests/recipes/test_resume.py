@@ -169,6 +169,53 @@ def test_a_run_stopped_in_every_stage_ends_in_the_same_bits(
     assert sum(e["event"] == "run_stopped" for e in events) == 4
 
 
+def stop_in(monkeypatch: pytest.MonkeyPatch, method: str, stage: str, turn: int = 1) -> None:
+    """A real SIGTERM as `stage` begins this method of its trainer for the `turn`-th time."""
+    before, turns = getattr(StageTrainer, method), [0]
+
+    def patched(self: StageTrainer, *args: Any) -> Any:
+        turns[0] += self.stage.name == stage
+        if (self.stage.name, turns[0]) == (stage, turn):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return before(self, *args)
+
+    monkeypatch.setattr(StageTrainer, method, patched)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_beside_its_steps_ends_in_the_same_bits(
+    undisturbed: Path, tiny_qwen3vl: Path, scene_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In evaluations inside a stage, after its last step, and between its last publish and its end,
+    with nothing kept that need not be."""
+    page = recipe(tiny_qwen3vl, scene_data, undisturbed, "beside", keep_last=1)
+    run = undisturbed / "beside"
+    stops = [
+        (lambda patched: stop_in(patched, "_select", "sft", turn=2), "sft", 2),
+        (lambda patched: stop_at(patched, "dpo", 4), "dpo", 4),
+        (lambda patched: stop_in(patched, "_chosen", "kto"), "kto", 2),
+        (lambda patched: stop_in(patched, "_select", "grpo"), "grpo", 2),
+    ]
+    for arm, *_ in stops:
+        with monkeypatch.context() as patched:
+            arm(patched)
+            with pytest.raises(Interrupted) as told:
+                Pipeline(page, Console(quiet=True), resume=run.exists()).run()
+        assert told.value.exit_code == 0
+    Pipeline(page, Console(quiet=True), resume=True).run()
+    for stage in STAGES:
+        assert lasting(run, stage) == lasting(undisturbed / "whole", stage), stage
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    resumed = [(e["stage"], e["step"]) for e in events if e["event"] == "stage_resumed"]
+    assert resumed == [(stage, step) for _, stage, step in stops]
+    assert sum(e["event"] == "run_stopped" for e in events) == len(stops)
+    assert not any(e["event"] == "stage_restarted" for e in events)
+    for stage in STAGES[1:]:
+        (last,) = (run / "stages" / stage / "checkpoints").iterdir()
+        assert last.name == "step-000004"
+        assert not (last / STATE).exists()
+
+
 def test_the_best_checkpoint_is_kept_and_goes_on(undisturbed: Path) -> None:
     store = RunStore.open(undisturbed / "whole").stage("sft")
     rows = [row for row in read_metrics(store.metrics) if "eval/select" in row]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rl.errors import RolloutError
+from rl.errors import RolloutError, RunError
 from rl.runtime.publish import FileTransport, GpuTransport, publish
 
 
@@ -50,6 +50,22 @@ def test_a_learner_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(RolloutError, match="wrote no weights"):
         publish(Silent(), Taker(), tmp_path, 1)
+
+
+def test_no_room_for_the_weights_is_one_line_that_says_where(tmp_path: Path) -> None:
+    class Full:
+        def publish(self, path: str) -> None:
+            raise RunError(
+                "SafetensorError: I/O error: No space left on device (os error 28)",
+                where="learner-0 in publish",
+            )
+
+    with pytest.raises(RunError, match="no space left for the weights") as told:
+        publish(Full(), Taker(), tmp_path, 1)
+    line = str(told.value)
+    assert line.startswith(f"{tmp_path}: ")
+    assert "room for two versions" in line
+    assert "--resume" in line
 
 
 def test_the_file_transport_is_a_publish(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""A learner killed outright while weights are served: outside of training, too, the run goes on."""
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from recipes.build import Line
+from recipes.config import recipe_of
+from recipes.pipeline import Pipeline
+from rl.runs.store import RunStore
+from tests.chaos.runs import events
+from tests.processes import titles
+
+pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(900)]
+
+
+def test_a_learner_lost_while_it_serves_is_replaced(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from rewards.base import reward\n\n"
+        "@reward(name='spread')\n"
+        "def spread(text: str) -> float:\n"
+        "    return sum(map(ord, text)) % 97 / 97\n"
+    )
+    sft = {"name": "sft", "algorithm": "sft", "steps": 1, "evaluate": False}
+    pairs = {"name": "pairs", "from": "base", "sample": {"n": 4, "rewards": [f"{own}:spread"]}}
+    page = recipe_of(
+        {
+            "run": {"name": "lost", "root": str(tmp_path), "tensorboard": False},
+            "model": {"path": str(tiny_qwen3vl)},
+            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "learner": {"max_restarts": 1},
+            "stages": [
+                {**sft, "data": [{"path": str(scene_data / "sft.jsonl")}]},
+                {**pairs, "data": [{"path": str(scene_data / "rl.jsonl#16")}]},
+            ],
+        }
+    )
+    serve, calls = Line.serve, list[Path]()
+
+    def strike(self: Line, checkpoint: Path) -> Mapping[str, float]:
+        calls.append(checkpoint)
+        if len(calls) in (1, 3):  # the base model for parity, then for the sample stage
+            (learner,) = [
+                pid for pid, line in titles(os.getpid()) if line.startswith(b"ray::ZeroLearner")
+            ]
+            os.kill(learner, signal.SIGKILL)
+        return serve(self, checkpoint)
+
+    monkeypatch.setattr(Line, "serve", strike)
+    Pipeline(page, Console(quiet=True)).run()
+    run = tmp_path / "lost"
+    assert calls == [tiny_qwen3vl.resolve()] * 4
+    assert len(events(run, "learner_lost")) == len(events(run, "learner_restarted")) == 2
+    for name in ("base", "sft", "pairs"):
+        assert RunStore.open(run).stage(name).is_finished(), name
