@@ -20,6 +20,7 @@ from recipes.interrupt import Interrupt
 from recipes.prepare import Prepared, load
 from recipes.steps import count_steps, make_tree
 from recipes.watch import StageEnded, Watch
+from rl.algorithms.base import own_metrics
 from rl.core import Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
@@ -90,7 +91,7 @@ class StageTrainer:
         for row in read_metrics(self.store.metrics):
             self.watch.note(row)
         facts: dict[str, Any] = {"rows": len(records), "lr": stage.peak_lr}
-        with closing(Metrics(self.sinks(start))) as metrics:
+        with closing(Metrics(self.sinks(start), own_metrics(stage.algorithm))) as metrics:
             loop = LoopPlan(
                 num_steps=num_steps,
                 prompts_per_step=stage.prompts_per_step,
@@ -257,7 +258,8 @@ class StageTrainer:
             from rl.algorithms.kto import rotate_answers
 
             arrange = rotate_answers
-            if warning := algorithm.balance_warning([record.label for record in records]):
+            weigh = getattr(algorithm, "balance_warning", lambda labels: None)
+            if warning := weigh([record.label for record in records]):
                 say(self.console, warning)
         if algorithm.needs.reference:
             trees = with_references(learner, trees)
