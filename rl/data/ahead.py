@@ -136,9 +136,7 @@ class ImageAhead:
             kept.popitem(last=False)
         return future
 
-    def _start(
-        self, image: ImageSource, key: str, thumbnails: Path | None
-    ) -> Future[ImageSource]:
+    def _start(self, image: ImageSource, key: str, thumbnails: Path | None) -> Future[ImageSource]:
         done: Future[ImageSource] = Future()
         try:
             width, height = image_size(image)

@@ -1,5 +1,5 @@
-"""One image made ready for an engine: decoded, brought to the size that the processor would give it,
-its thumbnail written. Also the process that does so ahead of the engines (`serve`).
+"""One image made ready for an engine: decoded, brought to the processor's size for it, its
+thumbnail written. Also the process that does so ahead of the engines (`serve`).
 """
 
 from __future__ import annotations
