@@ -21,7 +21,7 @@ from recipes.prepare import Prepared, load
 from recipes.steps import count_steps, make_tree
 from recipes.watch import StageEnded, Watch
 from rl.algorithms.base import own_metrics
-from rl.core import Rollout, Sample, Score
+from rl.core import Progress, Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
 from rl.learners.base import OptimPlan
@@ -300,7 +300,10 @@ class StageTrainer:
                 max_new_tokens=limit,
                 step=step,
             )
-            groups, values = collect(self.line.pool, scorer, samples, sampling)
+            done = step - 1
+            passes = done * loop.prompts_per_step / len(records)
+            progress = Progress(done, loop.num_steps, passes)
+            groups, values = collect(self.line.pool, scorer, samples, sampling, progress)
             if step % stage.keep_rollouts_every == 0 or step == 1:
                 write_rollouts(self.store.rollouts / f"step-{step:06d}.parquet", groups)
             return groups, values

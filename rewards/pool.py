@@ -115,9 +115,7 @@ class RewardPool:
         total = self.num_scores + sum(len(rollout.completions) for rollout in rollouts)
         return max(0, int(self._max_error_share * total) - self.num_errors)
 
-    def _require_few_errors(
-        self, scored: Sequence[tuple[Score, ...] | None], allowed: int
-    ) -> None:
+    def _require_few_errors(self, scored: Sequence[tuple[Score, ...] | None], allowed: int) -> None:
         judged = [scores for scores in scored if scores is not None]
         errors = _errors(judged)
         if len(errors) > allowed:

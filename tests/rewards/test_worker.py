@@ -106,7 +106,7 @@ def test_errors_are_counted_against_all_scores_so_far(worker):
     pool = RewardPool([LocalHandle("reward-0", worker)])
     pool.score(answers(98))
     pool.score(answers(100) + answers(2, "raise"))  # 2 of 200
-    with pytest.raises(RewardError, match="^3 of 201 scores are errors"):
+    with pytest.raises(RewardError, match=r"^3 of 201 scores are errors"):
         pool.score(answers(2, "raise"))
     assert (pool.num_scores, pool.num_errors) == (200, 2)
 
