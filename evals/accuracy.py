@@ -52,11 +52,7 @@ class AccuracyBenchmark(Benchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions: [C, 2]."""
-        rows_N2 = np.array(
-            [(0.0, 0.0) if score.score is None else (score.score, 1.0) for score in scores]
-        ).reshape(-1, 2)
-        clusters, sums_C2 = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_N2)
-        return [str(cluster) for cluster in clusters], sums_C2
+        return cell_sums(rows, scores, [0] * len(rows), 1)
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean score."""
@@ -66,6 +62,23 @@ class AccuracyBenchmark(Benchmark):
     def max_score(self, rows: Sequence[Row]) -> float:
         """1."""
         return 1.0
+
+
+def cell_sums(
+    rows: Sequence[Row],
+    scores: Sequence[ItemScore],
+    cells: Sequence[int | None],
+    num_cells: int,
+) -> tuple[list[str], Floats]:
+    """Each cluster's sum of scores and number of questions, cell by cell: (cluster ids, [C, 2 x
+    cells]). Errors, and rows whose cell is None, count nowhere.
+    """
+    rows_NK = np.zeros((len(rows), 2 * num_cells))
+    for number, (score, cell) in enumerate(zip(scores, cells, strict=True)):
+        if score.score is not None and cell is not None:
+            rows_NK[number, 2 * cell : 2 * cell + 2] = (score.score, 1.0)
+    clusters, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
+    return [str(cluster) for cluster in clusters], sums_CK
 
 
 def group_means(rows: Sequence[Row], scores: Sequence[ItemScore], column: str) -> dict[str, float]:

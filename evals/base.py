@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evals.layout import HubData
-from evals.parts import hash_share, require_disjoint, split_parts, with_mates
+from evals.parts import require_disjoint, split_parts, take, with_mates
 from evals.sources import MissingImage, Table, read_table, require_count
 from evals.stats import Floats
 from rl.config import Section
@@ -72,7 +72,9 @@ class Item:
     """One question. `sample` is what the model gets; `columns` are kept in the response row.
 
     `cluster_id` is the hash of the images, without any of the question: questions about one image
-    depend on one another. `problem` says why it cannot be asked (no image): an error row.
+    depend on one another. `category` is what scores are grouped by. `load` sets the rest: `origin`
+    and `place` (file, file:line) say where the row stands; `problem` why it cannot be asked (no
+    image): an error row.
     """
 
     sample: Sample
@@ -82,13 +84,14 @@ class Item:
     part: PartName
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    place: str = ""
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class ItemScore:
     """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read. `tally` is what a benchmark that is no mean of scores counts.
+    `parsed` is what it read. `tally` is what else the benchmark's aggregate counts.
     """
 
     score: float | None
@@ -115,6 +118,9 @@ class Benchmark(ABC):
     question_column: ClassVar[str] = "question"
     max_new_tokens: ClassVar[int]
     primary_name: ClassVar[str]
+    is_yes_no: ClassVar[bool] = False  # whether every answer is yes or no
+    # How the primary statistic is built, in plain words: it stands beside the score.
+    primary_rule: ClassVar[str] = "The mean score of a question; each scores from 0 to 1."
     default_profile: ClassVar[str] = "official"  # of `plumbline score`
     needs_judge: ClassVar[bool] = False  # whether no answer can be scored without one
     profiles: ClassVar[tuple[str, ...]] = PROFILES
@@ -145,7 +151,9 @@ class Benchmark(ABC):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The benchmark's metrics over these rows; errors stand outside. Raises: DataError."""
+        """The benchmark's metrics over these rows; errors stand outside. What was answered stands
+        in `scores` alone: rows say what the questions are. Raises: DataError.
+        """
 
     @abstractmethod
     def sums(
@@ -202,7 +210,10 @@ class Benchmark(ABC):
 
     def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
         """The share of yes among the answers; None for a benchmark without yes and no."""
-        return None
+        scored = [score for score in scores if score.score is not None]
+        if not self.is_yes_no:
+            return None
+        return sum(score.parsed == "yes" for score in scored) / max(1, len(scored))
 
     def require_profile(self, profile: str) -> None:
         """Raises: ConfigError for a profile that this benchmark does not have."""
@@ -211,6 +222,7 @@ class Benchmark(ABC):
                 f"unknown profile {profile!r}{did_you_mean(profile, self.profiles)}",
                 where=f"benchmark {self.id}",
                 expected=", ".join(self.profiles),
+                do="choose one of these",
             )
 
     def load(
@@ -235,9 +247,16 @@ class Benchmark(ABC):
         for table in tables:
             items += self._items_of(table, len(items), profile, prompt)
         if not items:
-            raise DataError("no questions", where=f"benchmark {self.id}, {path}")
+            raise DataError(
+                "no questions", where=f"benchmark {self.id}, {path}", do="check the path"
+            )
         if all(item.problem for item in items):
-            raise DataError(f"{items[0].problem} in any row", where=str(path))
+            raise DataError(
+                "no image in any row",
+                where=str(path),
+                expected="images beside the data file, or in it",
+                do=f"fetch the images, or mend the column ({items[0].place}: {items[0].problem})",
+            )
         items = with_mates(items, [self.tie(item) for item in items])
         if not any(table.part for table in tables):
             items = [replace(i, part=p) for i, p in zip(items, split_parts(items), strict=True)]
@@ -266,17 +285,21 @@ class Benchmark(ABC):
                 item = self.item(row, start + number, images, text)
             except KeyError as error:  # JSONL rows may differ in what they hold
                 raise DataError(
-                    f"no {error}", where=f"{table.origin} row {number}", expected="as other rows"
+                    f"no column {error}",
+                    where=table.place(number),
+                    expected="as other rows",
+                    do="add it, or remove the row",
                 ) from error
             except DataError as error:
                 raise DataError(
                     error.what,
-                    where=error.where or f"{table.origin} row {number}",
+                    where=error.where or table.place(number),
                     expected=error.expected,
-                    do=error.do,
+                    do=error.do or "mend or remove the row",
                 ) from error
             part = table.part or "report"
-            yield replace(item, part=part, origin=table.origin, problem=problem)
+            place = table.place(number)
+            yield replace(item, part=part, origin=table.origin, place=place, problem=problem)
 
     def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
         """The primary statistic of the references themselves and of empty answers: the maximum and
@@ -303,7 +326,11 @@ def get_benchmark(name: str) -> Benchmark:
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found
     if not isinstance(benchmark, Benchmark):
-        raise ConfigError(f"{name!r} is no benchmark", expected="a subclass of Benchmark")
+        raise ConfigError(
+            f"{name!r} is no benchmark",
+            expected="a subclass of Benchmark",
+            do="name a class or an object of that kind",
+        )
     return benchmark
 
 
@@ -311,35 +338,6 @@ def gold_answer(row: Row) -> str:
     """The most frequent reference (the first of equals)."""
     references = [str(reference) for reference in row["references"]]
     return Counter(references).most_common(1)[0][0]
-
-
-def take(items: Sequence[Item], limit: int) -> list[Item]:
-    """At most `limit` items of each part, whole images, stratified by category, in the order given.
-
-    Images of a category are ranked by hash and taken at the same pace in every category, so a
-    smaller limit is a subset of a larger one.
-    """
-    kept: set[str] = set()
-    for part in PARTS:
-        groups: dict[tuple[str, str], list[Item]] = {}
-        for item in items:
-            if item.part == part:
-                groups.setdefault((item.category, item.cluster_id), []).append(item)
-        by_category: dict[str, list[tuple[float, tuple[str, str]]]] = {}
-        for key in groups:
-            by_category.setdefault(key[0], []).append((hash_share("limit", *key), key))
-        paced = sorted(
-            ((rank + 0.5) / len(ranked), share, key)
-            for ranked in map(sorted, by_category.values())
-            for rank, (share, key) in enumerate(ranked)
-        )
-        left = limit
-        for _, _, key in paced:
-            left -= len(groups[key])
-            if left < 0:
-                break
-            kept.update(item.sample.uid for item in groups[key])
-    return [item for item in items if item.sample.uid in kept]
 
 
 def response_text(row: Row, benchmark: str) -> str:
@@ -350,6 +348,7 @@ def response_text(row: Row, benchmark: str) -> str:
             f"response is {response!r}",
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="text",
+            do="mend the row",
         )
     return response
 
@@ -368,6 +367,7 @@ def reference_texts(row: Row, benchmark: str) -> list[str]:
             f"references are {references!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
+            do="mend the row",
         )
     return list(references)
 

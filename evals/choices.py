@@ -105,6 +105,24 @@ def by_letter(texts: Sequence[object]) -> Options:
     return {letter: str(text) for letter, text in zip(letters_of(texts), texts, strict=True)}
 
 
+def letter_at(options: Options, index: Any) -> str:
+    """The letter of the option with this number, from 0. Raises: DataError.
+
+    >>> letter_at({"A": "red", "B": "blue"}, 1)
+    'B'
+    """
+    letters = list(options)
+    try:
+        number = int(index)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < len(letters):
+        raise DataError(
+            f"answer {index!r}", expected=f"a number from 0 to {len(letters) - 1}, an option's"
+        )
+    return letters[number]
+
+
 def option_lines(options: Options) -> str:
     """One line an option: "A. red"."""
     return "\n".join(f"{letter}. {text}" for letter, text in options.items())
@@ -134,6 +152,7 @@ def row_options(row: Row, benchmark: str) -> Options:
             f"options are {row.get('options')!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
+            do="mend the row",
         )
     return by_letter(options)
 
@@ -144,8 +163,11 @@ def listed(text: str) -> list[Any] | None:
     >>> listed("['a', 'b']"), listed("a")
     (['a', 'b'], None)
     """
+    text = text.strip()
+    if not text.lstrip("( \n\t").startswith("["):  # most texts are none; Python warns of some
+        return None
     try:
-        found = ast.literal_eval(text.strip())
+        found = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return found if isinstance(found, list) else None
@@ -159,5 +181,6 @@ def row_letter(row: Row, benchmark: str) -> str:
             f"references are {row['references']!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="the right letter",
+            do="mend the row",
         )
     return reference.upper()

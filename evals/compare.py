@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.base import Benchmark, PartName, get_benchmark
-from evals.paired import ALPHA, Scored, compare, pair, unequal_settings
+from evals.paired import ALPHA, compare, pair, unequal_settings
 from evals.report.run import read_run
 from evals.responses import HEADER, read_responses
 from evals.results import require_valid
-from evals.samples import score_row
+from evals.samples import Scored, score_rows
 from evals.stats import holm
-from rl.errors import ConfigError, EvalError
+from rl.errors import ConfigError, DataError, EvalError
 
 SCHEMA = 1
 # Told beside a comparison, but no reason to refuse it.
@@ -45,15 +45,28 @@ def open_side(text: str) -> Side:
         name, _, stage = text.rpartition(":")
         root = Path(name)
     if not (root / "evals").is_dir():
-        raise ConfigError("no evaluated run", where=str(root), expected="a folder with evals/")
+        raise ConfigError(
+            "no evaluated run",
+            where=str(root),
+            expected="a folder with evals/",
+            do="check the path",
+        )
     known = {found.name: _folders(root / "evals" / found.name) for found in read_run(root).stages}
     evaluated = [name for name, folders in known.items() if folders]
     if not evaluated:
-        raise ConfigError("no stage has been evaluated", where=str(root))
+        raise ConfigError(
+            "no stage has been evaluated",
+            where=str(root),
+            expected=f"evals/<stage>/<benchmark>/{HEADER}",
+            do="evaluate a stage first",
+        )
     stage = stage or evaluated[-1]
     if stage not in evaluated:
         raise ConfigError(
-            f'no evaluated stage "{stage}"', where=str(root), expected=", ".join(evaluated)
+            f'no evaluated stage "{stage}"',
+            where=str(root),
+            expected=", ".join(evaluated),
+            do="name one of these",
         )
     return Side(root.resolve(), stage, known[stage])
 
@@ -76,7 +89,12 @@ def compare_sides(
     Raises: ConfigError where there is nothing to compare.
     """
     if len(sides) < 2:
-        raise ConfigError("one model alone", expected="two or more: RUN_A[:stage] RUN_B[:stage]")
+        raise ConfigError(
+            "one model alone",
+            where="plumbline compare",
+            expected="two or more: RUN_A[:stage] RUN_B[:stage]",
+            do="name another",
+        )
     first = sides[0]
     found = []
     for side in sides[1:]:
@@ -84,7 +102,9 @@ def compare_sides(
         if not shared:
             raise ConfigError(
                 f"{first.label} and {side.label} share no benchmark",
+                where=side.label,
                 expected=f"one of {', '.join(first.folders)}",
+                do="evaluate both on one benchmark",
             )
         rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
         _adjust(rows)
@@ -124,7 +144,7 @@ def _row(
     name: str, ours: Side, theirs: Side, part: PartName, profile: str, force: bool, seed: int
 ) -> dict[str, Any]:
     """One benchmark: `state`, what differs, and, where it may be shown, the comparison."""
-    mine, other = (read_responses(side.folders[name]) for side in (ours, theirs))
+    mine, other = (_read(side.folders[name]) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
     benchmark.require_profile(profile)
     benchmark = benchmark.for_profile(profile)
@@ -147,6 +167,18 @@ def _row(
     return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
 
 
+def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    header, rows = read_responses(folder)
+    if not isinstance(header.get("settings"), dict) or "benchmark" not in header:
+        raise DataError(
+            "says not how it was asked",
+            where=str(folder / HEADER),
+            expected="benchmark and settings",
+            do="evaluate the stage again",
+        )
+    return header, rows
+
+
 def _judged(
     benchmark: Benchmark,
     side: Side,
@@ -154,8 +186,16 @@ def _judged(
     part: PartName,
     profile: str,
 ) -> Scored:
+    for row in rows:
+        if lacking := [key for key in ("part", "cluster_id", "category") if key not in row]:
+            raise EvalError(
+                f"answer {row['sample_id']} has no {lacking[0]}",
+                where=f"{side.label}, benchmark {benchmark.id}",
+                expected="what plumbline eval writes",
+                do="evaluate the stage again",
+            )
     kept = [row for row in rows if row["part"] == part]
-    found = Scored(kept, [score_row(benchmark, row, profile) for row in kept])
+    found = score_rows(benchmark, kept, profile)
     require_valid(found, f"{side.label}, benchmark {benchmark.id}")
     return found
 
@@ -169,8 +209,7 @@ def _compared(
     if found is None:
         return {"state": "empty", "unpaired": unpaired}
     values = [
-        benchmark.primary(benchmark.aggregate(pairs.ours.rows, side.scores, profile))
-        for side in (pairs.theirs, pairs.ours)
+        side.over(pairs.ours.rows).value(benchmark, profile) for side in (pairs.theirs, pairs.ours)
     ]
     return {
         **found,
@@ -187,6 +226,8 @@ def _benchmark(
         raise EvalError(
             f"{mine['benchmark']} and {other['benchmark']} are two benchmarks",
             where=f"{ours.label} and {theirs.label}",
+            expected="the same benchmark under one name",
+            do="compare runs of one benchmark under that name",
         )
     return get_benchmark(str(mine["benchmark"]))
 

@@ -24,24 +24,27 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from evals.accuracy import AccuracyBenchmark, group_means
+from evals.accuracy import AccuracyBenchmark, cell_sums, group_means
 from evals.base import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
 from evals.layout import HubData
 from evals.messages import one_turn
-from evals.stats import Floats, cluster_rows
-from rewards.base import RewardConfig, Rubric
+from evals.stats import Floats
+from rewards.base import SUPPLIED, RewardConfig, Rubric
+from rewards.letters import LETTERS
 from rewards.text import choice_letter
-from rl.config import Section, build, load_page
+from rl.config import Page, Section, build, load_page
 from rl.core import Completion, ImageSource, Sample, Score
-from rl.errors import ConfigError, DataError, EvalError
-from rl.plugins import names
+from rl.errors import ConfigError, DataError, EvalError, RewardError
+from rl.plugins import did_you_mean, names
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SLOT = re.compile(r"\{(\w+)\}")
 _OPEN_PROMPT = "{question}\nAnswer the question using a single word or phrase."
+_MACRO_RULE = "The mean of the categories' mean scores; each question scores from 0 to 1."
 _CHOICE_PROMPT = (
     "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 )
+# What a response row says in its own words, or any reward may ask for.
+_TAKEN = {*SUPPLIED, "solution", "question", "category", "part", "response", "error", "options"}
 _CHECKED = 200  # rows whose own references are scored when the data is opened
 
 
@@ -99,10 +102,13 @@ class BenchmarkPage(Section):
 
 def page_benchmark(path: Path) -> PageBenchmark:
     """The benchmark of a YAML page. Raises: ConfigError with file:line."""
-    page = build(BenchmarkPage, load_page(path))
+    written = load_page(path)
+    page = build(BenchmarkPage, written)
     if page.name in names("evals.benchmarks"):
         raise ConfigError(
-            f"name {page.name!r} is a built-in benchmark's", where=str(path), do="call it otherwise"
+            f"{page.name!r} is a built-in benchmark's name",
+            where=written.where("name"),
+            do="call it otherwise",
         )
     scorer = page.scorer or RewardConfig(name="choice")
     rule = f"{scorer.model_dump_json()} {page.aggregate}"
@@ -123,12 +129,22 @@ def page_benchmark(path: Path) -> PageBenchmark:
         "question_column": page.columns.question,
         "max_new_tokens": page.max_new_tokens,
         "groups": {"categories": "category"} if page.categories is not None else {},
+        "primary_rule": _MACRO_RULE
+        if page.aggregate == "macro"
+        else AccuracyBenchmark.primary_rule,
         "page": page,
         "folder": path.resolve().parent,
-        "rubric": Rubric([scorer], path.resolve().parent),
+        "rubric": _rubric(scorer, path, written),
     }
     made: type[PageBenchmark] = type("PageBenchmark", (PageBenchmark,), facts)
     return made()
+
+
+def _rubric(scorer: RewardConfig, path: Path, written: Page) -> Rubric:
+    try:
+        return Rubric([scorer], path.resolve().parent)
+    except ConfigError as error:
+        raise error.at(written.where(f"scorer.{error.key}".rstrip("."))) from error
 
 
 class PageBenchmark(AccuracyBenchmark):
@@ -154,13 +170,15 @@ class PageBenchmark(AccuracyBenchmark):
         values = {**row, "question": row[self.page.columns.question]}
         options = self.options(row)
         if options:
-            lines = zip(_LETTERS, options, strict=False)
+            lines = zip(LETTERS, options, strict=False)
             values["options"] = "\n".join(f"{letter}. {text}" for letter, text in lines)
         template = self.page.prompt or (_CHOICE_PROMPT if options else _OPEN_PROMPT)
         unknown = [name for name in _SLOT.findall(template) if name not in values]
         if unknown:
             raise DataError(
-                f"prompt: {{{unknown[0]}}} is no column", expected=", ".join(sorted(values))
+                f"prompt: {{{unknown[0]}}} is no column{did_you_mean(unknown[0], values)}",
+                expected=", ".join(sorted(values)),
+                do="mend the slot in the page's `prompt`",
             )
         return _SLOT.sub(lambda slot: str(values[slot[1]]), template)
 
@@ -170,7 +188,7 @@ class PageBenchmark(AccuracyBenchmark):
         if where is None:
             return []
         found = row[where] if isinstance(where, str) else [row[column] for column in where]
-        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > len(_LETTERS):
+        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > len(LETTERS):
             raise DataError(f"options are {found!r}"[:200], expected="a list of at most 26 texts")
         return [str(option) for option in found if option is not None]
 
@@ -185,7 +203,13 @@ class PageBenchmark(AccuracyBenchmark):
         if len(images) == 1:
             marks["<image>"] = 0
         name = row[columns.id] if columns.id is not None else f"{number:05d}"
-        kept: dict[str, Any] = {"options": options} if options else {}
+        kept: dict[str, Any] = {
+            argument.name: row[argument.name]
+            for argument in self.rubric.rewards[0].arguments
+            if argument.name in row and argument.name not in _TAKEN
+        }
+        if options:
+            kept["options"] = options
         return one_turn(
             f"{self.id}-{name}",
             prompt,
@@ -206,20 +230,41 @@ class PageBenchmark(AccuracyBenchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark; a scorer that gives the references themselves nothing is refused."""
+        """As every benchmark; a scorer that gives the references themselves nothing is refused.
+        Raises: DataError, EvalError.
+        """
         items = super().load(path, part, profile=profile, prompt=prompt, limit=limit)
         rows = [
-            {"sample_id": item.sample.uid, "references": list(item.sample.references)}
+            {
+                **item.columns,
+                "sample_id": item.sample.uid,
+                "references": list(item.sample.references),
+                "category": item.category,
+                "question": item.question,
+            }
             for item in items[:_CHECKED]
         ]
-        gold = [self._score({**row, "response": self.gold(row)}).value for row in rows]
+        gold = [self._own_score(row, item) for row, item in zip(rows, items, strict=False)]
         if gold and not any(gold):
             raise EvalError(
                 f"scorer {self.rubric.labels[0]} gives no reference itself more than 0",
                 where=f"benchmark {self.id}, {path}",
-                do="choose a scorer that reads such answers",
+                expected="a scorer that reads such answers",
+                do="choose another `scorer`, or mend the answers",
             )
         return items
+
+    def _own_score(self, row: Row, item: Item) -> float | None:
+        """The score of the row's own reference. Raises: DataError where the scorer cannot tell."""
+        try:
+            return self._score({**row, "response": self.gold(row)}).value
+        except RewardError as error:
+            raise DataError(
+                f"scorer {self.rubric.labels[0]} {error.what}",
+                where=item.place,
+                expected=error.expected or "references that it reads",
+                do="mend the row, or choose another `scorer`",
+            ) from error
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """The scorer's verdict. Raises: DataError, RewardError, EvalError."""
@@ -231,6 +276,7 @@ class PageBenchmark(AccuracyBenchmark):
                 f"scorer {self.rubric.labels[0]} gave {score.value}",
                 where=f"{self.id} {row.get('sample_id', '?')}",
                 expected="a score in [0, 1]",
+                do="scale it in the function",
             )
         text = response_text(row, self.id)
         is_parsed = score.status not in ("unparsed", "refused")
@@ -271,14 +317,10 @@ class PageBenchmark(AccuracyBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions, cell by cell: [C, 2 x cells]."""
-        rows_NK = np.zeros((len(rows), 2 * len(layout)))
-        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
-            cell = "all" if self.page.aggregate == "mean" else str(row.get("category"))
-            if score.score is not None and cell in layout:
-                at = 2 * layout.index(cell)
-                rows_NK[number, at : at + 2] = (score.score, 1.0)
-        names_C, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
-        return [str(name) for name in names_C], sums_CK
+        is_mean = self.page.aggregate == "mean"
+        numbers = {name: number for number, name in enumerate(layout)}
+        cells = [0 if is_mean else numbers.get(str(row.get("category"))) for row in rows]
+        return cell_sums(rows, scores, cells, len(layout))
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean of the cells' means; a resample without any question of a cell leaves it out."""
@@ -298,15 +340,15 @@ def _texts(answer: Any) -> list[str]:
 
 def _letter(answer: Any, options: Sequence[str]) -> str:
     """The letter of a reference: a letter, a number from 0, or the option's text."""
-    letters: Mapping[Any, str] = dict(zip(options, _LETTERS, strict=False))
+    letters: Mapping[Any, str] = dict(zip(options, LETTERS, strict=False))
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
-        return _LETTERS[answer]
-    if isinstance(answer, str) and answer.strip().upper() in _LETTERS[: len(options)]:
+        return LETTERS[answer]
+    if isinstance(answer, str) and answer.strip().upper() in LETTERS[: len(options)]:
         if len(answer.strip()) == 1:
             return answer.strip().upper()
     elif isinstance(answer, str) and answer in letters:
         return letters[answer]
     raise DataError(
         f"answer {answer!r}"[:200],
-        expected=f"one of {', '.join(_LETTERS[: len(options)])}, a number from 0, or an option",
+        expected=f"one of {', '.join(LETTERS[: len(options)])}, a number from 0, or an option",
     )

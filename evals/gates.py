@@ -25,6 +25,9 @@ _PARSE_JUMP = 0.2
 # Below so many degrees of freedom (images less categories) bounds are not trusted; see
 # docs/statistics.md.
 _MIN_DF = 4
+# A change on the limit itself would take endless questions: where a question's variance is so many
+# times the squared distance from it, no number is named.
+_MOST_TOLD = 1_000_000
 
 
 class GateConfig(Section):
@@ -94,7 +97,7 @@ def decide(
             refusal = against.get("refused") or "no questions in the select part"
             found, reason = "warn", f"{name}: not compared ({refusal})"
         else:
-            found, reason = _against(name, compared, allowed, max_score)
+            found, reason = _against(name, compared, allowed, max_score, num_questions)
             if found == "warn":
                 needed.append(_needed(compared, allowed, num_questions))
             # A jump since base was told at the stage that made it.
@@ -155,7 +158,12 @@ def best(stages: Mapping[str, Path | Mapping[str, Mapping[str, Any]]]) -> Best:
     Raises: EvalError where the stages were not scored on the same benchmarks.
     """
     if not stages:
-        raise EvalError("no stages to choose from", where="best()")
+        raise EvalError(
+            "no stages to choose from",
+            where="best()",
+            expected="one evaluated stage or more",
+            do="name stages in from: best(...)",
+        )
     results = {name: _results(given) for name, given in stages.items()}
     benchmarks = {name: sorted(found) for name, found in results.items()}
     first = next(iter(benchmarks))
@@ -165,6 +173,7 @@ def best(stages: Mapping[str, Path | Mapping[str, Mapping[str, Any]]]) -> Best:
                 f"{name} was scored on {found or 'nothing'}",
                 where="best()",
                 expected=f"the benchmarks of {first}: {benchmarks[first]}",
+                do="evaluate every stage that best() names on the same benchmarks",
             )
     scores = {name: select_score(found) for name, found in results.items()}
     chosen = max(scores, key=scores.__getitem__)
@@ -190,28 +199,67 @@ def select_score(results: Mapping[str, Mapping[str, Any]]) -> float:
         part = result["parts"].get("select")
         if part is None or not part["n"]:
             raise EvalError(
-                "no select part", where=f"{benchmark} of stage {result.get('stage', '?')}"
+                "no select part",
+                where=f"{benchmark} of stage {result.get('stage', '?')}",
+                expected="questions in both parts: decisions read select only",
+                do="raise evals.benchmarks[].limit, or give a select file beside the report one",
             )
-        shares.append(part["value"] / result["primary"]["max"])
+        shares.append(part["value"] / part.get("max", result["primary"]["max"]))
     return math.fsum(shares) / len(shares)
 
 
 def _against(
-    name: str, compared: Mapping[str, Any], allowed: float, max_score: float
+    name: str, compared: Mapping[str, Any], allowed: float, max_score: float, num_questions: int
 ) -> tuple[Verdict, str]:
+    """The verdict, and in plain sentences: what was compared, which bound decided, what would."""
     low, high = compared["lower_bound"], compared["upper_bound"]
-    percent = 100 / max_score
-    figures = (
-        f"{compared['difference'] * percent:+.2f} % of the maximum, one-sided 95 % bounds "
-        f"{low * percent:+.2f} and {high * percent:+.2f}, allowed {-allowed * percent:+.2f}"
+    drop = f"a drop of more than {_points(allowed, max_score)} points"
+    if max_score != 1:
+        drop += f" ({100 * allowed / max_score:g} % of the maximum {max_score:g})"
+    asked = compared.get("n", num_questions)
+    seen = (
+        f"on {asked:,} questions of the select part the score changed by "
+        f"{_points(compared['difference'], max_score, '+')} points"
     )
+    floor, ceiling = (
+        f"not {side} {_points(bound, max_score, '+')}"
+        for side, bound in (("below", low), ("above", high))
+    )
+    sure = "with 95 % confidence the true change is"
+    both = "each with 95 % confidence, the true change is"
     if compared.get("degrees_of_freedom", _MIN_DF) < _MIN_DF:
-        return "warn", f"{name}: too few images for a decision ({figures})"
+        return "warn", f"{name}: too few images for a decision about {drop}: {seen}"
     if low > -allowed:
-        return "pass", f"{name}: a larger drop is ruled out ({figures})"
+        return "pass", f"{name}: {drop} is ruled out: {seen}; {sure} {floor}"
     if high < -allowed:
-        return "fail", f"{name}: a larger drop is shown ({figures})"
-    return "warn", f"{name}: not enough evidence ({figures})"
+        return "fail", f"{name}: {drop} is shown: {seen}; {sure} {ceiling}"
+    return "warn", (
+        f"{name}: not enough evidence: {drop} is neither ruled out nor shown: {seen}; {both} "
+        f"{floor} and {ceiling}. "
+        f"{_what_would_decide(compared, allowed, asked)}"
+    )
+
+
+def _points(value: float, max_score: float, sign: str = "") -> str:
+    """An amount in the benchmark's own unit; of a share, in percent."""
+    return f"{100 * value:{sign}.2f}" if max_score == 1 else f"{value:{sign}.1f}"
+
+
+def _what_would_decide(compared: Mapping[str, Any], allowed: float, asked: int) -> str:
+    """How many questions settle the matter 4 times in 5: were the change as it is seen, and were
+    there none.
+    """
+    away = abs(compared["difference"] + allowed)
+    variance = asked * compared["stderr"] ** 2
+    told = []
+    if 0 < variance < away * away * _MOST_TOLD:
+        seen = questions_needed(variance, away)
+        told.append(f"{seen:,} questions if the change is as large as seen here")
+    if none := _needed(compared, allowed, asked):
+        told.append(f"{none:,} questions if there is no change at all")
+    if not told:
+        return "No number of questions decides this: the change lies on the limit."
+    return f"To decide 4 times in 5, it takes about {', about '.join(told)}."
 
 
 def _needed(compared: Mapping[str, Any], allowed: float, num_questions: int) -> int:

@@ -18,25 +18,13 @@ from evals.responses import (
     Journal,
     answered_before,
     digest,
-    json_line,
     read_responses,
-    replace_file,
     write_json,
     write_rows,
 )
 from rl.core import Completion, Image, Message, Rollout, Sample, Sampling, StreamingSampler
 from rl.data.ahead import ImageAhead
 from rl.errors import EvalError
-
-__all__ = [
-    "EvalSettings",
-    "evaluate",
-    "json_line",
-    "read_responses",
-    "replace_file",
-    "split_reasoning",
-    "write_json",
-]
 
 Progress = Callable[[int, int], None]  # answered, all
 

@@ -25,17 +25,24 @@ class HubData:
     `split` may name several, joined by "+". `configs` are read one after another; none is the
     repository's default. `images` = (configuration, column): the images stand in a configuration of
     their own, whose `id` is the rows' `column`. `rows` where this repository's count is not the
-    benchmark's `expected_rows`.
+    benchmark's `expected_rows`. `also` is where the repository holds the same rows once more: read
+    where a folder has nothing else of it.
     """
 
     split: str
     configs: tuple[str, ...] = ()
     images: tuple[str, str] | None = None
     rows: int | None = None
+    also: HubData | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(self.split.split("+"))
+
+    @property
+    def places(self) -> tuple[HubData, ...]:
+        """Where the rows may lie, the first that is there to be read."""
+        return (self,) if self.also is None else (self, *self.also.places)
 
 
 def lmms_lab(name: str, hub: HubData) -> dict[str, HubData]:
@@ -73,7 +80,12 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
     if not files:
-        raise DataError("no parquet or JSONL file", where=str(folder))
+        raise DataError(
+            "no parquet or JSONL file",
+            where=str(folder),
+            expected="a folder with *.parquet or *.jsonl in it",
+            do="check the path",
+        )
     named = [part_named(file, folder) is not None for file in files]
     if any(named):
         if not all(named):
@@ -81,9 +93,11 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
                 f"{files[named.index(False)].name} beside select and report files",
                 where=str(folder),
                 expected="every file named select* or report*, or none",
+                do="rename the file, or move it elsewhere",
             )
         return Chosen([("", file) for file in files], [], None)
-    wanted = {split for hub in hub_ids.values() for split in hub.splits} | set(_SPLITS)
+    hubs = [place for hub in hub_ids.values() for place in hub.places]
+    wanted = {split for hub in hubs for split in hub.splits} | set(_SPLITS)
     places = [(*_place(file, folder, wanted), file) for file in files]
     if not any(split for _, split, _ in places):
         return Chosen([("", file) for file in files], [], None)
@@ -110,20 +124,9 @@ def _of_hub(
     has_configs = any(config for config, _, _ in places)
     fitting: list[Chosen] = []
     for hub in dict.fromkeys(hub_ids.values()):
-        configs = (hub.configs if has_configs else ()) or ("",)
-        rows = [
-            (config, file)
-            for config, split, file in places
-            if config in configs and split in hub.splits
-        ]
-        rows.sort(key=lambda row: (configs.index(row[0]), row[1]))
-        if rows and not any(chosen.rows == rows for chosen in fitting):
-            images = [
-                file
-                for config, split, file in places
-                if hub.images is not None and config == hub.images[0] and split in hub.splits
-            ]
-            fitting.append(Chosen(rows, images, hub))
+        chosen = next((c for p in hub.places if (c := _rows_of(p, places, has_configs)).rows), None)
+        if chosen is not None and not any(other.rows == chosen.rows for other in fitting):
+            fitting.append(chosen)
     if len(fitting) == 1:
         return fitting[0]
     found = sorted({f"{config or 'data'}/{split or '?'}" for config, split, _ in places})
@@ -139,3 +142,19 @@ def _of_hub(
         expected=" or ".join(expected) if expected else "one split",
         do="give the path of one file, or of a folder with that split alone",
     )
+
+
+def _rows_of(hub: HubData, places: list[tuple[str, str, Path]], has_configs: bool) -> Chosen:
+    configs = (hub.configs if has_configs else ()) or ("",)
+    rows = [
+        (config, file)
+        for config, split, file in places
+        if config in configs and split in hub.splits
+    ]
+    rows.sort(key=lambda row: (configs.index(row[0]), row[1]))
+    images = [
+        file
+        for config, split, file in places
+        if hub.images is not None and config == hub.images[0] and split in hub.splits
+    ]
+    return Chosen(rows, images, hub)

@@ -5,16 +5,17 @@ the paired comparison itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from evals.accuracy import cell_sums
 from evals.base import Benchmark, ItemScore
+from evals.samples import Scored, mean
 from evals.stats import (
     Floats,
     Statistic,
-    cluster_rows,
     minimum_detectable_effect,
     paired_bootstrap,
     sign_test,
@@ -29,31 +30,6 @@ _OF_THE_MODEL = ("chat_template", "files")
 _BY_QUESTION = ("prompt_hash", "data_fingerprint")
 _DEFAULTS: dict[str, Any] = {"images": True, "n": 1, "files": ""}
 _QUESTION = ("part", "question", "references", "images")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The rows of one part with their scores, in order."""
-
-    rows: Sequence[Mapping[str, Any]]
-    scores: Sequence[ItemScore]
-
-    def only(self, part: str) -> Scored:
-        """The rows of one part."""
-        return self.at([n for n, row in enumerate(self.rows) if row["part"] == part])
-
-    def at(self, numbers: Sequence[int]) -> Scored:
-        """The rows of these numbers, in that order."""
-        return Scored([self.rows[n] for n in numbers], [self.scores[n] for n in numbers])
-
-    @property
-    def valid(self) -> Scored:
-        """Without the errors of ours."""
-        return self.at([n for n, score in enumerate(self.scores) if score.score is not None])
-
-    @property
-    def values(self) -> list[float]:
-        return [score.score for score in self.scores if score.score is not None]
 
 
 class Unequal(NamedTuple):
@@ -133,21 +109,21 @@ class Pairs(NamedTuple):
 
 
 def pair(ours: Scored, theirs: Scored) -> Pairs:
-    """Pairs by sample_id. A question that failed on one side leaves the other side too: its score
-    is blanked there.
+    """Pairs by sample_id. A question that failed on one side leaves the other side too, as one of
+    its answers does: its scores are blanked there.
     """
     index = {row["sample_id"]: number for number, row in enumerate(theirs.rows)}
     mine = [n for n, row in enumerate(ours.rows) if row["sample_id"] in index]
     a, b = ours.at(mine), theirs.at([index[ours.rows[n]["sample_id"]] for n in mine])
-    blank = ItemScore(None, "error")
-    usable = [
-        x.score is not None and y.score is not None for x, y in zip(a.scores, b.scores, strict=True)
+    is_usable = [
+        all(score.score is not None for score in verdicts)
+        for verdicts in zip(*a.rounds, *b.rounds, strict=True)
     ]
     known = {row["sample_id"] for row in a.rows}
     return Pairs(
-        Scored(a.rows, [s if ok else blank for s, ok in zip(a.scores, usable, strict=True)]),
+        a.blanked(is_usable),
         # Their rows for their answers, our columns for what a question is.
-        Scored(b.rows, [s if ok else blank for s, ok in zip(b.scores, usable, strict=True)]),
+        b.blanked(is_usable),
         [str(row["sample_id"]) for row in ours.rows if row["sample_id"] not in known],
         [str(name) for name in index if name not in known],
     )
@@ -166,18 +142,24 @@ def compare(
     pairs = pair(ours, theirs)
     a, b = pairs.ours, pairs.theirs
     if ours.rows and not a.rows:
-        raise EvalError("not the same questions", where=f"comparison on {benchmark.id}")
+        raise EvalError(
+            "not the same questions",
+            where=f"comparison on {benchmark.id}",
+            expected="questions that both answered (equal sample_id)",
+            do="compare answers to the same data",
+        )
     a_valid, b_valid = a.valid, b.valid
     if not a_valid.rows:
         return None
     layout = benchmark.layout(a.rows)
     # The pairing (clusters, categories) is ours for both, or a resample would mix images.
-    theirs_as_ours = Scored(a.rows, b.scores)
+    theirs_as_ours = b.over(a.rows)
     strata = strata_of(a, layout)
     primary, accuracy = paired_bootstrap(
         sums(benchmark, a, layout),
         sums(benchmark, theirs_as_ours, layout),
-        statistics(benchmark),
+        a.statistic(statistics(benchmark)),
+        theirs=b.statistic(statistics(benchmark)),
         strata=strata,
         seed=seed,
     )
@@ -224,18 +206,27 @@ def strata_of(scored: Scored, layout: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def sums(benchmark: Benchmark, part: Scored, layout: Sequence[str]) -> Floats:
-    """The benchmark's sufficient statistics, and behind them the accuracy's: [C, K + 2]."""
-    names, sums_CK = benchmark.sums(part.rows, part.scores, layout)
-    rows_N2 = np.array(
-        [[0.0, 0.0] if score.score is None else [score.score, 1.0] for score in part.scores]
-    )
-    clusters, accuracy_C2 = cluster_rows([str(row["cluster_id"]) for row in part.rows], rows_N2)
+    """The benchmark's sufficient statistics, and behind them the accuracy's, round by round: [C,
+    rounds x (K + 2)].
+    """
+    return part.sums(lambda scores: round_sums(benchmark, part.rows, scores, layout))
+
+
+def round_sums(
+    benchmark: Benchmark,
+    rows: Sequence[Mapping[str, Any]],
+    scores: Sequence[ItemScore],
+    layout: Sequence[str],
+) -> Floats:
+    """One round's `sums`: [C, K + 2]."""
+    names, sums_CK = benchmark.sums(rows, scores, layout)
+    clusters, accuracy_C2 = cell_sums(rows, scores, [0] * len(rows), 1)
     assert names == clusters, "a benchmark lists clusters in order of first appearance"
     return np.concatenate([sums_CK, accuracy_C2], axis=1)
 
 
 def statistics(benchmark: Benchmark) -> Statistic:
-    """Primary statistic and accuracy of the totals that `sums` lays out."""
+    """Primary statistic and accuracy of the totals that `round_sums` lays out."""
 
     def both(totals: Floats) -> Floats:
         accuracy = totals[..., -2] / np.maximum(totals[..., -1], 1)
@@ -245,13 +236,14 @@ def statistics(benchmark: Benchmark) -> Statistic:
 
 
 def figures_of(benchmark: Benchmark, valid: Scored) -> dict[str, float | None]:
-    """What a difference is split into."""
-    n = max(1, len(valid.rows))
+    """What a difference is split into; a row's `num_tokens` are those of all its answers."""
+    rounds = [[s for s in scores if s.score is not None] for scores in valid.rounds]
+    yes = [benchmark.yes_ratio(scores) for scores in rounds]
     return {
-        "parse_rate": sum(map(benchmark.is_parsed, valid.scores)) / n,
-        "truncated": sum(score.status == "truncated" for score in valid.scores) / n,
-        "mean_tokens": sum(row.get("num_tokens", 0) for row in valid.rows) / n,
-        "yes_ratio": benchmark.yes_ratio(valid.scores),
+        "parse_rate": fmean(mean(map(benchmark.is_parsed, scores)) for scores in rounds),
+        "truncated": fmean(mean(s.status == "truncated" for s in scores) for scores in rounds),
+        "mean_tokens": mean(row.get("num_tokens", 0) for row in valid.rows) / len(rounds),
+        "yes_ratio": fmean(known) if (known := [y for y in yes if y is not None]) else None,
     }
 
 

@@ -1,5 +1,5 @@
 """The two parts of a benchmark's questions, disjoint by image: `select` is what decisions read,
-`report` what the leaderboard shows.
+`report` what the leaderboard shows; and the fixed subsets of them.
 """
 
 from __future__ import annotations
@@ -50,6 +50,35 @@ def split_parts(items: Sequence[Item]) -> list[PartName]:
     return [part_of(root(images[0])) for images in named]
 
 
+def take(items: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` items of each part, whole images, stratified by category, in the order given.
+
+    Images of a category are ranked by hash and taken at the same pace in every category, so a
+    smaller limit is a subset of a larger one.
+    """
+    kept: set[str] = set()
+    for part in dict.fromkeys(item.part for item in items):
+        groups: dict[tuple[str, str], list[Item]] = {}
+        for item in items:
+            if item.part == part:
+                groups.setdefault((item.category, item.cluster_id), []).append(item)
+        by_category: dict[str, list[tuple[float, tuple[str, str]]]] = {}
+        for key in groups:
+            by_category.setdefault(key[0], []).append((hash_share("limit", *key), key))
+        paced = sorted(
+            ((rank + 0.5) / len(ranked), share, key)
+            for ranked in map(sorted, by_category.values())
+            for rank, (share, key) in enumerate(ranked)
+        )
+        left = limit
+        for _, _, key in paced:
+            left -= len(groups[key])
+            if left < 0:
+                break
+            kept.update(item.sample.uid for item in groups[key])
+    return [item for item in items if item.sample.uid in kept]
+
+
 def part_of(cluster_id: str) -> PartName:
     """The part of a cluster, by a hash of its id: about a third are `select`."""
     return "select" if hash_share("part", cluster_id) < _SELECT_SHARE else "report"
@@ -64,7 +93,7 @@ def hash_share(*names: str) -> float:
 def require_disjoint(items: Sequence[Item], path: str) -> None:
     """Raises: DataError where the parts share an image, or a sample id stands twice."""
     parts: dict[str, PartName] = {}
-    uids: set[str] = set()
+    places: dict[str, str] = {}
     for item in items:
         for image in {item.cluster_id, *(image.sha256 for image in item.sample.images)}:
             if parts.setdefault(image, item.part) != item.part:
@@ -73,7 +102,13 @@ def require_disjoint(items: Sequence[Item], path: str) -> None:
                     "and in report",
                     where=path,
                     expected="parts disjoint by image",
+                    do="put all questions about it into one of the two files",
                 )
-        if item.sample.uid in uids:
-            raise DataError(f"sample id {item.sample.uid!r} stands twice", where=path)
-        uids.add(item.sample.uid)
+        if item.sample.uid in places:
+            raise DataError(
+                f"id {item.sample.uid!r} stands in {places[item.sample.uid] or 'another row'} too",
+                where=item.place or path,
+                expected="an id for each row",
+                do="mend the row's id, or take another column for it (`columns.id` of a page)",
+            )
+        places[item.sample.uid] = item.place

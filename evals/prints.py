@@ -44,11 +44,6 @@ class Print:
         return flat.reshape(_CELLS, _CELLS, 3).astype(np.float64)
 
 
-def pixel_hash(image: ImageSource) -> str:
-    """Hex digest of size and RGB pixels. Raises: DataError for an image that cannot be decoded."""
-    return _digest(open_image(image)).hex()
-
-
 def print_of(image: ImageSource) -> Print:
     """Raises: DataError for an image that cannot be decoded."""
     opened = open_image(image)

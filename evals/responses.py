@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rl.errors import EvalError
+from evals.sources import json_rows
+from rl.errors import DataError, NoRunError
 
 RESPONSES, HEADER = "responses.jsonl", "responses.header.json"
 _SYNC_EVERY_S = 0.25
@@ -49,13 +50,26 @@ class Journal:
 
 
 def read_responses(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header and the rows of an evaluation's folder. Raises: EvalError where there is none."""
+    """The header and the rows of an evaluation's folder. Raises: NoRunError where there is none,
+    DataError naming file and line where one is broken.
+    """
+    for file in (folder / HEADER, folder / RESPONSES):
+        if not file.is_file():
+            raise NoRunError("no responses", where=str(file), do="evaluate the stage first")
+    again = "evaluate the stage again (its folder under evals/ removed)"
+    rows = []
+    for line, row in json_rows(folder / RESPONSES):
+        if "sample_id" not in row:
+            where = f"{folder / RESPONSES}:{line}"
+            raise DataError("no sample_id", where=where, expected="a response row", do=again)
+        rows.append(row)
     try:
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        lines = (folder / RESPONSES).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise EvalError("no responses", where=str(folder), do="evaluate the stage first") from error
-    return header, [json.loads(line) for line in lines if line.strip()]
+        header = json.loads((folder / HEADER).read_bytes())
+    except ValueError as error:
+        raise DataError(f"no JSON: {error}", where=str(folder / HEADER), do=again) from error
+    if not isinstance(header, dict):
+        raise DataError("no header", where=str(folder / HEADER), expected="a mapping", do=again)
+    return header, rows
 
 
 def answered_before(file: Path, keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -11,22 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from evals.base import PARTS, Benchmark, ItemScore, mean_of
+from evals.accuracy import cell_sums
+from evals.base import PARTS, Benchmark, ItemScore
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
-from evals.generate import json_line, read_responses, replace_file, write_json
 from evals.judge import JUDGE_ERROR, JUDGEMENT, Judged
 from evals.paired import (
-    Scored,
     compare,
     figures_of,
+    round_sums,
     statistics,
     strata_of,
-    sums,
     unequal_settings,
 )
-from evals.samples import score_row, summary
-from evals.stats import Floats, bootstrap, cluster_rows, stderr, stderr_clustered
+from evals.responses import json_line, read_responses, replace_file, write_json
+from evals.samples import Scored, score_rows, summary
+from evals.stats import Floats, bootstrap, stderr, stderr_clustered
 from rl.errors import DataError, EvalError
 
 SCORES, RESULT = "scores.jsonl", "result.json"
@@ -44,7 +44,7 @@ def score_folder(
     """
     flags = contamination.flags if contamination is not None else {}
     _, rows = read_responses(folder)
-    scores = [score_row(benchmark, row, profile) for row in rows]
+    scored = score_rows(benchmark, rows, profile)
     lines = [
         {
             "sample_id": row["sample_id"],
@@ -56,10 +56,10 @@ def score_folder(
             "parsed": score.parsed,
         }
         | ({"flags": list(flags[row["sample_id"]].kinds)} if row["sample_id"] in flags else {})
-        for row, score in zip(rows, scores, strict=True)
+        for row, score in zip(rows, scored.scores, strict=True)
     ]
     replace_file(folder / SCORES, b"".join(map(json_line, lines)))
-    return Scored(rows, scores)
+    return scored
 
 
 def write_result(
@@ -95,10 +95,13 @@ def write_result(
         for whom, other in (("parent", parent), ("base", base))
         if other is not None
     }
-    selected = ours.only("select").valid
-    max_score = benchmark.max_score(ours.rows)
+    selected = ours.only("select")
+    # A count's maximum is the number of its questions: the gate reads those of `select` alone.
     decision: Gate = decide(
-        comparisons, max_score=max_score, config=gate, num_questions=len(selected.rows)
+        comparisons,
+        max_score=benchmark.max_score((selected if selected.rows else ours).rows),
+        config=gate,
+        num_questions=len(selected.valid.rows),
     )
     settings = header["settings"]
     result = {
@@ -111,7 +114,11 @@ def write_result(
         "parent_stage": parent.parent.name if parent is not None else None,
         "settings": settings,
         "weights": header["weights"],
-        "primary": {"name": benchmark.primary_name, "max": max_score, "unit": ""},
+        "primary": {
+            "name": benchmark.primary_name,
+            "max": benchmark.max_score(ours.rows),
+            "unit": "",
+        },
         "parts": parts,
         "comparisons": comparisons,
         "gate": decision.as_dict(),
@@ -140,7 +147,7 @@ def _compare_with(
         against["unequal"] = [item._asdict() for item in unequal]
         if not force:
             return against
-    theirs = Scored(rows, [score_row(benchmark, row, profile) for row in rows])
+    theirs = score_rows(benchmark, rows, profile)
     for part in PARTS:
         if ours.only(part).rows:
             against[part] = compare(ours.only(part), theirs.only(part), benchmark, seed=seed)
@@ -148,24 +155,31 @@ def _compare_with(
 
 
 def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[str, Any]:
-    metrics = benchmark.aggregate(part.rows, part.scores, profile)
+    """The figures of one part: each is its mean over rounds of answers (`evals.samples`)."""
     valid = part.valid
     clusters = [row["cluster_id"] for row in valid.rows]
     categories = sorted({row["category"] for row in part.rows})
     layout = benchmark.layout(part.rows)
-    primary_CK = sums(benchmark, part, layout)
-    by_category_CK = _category_sums(part, categories)
-    width = primary_CK.shape[1]
+    cells = [categories.index(row["category"]) for row in part.rows]
+    width = 2 * len(categories)
+
+    def everything_of(scores: Sequence[ItemScore]) -> Floats:
+        by_category_CK = cell_sums(part.rows, scores, cells, len(categories))[1]
+        return np.concatenate(
+            [round_sums(benchmark, part.rows, scores, layout), by_category_CK], axis=1
+        )
 
     def everything(totals: Floats) -> Floats:
-        counts = totals[..., width:].reshape(*totals.shape[:-1], -1, 2)
+        counts = totals[..., -width:].reshape(*totals.shape[:-1], -1, 2)
         shares = counts[..., 0] / np.maximum(counts[..., 1], 1)
-        both: Floats = np.concatenate([statistics(benchmark)(totals[..., :width]), shares], -1)
+        both: Floats = np.concatenate([statistics(benchmark)(totals[..., :-width]), shares], -1)
         return both
 
-    sums_CK = np.concatenate([primary_CK, by_category_CK], axis=1)
     primary, accuracy, *per_category = bootstrap(
-        sums_CK, everything, strata=strata_of(part, layout), seed=seed
+        part.sums(everything_of),
+        part.statistic(everything),
+        strata=strata_of(part, layout),
+        seed=seed,
     )
     always = _always(benchmark, part, profile)
     figures = figures_of(benchmark, valid)
@@ -173,22 +187,21 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "n": len(part.rows),
         "clusters": len(set(clusters)),
         "errors": len(part.rows) - len(valid.rows),
-        "value": benchmark.primary(metrics),
-        "accuracy": mean_of(part.scores),
+        "value": part.value(benchmark, profile),
+        "max": benchmark.max_score(part.rows),
+        "accuracy": part.accuracy,
         "stderr": stderr(valid.values),
         "stderr_clustered": stderr_clustered(valid.values, clusters),
         "interval": [primary.low, primary.high],
         "accuracy_interval": [accuracy.low, accuracy.high],
-        "majority_baseline": mean_of(always) if always else None,
-        "majority_value": (
-            benchmark.primary(benchmark.aggregate(part.rows, always, profile)) if always else None
-        ),
+        "majority_baseline": always.accuracy if always else None,
+        "majority_value": always.value(benchmark, profile) if always else None,
         "random_baseline": benchmark.random_baseline(valid.rows),
         "parse_rate": figures["parse_rate"],
         "truncated_share": figures["truncated"],
         "mean_tokens": figures["mean_tokens"],
-        "sampling": summary(benchmark, part.rows, profile),
-        "metrics": metrics,
+        "sampling": summary(benchmark, part, profile),
+        "metrics": part.metrics(benchmark, profile),
         "categories": {
             category: {
                 "n": sum(row["category"] == category for row in valid.rows),
@@ -216,10 +229,9 @@ def _contaminated(
     for part in PARTS if flagged else ():
         if (kept := clean.only(part)).valid.rows:
             figures = _part(benchmark, kept, profile, seed)
-            keys = ("n", "clusters", "value", "interval", "accuracy", "accuracy_interval")
+            keys = ("n", "clusters", "value", "max", "interval", "accuracy", "accuracy_interval")
             without[part] = {
                 **{key: figures[key] for key in keys},
-                "max": benchmark.max_score(kept.rows),
                 "left_out": len(ours.only(part).rows) - len(kept.rows),
             }
     return {
@@ -230,30 +242,22 @@ def _contaminated(
     }
 
 
-def _always(benchmark: Benchmark, part: Scored, profile: str) -> list[ItemScore]:
-    """The scores of always giving the answer that is most often the most frequent reference; none
+def _always(benchmark: Benchmark, part: Scored, profile: str) -> Scored | None:
+    """The scores of always giving the answer that is most often the most frequent reference; None
     where only a judge could tell.
     """
     answers = [benchmark.gold(row) for row in part.rows]
     counts = Counter(answers)
     common = min(counts, key=lambda answer: (-counts[answer], answer))
     # What a judge wrote was written of another answer.
-    unjudged = {"response": common, "error": None, JUDGEMENT: None, JUDGE_ERROR: None}
+    given = {"response": common, "samples": None, "error": None}
+    unjudged = {JUDGEMENT: None, JUDGE_ERROR: None}
     try:
-        return [benchmark.score({**row, **unjudged}, profile) for row in part.rows]
+        return score_rows(benchmark, [{**row, **given, **unjudged} for row in part.rows], profile)
     except DataError:
         if isinstance(benchmark, Judged):
-            return []
+            return None
         raise
-
-
-def _category_sums(part: Scored, categories: Sequence[str]) -> Floats:
-    rows_NK = np.zeros((len(part.rows), 2 * len(categories)))
-    for number, (row, score) in enumerate(zip(part.rows, part.scores, strict=True)):
-        if score.score is not None:
-            at = 2 * categories.index(row["category"])
-            rows_NK[number, at : at + 2] = (score.score, 1.0)
-    return cluster_rows([row["cluster_id"] for row in part.rows], rows_NK)[1]
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -274,4 +278,5 @@ def require_valid(scored: Scored, where: str) -> None:
             f"({errors[0]['sample_id']}): {errors[0]['error']}",
             where=where,
             expected=f"at most {MAX_ERROR_SHARE:.0%}",
+            do="mend what the first says, then go on with --resume",
         )

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evals.base import get_benchmark
-from evals.samples import score_row
+from evals.samples import Scored, score_answers
 from evals.sources import json_rows
 from evals.stats import stderr, stderr_clustered
 from rl.errors import DataError, PlumblineError
+
+_DO = "mend or remove the line (docs/evaluation.md says what a row holds)"
 
 
 def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> dict[str, Any]:
@@ -23,40 +25,46 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
     judge = get_benchmark(benchmark)
     profile = judge.default_profile if profile is None else profile
     judge.require_profile(profile)
-    rows, scores = [], []
+    rows, answers = [], []
     seen: dict[str, int] = {}
     for line, row in json_rows(Path(path)):
         where = f"{path}:{line}"
         if not isinstance(row.get("sample_id"), str | int) or isinstance(row["sample_id"], bool):
             raise DataError(
-                f"sample_id is {row.get('sample_id')!r}", where=where, expected="text or an integer"
+                f"sample_id is {row.get('sample_id')!r}",
+                where=where,
+                expected="text or an integer",
+                do=_DO,
             )
         name = str(row["sample_id"])
         if name in seen:
-            raise DataError(f"sample_id {name!r} stands in line {seen[name]} too", where=where)
+            raise DataError(
+                f"sample_id {name!r} stands in line {seen[name]} too",
+                where=where,
+                expected="an answer once (several of one question: `samples`, a list)",
+                do="remove one of the two lines",
+            )
         seen[name] = line
         try:
-            scores.append(score_row(judge, row, profile))
+            answers.append(score_answers(judge, row, profile))
         except PlumblineError as error:
             raise DataError(
-                error.what, where=where, expected=error.expected, do=error.do
+                error.what, where=where, expected=error.expected, do=error.do or _DO
             ) from error
         rows.append(row)
     if not rows:
-        raise DataError("no responses", where=str(path))
+        raise DataError(
+            "no responses", where=str(path), expected="an answer a line", do="check the path"
+        )
     try:
-        metrics = judge.aggregate(rows, scores, profile)
+        scored = Scored.of(judge, rows, answers)
+        metrics = scored.metrics(judge, profile)
     except PlumblineError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
         raise DataError(error.what, where=where, expected=error.expected, do=error.do) from error
-    found = [
-        (score.score, str(row.get("cluster_id", row["sample_id"])))
-        for row, score in zip(rows, scores, strict=True)
-        if score.score is not None
-    ]
-    values = [value for value, _ in found]
-    metrics["stderr"] = stderr(values)
-    metrics["stderr_clustered"] = stderr_clustered(values, [cluster for _, cluster in found])
+    clusters = [str(row.get("cluster_id", row["sample_id"])) for row in scored.valid.rows]
+    metrics["stderr"] = stderr(scored.values)
+    metrics["stderr_clustered"] = stderr_clustered(scored.values, clusters)
     items = [
         {
             "sample_id": row["sample_id"],
@@ -64,7 +72,7 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
             "status": score.status,
             "parsed": score.parsed,
         }
-        for row, score in zip(rows, scores, strict=True)
+        for row, score in zip(rows, scored.scores, strict=True)
     ]
     return {
         "benchmark": judge.id,

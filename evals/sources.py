@@ -37,6 +37,13 @@ class Table:
     config: str = ""
     image_key: str = ""
     images_by_id: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[int] = ()  # of JSONL, the rows' lines
+
+    def place(self, number: int) -> str:
+        """Where a row (from 0) stands: `file:line`, or `file row n` where it has no lines."""
+        if number < len(self.lines):
+            return f"{self.origin}:{self.lines[number]}"
+        return f"{self.origin} row {number}"
 
     def __len__(self) -> int:
         metadata = getattr(self.data, "metadata", None)
@@ -76,7 +83,12 @@ class Table:
             if image is not None:
                 found.append(image)
             elif number == 0 and not are_optional:
-                raise MissingImage("no image", expected=f"encoded bytes or a path in {column}")
+                raise MissingImage(
+                    "no image",
+                    where="a row's images",
+                    expected=f"encoded bytes, or a path from the file's, in {column}",
+                    do="put the image there, or leave the row out",
+                )
         return tuple(found)
 
     def _image(self, value: Any) -> ImageSource | None:
@@ -88,7 +100,12 @@ class Table:
             path = Path(value)
             path = path if path.is_absolute() or self.folder is None else self.folder / path
             if not path.is_file():
-                raise MissingImage(f"no image {path}")
+                raise MissingImage(
+                    f"no image {path}",
+                    where="a row's images",
+                    expected="a file, its path relative to the data file",
+                    do="put the image there, or leave the row out",
+                )
             return ImageSource(path=str(path))
         return None
 
@@ -105,22 +122,33 @@ def read_table(
     Raises: DataError naming the file: missing, unreadable, empty, without a column that the
     benchmark needs; a folder with several splits of which none is the benchmark's.
     """
-    local = Path(path).expanduser()
-    if local.is_file():
-        tables = [_read_file(local)]
-    elif local.is_dir():
-        tables = _read_folder(local, hub_ids)
-    elif str(path) in hub_ids:
+    local = require_data(path, benchmark, hub_ids)
+    if local is None:
         tables = _read_hub(str(path), hub_ids[str(path)])
     else:
-        raise DataError(
-            f"no file or folder {path}",
-            where=f"benchmark {benchmark}",
-            expected=f"a parquet or JSONL file, a folder of them, or one of {', '.join(hub_ids)}",
-        )
+        tables = [_read_file(local)] if local.is_file() else _read_folder(local, hub_ids)
     for table in tables:
         _require_columns(table, benchmark, schemas)
     return tables
+
+
+def require_data(path: str | Path, benchmark: str, hub_ids: Mapping[str, HubData]) -> Path | None:
+    """The file or folder, without reading it; None for a hub id of the benchmark. Raises: DataError
+    where it is neither.
+    """
+    local = Path(path).expanduser()
+    if local.is_file() or local.is_dir():
+        return local
+    if str(path) in hub_ids:
+        return None
+    hub = f", or one of {', '.join(hub_ids)}" if hub_ids else ""
+    raise DataError(
+        f"no file or folder {path}",
+        where=f"benchmark {benchmark}",
+        expected=f"a parquet or JSONL file, a folder of them{hub}",
+        do="check the path: it is relative to the folder in which the command runs (`data:` of a "
+        "benchmark's page: to the page's folder)",
+    )
 
 
 def _read_folder(folder: Path, hub_ids: Mapping[str, HubData]) -> list[Table]:
@@ -150,8 +178,15 @@ def _read_file(
     images_by_id: Mapping[str, Any] | None = None,
 ) -> Table:
     part = part_named(file, root) if root is not None else None
-    data = _read_parquet(file) if file.suffix == ".parquet" else _read_jsonl(file)
-    return Table(str(file), part, False, file.parent, data, config, image_key, images_by_id or {})
+    lines: list[int] = []
+    if file.suffix == ".parquet":
+        data = _read_parquet(file)
+    else:
+        found = list(json_rows(file))
+        lines, data = [line for line, _ in found], [row for _, row in found]
+    return Table(
+        str(file), part, False, file.parent, data, config, image_key, images_by_id or {}, lines
+    )
 
 
 def _read_parquet(file: Path) -> Any:
@@ -175,11 +210,12 @@ def _parquet_rows(data: Any, origin: str) -> Iterator[dict[str, Any]]:
 
 
 def _unreadable(error: Exception, where: str) -> DataError:
-    return DataError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=where)
-
-
-def _read_jsonl(file: Path) -> list[dict[str, Any]]:
-    return [row for _, row in json_rows(file)]
+    return DataError(
+        f"cannot be read: {' '.join(str(error).split())[:200]}",
+        where=where,
+        expected="a whole parquet file",
+        do="fetch or write it again",
+    )
 
 
 def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -187,9 +223,19 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", where=str(file)) from error
+        raise DataError(
+            "is not UTF-8 text",
+            where=str(file),
+            expected="JSON Lines: a JSON object a line",
+            do="save it as UTF-8, or check the path",
+        ) from error
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(file)) from error
+        raise DataError(
+            f"cannot be read: {error.strerror}",
+            where=str(file),
+            expected="a JSON Lines file",
+            do="check the path",
+        ) from error
     # Not splitlines: JSON text may hold U+2028 and kin, which are no line ends in JSONL.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -197,10 +243,18 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"no JSON: {error}", where=f"{file}:{number}") from error
+            raise DataError(
+                f"no JSON: {error}",
+                where=f"{file}:{number}",
+                expected="a JSON object",
+                do="mend or remove the line",
+            ) from error
         if not isinstance(row, dict):
             raise DataError(
-                f"a {type(row).__name__}", where=f"{file}:{number}", expected="a JSON object"
+                f"a {type(row).__name__}",
+                where=f"{file}:{number}",
+                expected="a JSON object, {...}",
+                do="mend or remove the line",
             )
         yield number, row
 
@@ -232,12 +286,16 @@ def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
         ]
     except ImportError as error:
         raise DataError(
-            f"{hub_id} needs the package datasets", do="pip install datasets, or give a path"
+            f"{hub_id} needs the package datasets",
+            where=hub_id,
+            expected="datasets, which reads hub repositories",
+            do="pip install datasets, or give a path",
         ) from error
     except Exception as error:  # the hub's errors have no common class
         raise DataError(
             f"cannot be loaded from the hub: {' '.join(str(error).split())[:200]}",
             where=hub_id,
+            expected=f"split {hub.split} of the repository",
             do="check the connection, or download it and give its path",
         ) from error
 
@@ -254,7 +312,7 @@ def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
 
 def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[str]]) -> None:
     if len(table) == 0:
-        raise DataError("no rows", where=table.origin)
+        raise DataError("no rows", where=table.origin, expected="at least one", do="check the path")
     names = table.column_names + (["image"] if table.images_by_id else [])
     missing = [[column for column in schema if column not in names] for schema in schemas]
     if all(missing):
@@ -264,6 +322,7 @@ def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[st
             f"no column {', '.join(first)}",
             where=table.origin,
             expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
+            do="rename the columns, or describe them in a benchmark page of your own (mine.yaml)",
         )
 
 
@@ -273,4 +332,9 @@ def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -
         expected = hub.rows or expected
         found = sum(map(len, tables))
         if found != expected:
-            raise DataError(f"{found} rows", where=tables[0].origin, expected=f"{expected} rows")
+            raise DataError(
+                f"{found} rows",
+                where=tables[0].origin,
+                expected=f"{expected} rows",
+                do="give the path of the data that is meant",
+            )

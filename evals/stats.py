@@ -106,18 +106,23 @@ def paired_bootstrap(
     theirs_CK: Floats,
     statistic: Statistic,
     *,
+    theirs: Statistic | None = None,
     strata: Sequence[Hashable] | None = None,
     seed: int = 0,
     resamples: int = NUM_RESAMPLES,
 ) -> list[Interval]:
     """Paired cluster bootstrap of the difference ours - theirs: one resample of clusters serves
-    both. The p-value is two-sided (`two_sided_p`).
+    both. `theirs` is their statistic where their sums are laid out otherwise. The p-value is
+    two-sided (`two_sided_p`).
+
+    Raises: ValueError where the two have different clusters, or different sums and one statistic.
     """
-    if ours_CK.shape != theirs_CK.shape:
+    if len(ours_CK) != len(theirs_CK) or (theirs is None and ours_CK.shape != theirs_CK.shape):
         raise ValueError(f"not paired: {ours_CK.shape} and {theirs_CK.shape}")
+    their_statistic = statistic if theirs is None else theirs
 
     def difference(totals: list[Floats]) -> Floats:
-        return statistic(totals[0]) - statistic(totals[1])
+        return statistic(totals[0]) - their_statistic(totals[1])
 
     plan = _Plan.of(len(ours_CK), strata)
     draws_BS = _draws([ours_CK, theirs_CK], difference, plan, seed, resamples)

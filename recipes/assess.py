@@ -14,8 +14,9 @@ from rich.console import Console
 from evals.base import Item
 from evals.contamination import Overlap
 from evals.gates import Best, Gate, best, enforce, failures, select_score, worst
-from evals.harness import evaluate, write_result
+from evals.generate import evaluate
 from evals.judge import Judged, judge_folder
+from evals.results import write_result
 from recipes.answering import Answering
 from recipes.config import BASE, Recipe
 from recipes.console import say, stage_progress
@@ -168,7 +169,7 @@ def result_line(stage: str, result: Mapping[str, Any]) -> str:
     low, high = part["interval"]
     shown = (
         f"{stage}: {result['benchmark']} {primary['name']} {part['value']:.4g} of "
-        f"{primary['max']:g} [{low:.4g}, {high:.4g}]"
+        f"{part.get('max', primary['max']):g} [{low:.4g}, {high:.4g}]"
     )
     against = result["comparisons"].get("parent")
     compared = (against or {}).get("report")

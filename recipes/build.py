@@ -96,6 +96,7 @@ class Line:
         self.recipe, self.eyes = recipe, eyes
         self.version = 0
         self.on_event: Callable[..., None] = lambda event, **facts: None
+        self.at: Mapping[str, Any] = {}  # the stage and step under way: what events say of both
         self.holds: Path | None = None  # the checkpoint whose weights the workers serve
         self._published: Mapping[str, float] = {}
         self.gate = ParityGate(
@@ -274,7 +275,7 @@ class Line:
                 time.sleep(1.0)
 
     def _tell(self, event: str, **facts: Any) -> None:
-        self.on_event(event, **facts)
+        self.on_event(event, **{**self.at, **facts})
 
     def revive_learner(self, error: RunError) -> None:
         """Starts all ranks anew where one was lost: a process group has no place for a newcomer.

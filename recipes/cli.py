@@ -8,11 +8,12 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from recipes.one_stage import one_stage
 from rl.errors import ConfigError, PlumblineError
 from rl.plugins import names
 
@@ -105,14 +106,21 @@ def evaluate(
 
     if (endpoint is None) == (model is None) or (endpoint is None) != (name is None):
         raise ConfigError(
-            "whom to ask?", where="plumbline eval", expected="MODEL, or --endpoint URL --model NAME"
+            "whom to ask?",
+            where="plumbline eval",
+            expected="MODEL, or --endpoint URL --model NAME",
+            do="give one of the two",
         )
     common = {"limit": limit, "profile": profile, "n": n, "temperature": temperature}
     benchmarks = []
     for pair in benchmark:
         which, equals, path = pair.partition("=")
         if not equals and not which.endswith((".yaml", ".yml")):
-            raise ConfigError(f"--benchmark {pair}", expected="name=path, or a page my.yaml")
+            raise ConfigError(
+                f"--benchmark {pair}",
+                expected="name=path, or a page my.yaml",
+                do="write it as mme=data/mme",
+            )
         benchmarks.append({"name": which, "path": path or None, **common})
         benchmarks[-1]["no_images"] = no_images
     there = None if endpoint is None else {"url": endpoint, "model": name, "key_env": key_env}
@@ -162,7 +170,11 @@ def compare(
     from recipes.compared import markdown_of, show_comparison
 
     if part not in ("report", "select"):
-        raise ConfigError(f"--part {part}", expected="report or select")
+        raise ConfigError(
+            f"--part {part}",
+            expected="report or select",
+            do="give one of the two",
+        )
     sides = [open_side(model) for model in models]
     found = compare_sides(sides, part=part, profile=profile, force=force)  # type: ignore[arg-type]
     if as_json:
@@ -195,6 +207,7 @@ def sample(
     """Draw a model's own answers and write preference pairs and labelled answers."""
     from recipes.config import recipe_of
     from recipes.pipeline import sample_alone
+    from recipes.run_folder import require_writable
 
     section = {
         "n": n,
@@ -208,6 +221,7 @@ def sample(
         "model": {"path": str(model), "max_pixels": max_pixels},
         "stages": [{"name": "pairs", "sample": section, "data": [{"path": str(data)}]}],
     }
+    require_writable(out)
     sample_alone(recipe_of(page, overrides or []), out, Console())
 
 
@@ -223,9 +237,12 @@ def report(
 ) -> None:
     """Write the report of runs (page, leaderboard.md, .csv, .json), or show it while they go on."""
     from evals.report.command import report as write
+    from recipes.run_folder import require_writable
     from rl.runs.store import RunStore
 
     roots = [RunStore.open(run).root for run in runs]
+    if out is not None:
+        require_writable(out)
     for path in write(roots, formats=formats or [], out=out, serve=serve, port=port):
         print(path)
 
@@ -286,7 +303,11 @@ def show(
         "formats": "rl.data.row_formats",
     }
     if what and what not in packages:
-        raise ConfigError(f'nothing to list called "{what}"', expected=", ".join(packages))
+        raise ConfigError(
+            f'nothing to list called "{what}"',
+            expected=", ".join(packages),
+            do="give one of these, or nothing",
+        )
     for kind in [what] if what else packages:
         print(f"{kind}: {', '.join(names(packages[kind]))}")
 
@@ -304,8 +325,10 @@ def tiny(
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # saving imports DeepSpeed, which else warns
     from transformers.utils import logging
 
+    from recipes.run_folder import require_writable
     from recipes.tiny import make_tiny
 
+    require_writable(out)
     logging.disable_progress_bar()
     print(f"{make_tiny(family, out, seed=seed, size=size)}: a random {family}, size {size}")
 
@@ -316,8 +339,10 @@ def scenes(
     seed: Annotated[int, typer.Option(help="Seed of the worlds.")] = 0,
 ) -> None:
     """Make synthetic scenes: SFT and RL rows, an MME-style and a TextVQA-style benchmark."""
+    from recipes.run_folder import require_writable
     from recipes.scenes import write_scenes
 
+    require_writable(out)
     counts = write_scenes(out, seed=seed)
     print(f"{out}: {counts.sft} rows for SFT, {counts.rl} for RL, {counts.images} pictures")
     for name, parts in (("mme", counts.mme), ("textvqa", counts.textvqa)):
@@ -326,48 +351,8 @@ def scenes(
         )
 
 
-def _one_stage(algorithm: str) -> Any:
-    def command(
-        model: Annotated[Path, typer.Option(help="A model folder.")],
-        data: Annotated[list[Path], typer.Option(help="Rows (JSONL, Parquet, ...).")],
-        out: Annotated[Path, typer.Option(help="Run folder.")],
-        steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
-        epochs: Annotated[float | None, typer.Option(help="Passes over the rows.")] = None,
-        lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-        reward: Annotated[list[str] | None, typer.Option("--reward", help="A reward.")] = None,
-        max_pixels: Annotated[int | None, typer.Option(help="Image limit in pixels.")] = None,
-        overrides: Annotated[
-            list[str] | None, typer.Option("--set", help="key=value, e.g. learner.zero=2")
-        ] = None,
-        resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
-    ) -> None:
-        from recipes.config import recipe_of
-        from recipes.pipeline import Pipeline
-
-        stage: dict[str, Any] = {
-            "name": algorithm,
-            "algorithm": {"name": algorithm},
-            "data": [{"path": str(path)} for path in data],
-            "rewards": [{"name": name} for name in reward or []],
-        }
-        stage |= {
-            key: value
-            for key, value in {"steps": steps, "epochs": epochs, "lr": lr}.items()
-            if value is not None
-        }
-        page = {
-            "run": {"name": out.name, "root": str(out.parent)},
-            "model": {"path": str(model), "max_pixels": max_pixels},
-            "stages": [stage],
-        }
-        Pipeline(recipe_of(page, overrides or []), Console(), resume=resume).run()
-
-    command.__doc__ = f"Run one {algorithm} stage from flags."
-    return command
-
-
 for _name in names("rl.algorithms"):
-    app.command(_name)(_one_stage(_name))
+    app.command(_name)(one_stage(_name))
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,19 +27,28 @@ HEADINGS = (
     "detectable",
     "verdict",
 )
+# Below this many columns the screen gets a table of fewer ones, a comparison in four lines.
+_WIDE = 150
+_NARROW_HEADINGS = ("model", "benchmark", "baseline\n→ this", "difference", "verdict")
 _STYLES = {"better": "green", "worse": "red", "refused": "bold red"}
 
 
 def show_comparison(compared: Mapping[str, Any], console: Console) -> None:
     """A table, and below it what a reader must know."""
-    table = Table(*HEADINGS, title=_title(compared))
+    is_wide = console.width >= _WIDE
+    table = Table(
+        *(HEADINGS if is_wide else _NARROW_HEADINGS),
+        title=_title(compared),
+        box=box.HEAVY_HEAD if is_wide else box.SIMPLE_HEAD,
+        padding=(0, 1) if is_wide else (0, 1, 1, 0),
+    )
     for cells, row in _lines(compared):
-        is_red = bool(row["unequal"])
-        last = Text(
-            cells[-1],
-            style="bold red" if is_red else _STYLES.get(row.get("verdict", "refused"), ""),
-        )
-        table.add_row(*map(Text, cells[:-1]), last)
+        style = _STYLES.get(row.get("verdict", "refused"), "")
+        last = Text(cells[-1], style="bold red" if row["unequal"] else style)
+        if is_wide:
+            table.add_row(*map(Text, cells[:-1]), last)
+        else:
+            table.add_row(*_narrow(cells, last))
     console.print(table)
     for note, is_alarm in _notes(compared):
         console.print(Text(note, style="bold red" if is_alarm else ""))
@@ -84,6 +94,22 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         scale.difference(row["mde_primary"], interval).removeprefix("+"),
         f"{verdict}, unequal settings" if row["state"] == "forced" else verdict,
     ]
+
+
+def _narrow(cells: Sequence[str], verdict: Text) -> Iterator[Text]:
+    """The same cells, those that belong together below one another."""
+    model, benchmark, pairs, before, after, difference, p, p_holm, sign, detectable, _ = cells
+    yield Text(model, overflow="fold")
+    if difference == NONE:
+        yield from (Text(benchmark), Text(NONE), Text(NONE), verdict)
+        return
+    change, _, interval = difference.partition(" [")
+    yield Text(f"{benchmark}\n{pairs}")
+    yield Text(f"{before}\n→ {after}")
+    yield Text(f"{change}\n[{interval}\ndetectable {detectable}")
+    yield verdict.append(
+        f"\np {p}\nHolm {p_holm}" + (f"\nsign test {sign}" if sign != NONE else "")
+    )
 
 
 def _p(value: float) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from evals.base import BenchmarkConfig
 from evals.gates import GateConfig
 from recipes.hardware import HardwareSection, check_hardware
+from recipes.named import check_names
 from rewards.base import RewardConfig
-from rl.config import Component, Page, Section, build, dump, load_page, page_of
+from rl.config import Component, Page, Problems, Section, build, dump, load_page, page_of
 from rl.data.rows import Reading
 from rl.data.sources import DataSource
 from rl.errors import ConfigError
@@ -26,7 +28,7 @@ from rollouts.base import RolloutConfig
 from rollouts.endpoint import EndpointConfig
 
 BASE = "base"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _BEST = re.compile(r"best\(([^()]*)\)")
 _DEFAULT_LR = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "grpo": 1e-6}
 
@@ -34,7 +36,7 @@ _DEFAULT_LR = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "grpo": 1e-6}
 class RunSection(Section):
     """Where the run goes and what makes it repeatable."""
 
-    name: str = Field("run", pattern=_NAME.pattern, description="Folder under `root`.")
+    name: str = Field("run", pattern=_NAME, description="Folder under `root`.")
     root: str = Field("runs", description="Folder of all runs.")
     seed: int = Field(0, ge=0, description="Seed of data order, sampling and evaluation.")
     tensorboard: bool = Field(True, description="Whether TensorBoard files are written too.")
@@ -121,7 +123,7 @@ class StageSection(Section):
     `prompts_per_step` rows (prompts for GRPO) make one optimizer step; give `steps` or `epochs`.
     """
 
-    name: str = Field(pattern=_NAME.pattern)
+    name: str = Field(pattern=_NAME)
     from_: str = Field(BASE, alias="from", description="A stage, `base`, or best(a, b).")
     algorithm: Annotated[Any, Component("rl.algorithms")] = None
     sample: SampleSection | None = None
@@ -219,8 +221,17 @@ class StageSection(Section):
         return _BEST.fullmatch(self.from_.strip()) is not None
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The page that a recipe was built from: where its keys stand, and no part of what it says."""
+
+    page: Page | None = field(default=None, compare=False)
+
+
 class Recipe(Section):
     """A whole page."""
+
+    _written: _Written = PrivateAttr(default=_Written())
 
     run: RunSection = RunSection()
     model: ModelConfig
@@ -256,6 +267,16 @@ class Recipe(Section):
                 raise ValueError('"base" is the untrained model; call the stage otherwise')
         return stages
 
+    def where(self, key: str) -> str:
+        """`file:line key` of the page that this was built from; the key alone without one."""
+        page = self._written.page
+        return key if page is None else page.where(key)
+
+    def says(self, key: str) -> bool:
+        """Whether the page has this key of its own."""
+        page = self._written.page
+        return page is not None and page.has(key)
+
     def stage(self, name: str) -> StageSection:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
@@ -274,9 +295,16 @@ def recipe_of(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recip
 
 
 def _checked(page: Page) -> Recipe:
-    recipe = build(Recipe, page)
+    problems = Problems()
+    recipe = build(Recipe, page, problems=problems)
+    if recipe is None:
+        check_names(page, problems)
+        problems.raise_if_any()
+    assert recipe is not None
     check_hardware(recipe, page)
-    return recipe.model_copy(update={"stages": order_stages(recipe, page)})
+    recipe = recipe.model_copy(update={"stages": order_stages(recipe, page)})
+    recipe._written = _Written(page)
+    return recipe
 
 
 def _without_none(value: Any) -> Any:
@@ -293,25 +321,18 @@ def resolved(recipe: Recipe) -> str:
 def order_stages(recipe: Recipe, page: Page | None = None) -> tuple[StageSection, ...]:
     """The stages with every parent and data source before its child, else in the page's order.
 
-    Raises: ConfigError for a stage that is not there, for `best` over a stage without weights
-    and for a cycle, with file:line.
+    Raises: ConfigError with file:line for every stage that is not there or not of the kind that is
+    wanted, and for a cycle.
     """
     known = {stage.name: stage for stage in recipe.stages}
+    problems = Problems()
     for stage in recipe.stages:
-        for parent in needed(stage):
-            if parent not in known and parent != BASE:
-                hint = did_you_mean(parent, [BASE, *known])
-                raise ConfigError(
-                    f'unknown stage "{parent}"{hint} ({", ".join([BASE, *known])})',
-                    where=_where(page, stage, "from"),
-                )
-        for parent in stage.parents:
-            if parent != BASE and known[parent].algorithm is None:
-                raise ConfigError(
-                    f'"{parent}" is a sample stage and has no weights to start from',
-                    where=_where(page, stage, "from"),
-                    do="name a training stage",
-                )
+        if not stage.parents:
+            problems.add(_where(page, stage, "from"), "", f"{stage.from_} names no stage")
+        for key, name in _named_by(stage):
+            if fault := _fault_of(name, known, has_weights=key == "from"):
+                problems.add(_where(page, stage, key), "", fault)
+    problems.raise_if_any()
     done: list[StageSection] = []
     left = list(recipe.stages)
     while left:
@@ -331,13 +352,32 @@ def order_stages(recipe: Recipe, page: Page | None = None) -> tuple[StageSection
 
 def needed(stage: StageSection) -> tuple[str, ...]:
     """Every stage that must be finished before this one: parents and sources of rows."""
-    sources = [source.stage for source in stage.data if source.stage is not None]
-    if stage.heldout is not None:
-        sources.append(stage.heldout)
-    return (*stage.parents, *sources)
+    return tuple(name for _, name in _named_by(stage))
+
+
+def _named_by(stage: StageSection) -> list[tuple[str, str]]:
+    """(key, stage that it names), parents first."""
+    found = [("from", parent) for parent in stage.parents]
+    found += [
+        (f"data.{number}.stage", source.stage)
+        for number, source in enumerate(stage.data)
+        if source.stage is not None
+    ]
+    return found + ([("heldout", stage.heldout)] if stage.heldout is not None else [])
+
+
+def _fault_of(name: str, known: Mapping[str, StageSection], *, has_weights: bool) -> str:
+    """Why the stage cannot be named there, or ""."""
+    names = [BASE, *known] if has_weights else list(known)
+    if name not in names:
+        return f'unknown stage "{name}"{did_you_mean(name, names)} ({", ".join(names)})'
+    if name != BASE and has_weights and known[name].algorithm is None:
+        return f'"{name}" is a sample stage and has no weights to start from. Name a training stage'
+    if not has_weights and known[name].sample is None:
+        return f'"{name}" is a training stage and writes no rows. Name a sample stage'
+    return ""
 
 
 def _where(page: Page | None, stage: StageSection, key: str) -> str:
-    if page is None:
-        return f"stages.{stage.name}.{key}"
-    return f"{page.section(f'stages.{stage.name}.{key}').where} stages.{stage.name}.{key}"
+    key = f"stages.{stage.name}.{key}"
+    return key if page is None else page.where(key)

@@ -323,11 +323,13 @@ def sample_pairs(
         temperature=section.temperature,
         max_new_tokens=section.max_new_tokens or line.recipe.rollout.max_new_tokens,
     )
-    scorer, groups = line.rewards(section.rewards), []
+    scorer, groups, tokens = line.rewards(section.rewards), [], 0
     with stage_progress(console, stage.name, total=len(records)) as bar:
         for start in range(0, len(records), stage.prompts_per_step):
             part = records[start : start + stage.prompts_per_step]
-            groups += collect(line.pool, scorer, part, sampling)[0]
+            found, metrics = collect(line.pool, scorer, part, sampling)
+            groups += found
+            tokens += int(metrics.get("tokens/generated", 0))
             bar.advance(start + len(part), len(records))
     counts = write_pairs(
         groups, folder, heldout=section.heldout, label_threshold=section.label_threshold
@@ -345,7 +347,9 @@ def sample_pairs(
             where=f"stages.{stage.name}",
             do="raise sample.n or sample.temperature, or use other prompts",
         )
-    return {"counts": counts.__dict__, "mean_score": mean}
+    drawn = sum(len(rollout.completions) for rollout, _ in groups)
+    cost = {"rollouts": drawn, "tokens/generated": tokens}
+    return {"counts": counts.__dict__, "mean_score": mean, "cost": cost}
 
 
 def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:

@@ -15,7 +15,9 @@ from rich.table import Table
 from recipes.build import local_placement, roles
 from recipes.config import Recipe, StageSection
 from recipes.console import say
+from recipes.faults import Faults
 from recipes.prepare import Prepared, prepare
+from recipes.run_folder import require_writable
 from recipes.sizes import (
     GIB,
     PROCESS,
@@ -173,12 +175,21 @@ def require_fit(recipe: Recipe, arch: Architecture, seats: Sequence[Seat]) -> di
 def show_plan(recipe: Recipe, console: Console) -> None:
     """Prints the plan. Where the model is a config.json alone, no rows are read.
 
-    Raises: what `prepare` raises (page, data and model are checked as a run would); ConfigError
-    where the actors do not fit on the page's hardware.
+    Raises: ConfigError, DataError or ModelError with a line for everything that would stop a run
+    before its engines start; ConfigError where the actors do not fit on the page's hardware.
     """
-    arch = architecture(recipe)
+    faults = Faults()
+    with faults.at(recipe.where("run.root")):
+        require_writable(Path(recipe.run.root) / recipe.run.name, "choose another run.root")
+    arch = None
+    with faults.at(recipe.where("model.path")):
+        arch = architecture(recipe)
     is_whole = has_weights(Path(recipe.model.path))
-    prepared = prepare(recipe, is_here=not recipe.hardware.gpus) if is_whole else None
+    prepared = None
+    if is_whole or arch is None:
+        prepared = prepare(recipe, is_here=not recipe.hardware.gpus, faults=faults)
+    faults.raise_if_any()
+    assert arch is not None
     _print_model(recipe, arch, console, is_whole=is_whole)
     seats = _print_placement(recipe, console)
     table = Table(

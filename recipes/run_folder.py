@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,24 @@ def open_run(
         return store
     facts = {"seed": recipe.run.seed}
     return RunStore.create(root, config_yaml=page, facts=facts)
+
+
+def require_writable(folder: Path, do: str = "choose another folder") -> None:
+    """Whether files can be made in a folder, there or still to be made; leaves nothing behind.
+
+    Raises: ConfigError.
+    """
+    try:
+        place = folder
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            return
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"the folder cannot be written: {why}", where=str(folder), do=do
+        ) from error
 
 
 def differences(new: str, old: str) -> list[str]:

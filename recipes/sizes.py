@@ -220,6 +220,11 @@ def host_bytes(recipe: Recipe, arch: Architecture) -> float:
     return float(loading + states)
 
 
+def is_config_alone(model: Path) -> bool:
+    """Whether a folder says what a model is, without being one."""
+    return (model / "config.json").is_file() and not has_weights(model)
+
+
 def has_weights(model: Path) -> bool:
     """Whether a folder holds a checkpoint, or a config.json alone."""
-    return any(model.glob("*.safetensors"))
+    return model.is_dir() and any(model.glob("*.safetensors"))

@@ -369,4 +369,8 @@ def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> P
 
 def _check(what: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise ConfigError(f"unknown {what} {value!r}", expected=f"one of {', '.join(known)}")
+        raise ConfigError(
+            f"unknown {what} {value!r}",
+            expected=f"one of {', '.join(known)}",
+            do="give one of these",
+        )

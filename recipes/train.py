@@ -35,9 +35,27 @@ from rl.runs.checkpoint import (
     set_latest,
     write_checkpoint,
 )
-from rl.runs.metrics import JsonlSink, Metrics, Sink, TensorboardSink, keep_steps, read_metrics
+from rl.runs.metrics import (
+    JsonlSink,
+    Metrics,
+    Sink,
+    TensorboardSink,
+    keep_steps,
+    read_metrics,
+    spent,
+)
 from rl.runs.store import RunStore
 from rollouts.collect import collect, write_rollouts
+
+
+def go_back(run: RunStore, stage: str, step: int) -> None:
+    """Removes the metrics of steps after `step`, which will be done again; what they cost stays in
+    events.jsonl.
+    """
+    redone = keep_steps(run.stage(stage).metrics, step)
+    if redone:
+        steps = len({row["step"] for row in redone})
+        run.event("steps_redone", stage=stage, after=step, steps=steps, **spent(redone))
 
 
 class StageTrainer:
@@ -76,6 +94,7 @@ class StageTrainer:
         num_steps = count_steps(stage, len(records))
         begun = self._begun(num_steps)
         start = int(checkpoint_facts(begun)["step"]) if begun else 0
+        self.line.at = {"stage": stage.name, "step": start + 1}
         parent = self.run.stage(self.parent).checkpoint()
         if stage.is_online and begun is None:
             self.line.serve(parent)
@@ -86,7 +105,7 @@ class StageTrainer:
         self.line.learner.begin_stage(
             str(parent), self._plan(num_steps), needs_reference=needs_copy
         )
-        keep_steps(self.store.metrics, start)
+        go_back(self.run, stage.name, start)
         self.watch = Watch(stage, self.recipe.evals.gate)
         for row in read_metrics(self.store.metrics):
             self.watch.note(row)
@@ -114,6 +133,7 @@ class StageTrainer:
             self.line.holds = folder
             if stage.eval_every is not None and ending is None:
                 self._select(num_steps, folder, metrics)
+        self.line.at = {"stage": stage.name}
         chosen = self._chosen()
         if chosen is not None and chosen != folder:
             say(self.console, f"{stage.name}: goes back to {chosen.name}")
@@ -231,6 +251,7 @@ class StageTrainer:
     ) -> None:
         # The line of a step before its checkpoint: a run killed in between repeats both.
         metrics.write(step, values)
+        self.line.at = {"stage": self.stage.name, "step": step + 1}
         bar.step(step, num_steps, values)
         if step == num_steps:
             return

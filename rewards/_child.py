@@ -5,9 +5,6 @@ It says which reward it is about to run, so that its parent can name the one tha
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,8 @@ from rewards.base import Rubric
 from rl.errors import PlumblineError, RewardError
 
 
-def main(descriptor: int, parent: int) -> None:
+def main(pipe: Connection) -> None:
     """Serves until the pipe closes: takes (configs, base), then answers; sends (kind, value)."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    pipe = Connection(descriptor)
     try:
         _serve(pipe)
     except (EOFError, BrokenPipeError):
@@ -44,10 +39,3 @@ def _serve(pipe: Connection) -> None:
         except RewardError as error:
             answer = ("error", error)
         pipe.send(answer)
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone, even while a reward hangs."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)

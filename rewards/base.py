@@ -49,6 +49,10 @@ SUPPLIED: Mapping[str, Callable[[Sample, Completion], Any]] = {
 }
 
 
+_RETURN = "mend what the function returns"
+_LACKING = "rename the argument, give it a default, or add the column to the rows"
+
+
 def reward(name: str) -> Callable[[F], F]:
     """Marks a function as the reward that recipes call `name`."""
 
@@ -111,13 +115,19 @@ class Reward:
         where = f"reward {self.label}, sample {sample.uid}"
         if missing := self.missing(sample):
             raise RewardError(
-                f"the sample has no {missing[0]!r}", where=where, expected=_supply_line(sample)
+                f"the sample has no {missing[0]!r}",
+                where=where,
+                expected=_supply_line(sample),
+                do=_LACKING,
             )
         try:
             value = self.function(**self._supply(sample, completion), **self.params)
         except Exception as error:
             raise RewardError(
-                f"raised {type(error).__name__}: {_one_line(error)}", where=where
+                f"raised {type(error).__name__}: {_one_line(error)}",
+                where=where,
+                expected="a number, None or a Score for any answer",
+                do="mend the function, or the row that it cannot read",
             ) from error
         return _as_score(value, where)
 
@@ -140,7 +150,12 @@ class Rubric:
 
     def __init__(self, configs: Sequence[RewardConfig], base: Path | None = None) -> None:
         if not configs:
-            raise ConfigError("no rewards given", where="rewards", expected="at least one")
+            raise ConfigError(
+                "no rewards given",
+                where="rewards",
+                expected="at least one",
+                do="name one, as `rewards: [exact]` (`plumbline list rewards`)",
+            )
         self.configs, self.base = tuple(configs), base
         bound: list[Reward] = []
         for config in configs:
@@ -152,17 +167,23 @@ class Rubric:
         """The components' names, in the recipe's order."""
         return tuple(reward.label for reward in self.rewards)
 
-    def check(self, samples: Sequence[Sample]) -> None:
-        """Raises: ConfigError where a reward asks for an argument that these samples lack."""
+    def check(self, samples: Sequence[Sample], share: float = 0.0) -> None:
+        """Raises: ConfigError where more than this share of the samples lack an argument that a
+        reward asks for.
+        """
         for reward in self.rewards:
-            for sample in samples:
-                if missing := reward.missing(sample):
-                    raise ConfigError(
-                        f"argument {missing[0]!r} of reward {reward.label!r} is not in the data",
-                        where=f"sample {sample.uid}",
-                        expected=_supply_line(sample),
-                        do="rename the argument, give it a default, or add the column",
-                    )
+            lacking = [(sample, gone) for sample in samples if (gone := reward.missing(sample))]
+            if len(lacking) > share * len(samples):
+                sample, missing = lacking[0]
+                many = "any row" if len(lacking) == len(samples) else f"{len(lacking)} rows"
+                near = did_you_mean(missing[0], sample.meta)
+                raise ConfigError(
+                    f"argument {missing[0]!r} of reward {reward.label!r} is not in the data: not "
+                    f"in {many} of {len(samples)}{near}",
+                    where=f"sample {sample.uid}",
+                    expected=_supply_line(sample),
+                    do=_LACKING,
+                )
 
     def score(
         self,
@@ -200,14 +221,23 @@ class Rubric:
 def _bind(config: RewardConfig, base: Path | None, taken: set[str]) -> Reward:
     function = find("rewards", config.name, base=base)
     if not callable(function):
-        raise ConfigError(f"{config.name!r} is not a function", where="rewards")
+        raise ConfigError(
+            f"reward {config.name!r} is not a function",
+            expected="a function, or an object that can be called",
+            do="name the function: ./mine.py:function",
+        )
     own = str(getattr(function, "name", config.name.rsplit(":", 1)[-1]))
     if is_trl_style(function):
         function = from_trl(function)
     signature = inspect.signature(function)
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.POSITIONAL_ONLY in kinds:
-        raise ConfigError("a reward takes its arguments by name", where=f"reward {config.name!r}")
+        raise ConfigError(
+            "its arguments cannot all be given by name",
+            where=f"reward {config.name!r}",
+            expected="no *args and no `/`",
+            do="write it as def f(text, references, ...)",
+        )
     free = {
         name: parameter
         for name, parameter in signature.parameters.items()
@@ -234,18 +264,27 @@ def _checked_params(
     for name, value in config.params.items():
         where = f"reward {config.name!r}"
         if name not in settable:
-            raise ConfigError(
-                f"unknown parameter {name!r}{did_you_mean(name, settable)}",
+            fault = ConfigError(
+                f"unknown parameter {name!r}{did_you_mean(name, ['weight', *settable])}",
                 where=where,
                 expected=", ".join(["weight", *settable]),
+                do="rename it, or take it out",
             )
+            fault.key = name
+            raise fault
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(hints.get(name, Any))
             params[name] = adapter.validate_python(value, strict=True)
         except ValidationError as error:
-            raise ConfigError(
-                f"parameter {name} = {value!r}: {error.errors()[0]['msg']}", where=where
-            ) from None
+            message = error.errors()[0]["msg"]
+            fault = ConfigError(
+                f"parameter {name} = {value!r}",
+                where=where,
+                expected=message.removeprefix("Input should be "),
+                do="mend the value",
+            )
+            fault.key = name
+            raise fault from None
     return params
 
 
@@ -273,14 +312,21 @@ def _as_score(value: Any, where: str) -> Score:
         return Score(None, "unscored", "does not apply")
     if isinstance(value, Score):
         if value.status == "error":
-            raise RewardError(value.reason or "returned an error", where=where)
+            raise RewardError(
+                value.reason or "returned an error", where=where, do="mend what the function names"
+            )
         number = value.value
         if number is not None and not _is_finite(number):
-            raise RewardError(f"returned Score({number!r})", where=where, expected=expected)
+            raise RewardError(
+                f"returned Score({number!r})", where=where, expected=expected, do=_RETURN
+            )
         return value
     if not _is_finite(value):
         raise RewardError(
-            f"returned {type(value).__name__} {value!r}"[:200], where=where, expected=expected
+            f"returned {type(value).__name__} {value!r}"[:200],
+            where=where,
+            expected=expected,
+            do=_RETURN,
         )
     return Score(float(value))
 

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rewards.base import reward
+from rewards.text import unpunctuated
 from rl.core import Score
 
-_DEFAULT_LETTERS = "ABCDEFGH"
+LETTERS = string.ascii_uppercase
+_DEFAULT_LETTERS = LETTERS[:8]
 # What VLMEvalKit calls the answer of a model that declines.
 DECLINED = "Z"
 
@@ -185,7 +187,7 @@ _AFFIXES = (
     *(("", "."), ("", ","), ("", ":"), ("", ")"), ("", ")."), ("(", ")"), ("(", ").")),
     *((":", ""), (":", ","), (":", "."), (":", ")"), (":", ").")),
 )
-_LETTERS_MMBENCH = "ABCDE"
+_LETTERS_MMBENCH = LETTERS[:5]
 _ARTICLE_WORDS = 3
 
 
@@ -283,23 +285,26 @@ def _last_of(places: dict[str, int]) -> str | None:
 # --- lmms-eval's short rules --------------------------------------------------------------------
 
 _LETTER_PERIOD = re.compile(r"^\s*([A-Z])\.")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def letter_ai2d(text: str) -> str:
     """lmms-eval's AI2D: a capital with a period in front, else the whole text; then lower-cased
     without punctuation: what is compared with the reference treated alike.
 
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/ai2d/ai2d.yaml and utils.py.
+
     >>> letter_ai2d("(A)"), letter_ai2d("B. a cat"), letter_ai2d("A) cat")
     ('a', 'b', 'a cat')
     """
     match = _LETTER_PERIOD.match(text)
     answer = match[1] if match else text.strip()
-    return answer.lower().translate(_NO_PUNCTUATION)
+    return unpunctuated(answer.lower())
 
 
 def letter_scienceqa(text: str, num_options: int) -> str | None:
     """lmms-eval's ScienceQA: a letter alone, or an upper-case letter and a period in front.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/scienceqa/utils.py.
 
     >>> letter_scienceqa(" b ", 3), letter_scienceqa("A. x", 3), letter_scienceqa("(A)", 3)
     ('B', 'A', None)
@@ -315,7 +320,10 @@ def letter_scienceqa(text: str, num_options: int) -> str | None:
 
 
 def letter_seedbench(text: str) -> str | None:
-    """lmms-eval's SEED-Bench: the first character, whatever it is ("The answer is B" is T)."""
+    """lmms-eval's SEED-Bench: the first character, whatever it is ("The answer is B" is T).
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/seedbench/utils.py.
+    """
     return text.strip()[:1].upper().strip() or None
 
 
@@ -328,6 +336,6 @@ def letter_first_line(text: str, letters: Sequence[str], more_marks: str = "") -
     >>> letter_first_line(" (b).\\nno", "AB"), letter_first_line("B. cat", "AB")
     ('B', None)
     """
-    line = text.partition("\n")[0].strip().lower().translate(_NO_PUNCTUATION)
+    line = unpunctuated(text.partition("\n")[0].strip().lower())
     line = line.translate(dict.fromkeys(map(ord, more_marks)))
     return next((letter for letter in letters if letter.lower() == line), None)

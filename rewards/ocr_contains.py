@@ -7,7 +7,10 @@ from rewards.base import reward
 
 @reward(name="ocr_contains")
 def ocr_contains(text: str, solution: str, references: Sequence[str] = ()) -> float:
-    """1.0 where a reference is contained in the answer, case and line ends apart, else 0.0."""
+    """1.0 where a reference is contained in the answer, case and line ends apart, else 0.0.
+
+    Source: Yuliang-Liu/MultimodalOCR@794c36d6423c, OCRBench/example.py.
+    """
     given = [str(reference) for reference in references or (solution,)]
     return float(any(ocr_text(reference) in ocr_text(text) for reference in given))
 
@@ -18,12 +21,14 @@ def ocr_text(text: str) -> str:
 
 
 def formula_text(text: str) -> str:
-    """Stripped and without line ends and spaces; case kept."""
+    """Stripped and without line ends and spaces; case kept: the rule of HME100k."""
     return text.strip().replace("\n", " ").replace(" ", "")
 
 
 def fold_full_width(text: str) -> str:
     """Full-width ASCII and the ideographic space as the plain ones.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/ocrbench/utils.py.
 
     >>> fold_full_width("ＡＢＣ　１")
     'ABC 1'

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rewards.base import reward
+from rewards.letters import letters_of
 from rl.core import Score
 
 # --- MMMU ---------------------------------------------------------------------------------------
@@ -51,8 +52,9 @@ def mmmu_open_answers(text: str) -> list[str | float]:
     """
     parts = _key_parts(text.strip().strip(".").lower())
     numbers = [found for part in parts for rule in _NUMBERS for found in rule.findall(part)]
-    forms = [form for stated in (*parts, *numbers) for form in mmmu_forms(stated)]
-    return list(dict.fromkeys(forms))
+    # Long answers repeat themselves: what stands twice is read once.
+    stated = dict.fromkeys([*parts, *numbers])
+    return list(dict.fromkeys(form for text in stated for form in mmmu_forms(text)))
 
 
 def _key_parts(text: str) -> list[str]:
@@ -114,6 +116,8 @@ def gsm8k_answer(text: str, rule: Literal["strict", "flexible"]) -> str | None:
 def gsm8k_is_right(answer: str | None, reference: str) -> bool:
     """Exact match after commas, dollar signs, the reasoning before "#### " and a final period are
     dropped from both.
+
+    Source: as `gsm8k_answer`, and lm_eval/api/metrics.py (exact_match).
     """
     return answer is not None and _plain_number(answer) == _plain_number(reference)
 
@@ -128,7 +132,8 @@ def gsm8k(
     text: str, solution: str, rule: Literal["strict", "flexible"] = "strict"
 ) -> float | Score:
     """1.0 where GSM8K's rule reads the right number; an answer without one is 0.0 and unparsed.
-    The solution is the number, or the reasoning that ends in "#### <number>".
+    The solution is the number, or the reasoning that ends in "#### <number>". Source: as
+    `gsm8k_answer`.
 
     >>> gsm8k("so 4 + 3 = 7", "#### 7", rule="flexible"), gsm8k("#### 7.", "7")
     (1.0, 1.0)
@@ -186,7 +191,7 @@ def _quoted_answer(text: str) -> str | None:
 
 
 def _choice_letter(text: str, choices: Sequence[str]) -> str | None:
-    letters = [chr(ord("A") + number) for number in range(len(choices))]
+    letters = letters_of(choices)
     bracketed = set(_BRACKETED_LETTER.findall(text))
     if len(bracketed) == 1:
         letter = bracketed.pop().upper()
@@ -216,10 +221,8 @@ def mathvista_normal(
         text = extraction.strip()
         if bracketed := _BRACKETED_LETTER.search(text):
             text = bracketed[1].upper()
-        for number, choice in enumerate(choices):
-            if text == chr(ord("A") + number):
-                return choice
-        return text if text in choices else None
+        by_letter = dict(zip(letters_of(choices), choices, strict=True))
+        return by_letter.get(text, text if text in choices else None)
     try:
         if answer_type == "integer":
             return str(int(float(extraction)))

@@ -32,7 +32,12 @@ class RewardPool:
         on_event: Callable[..., None] | None = None,
     ) -> None:
         if not handles:
-            raise RewardError("no reward workers", where="RewardPool", expected="at least one")
+            raise RewardError(
+                "no reward workers",
+                where="RewardPool",
+                expected="at least one",
+                do="raise reward_workers.workers",
+            )
         self._handles, self._deadline_s = list(handles), deadline_s
         self._max_error_share = max_error_share
         self._restart, self._restarts_left, self._on_event = restart, max_restarts, on_event
@@ -107,7 +112,9 @@ class RewardPool:
         handle.stop()  # its name is free then
         self._handles[place] = self._restart(place)
         if self._on_event is not None:
-            self._on_event("reward_worker_restarted", worker=handle.name)
+            self._on_event(
+                "reward_worker_restarted", worker=handle.name, rollouts_scored_again=num_rollouts
+            )
         return True
 
     def _allowed(self, rollouts: Sequence[Rollout]) -> int:

@@ -5,6 +5,7 @@ yes/no, letters, numbers.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import mean
@@ -12,6 +13,7 @@ from typing import Literal
 
 YesNo = Literal["yes", "no", "other"]
 
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _ARTICLES = frozenset({"a", "an", "the"})
 _NUMBER_WORDS = (
@@ -124,13 +126,26 @@ def _evalai_answer(text: str) -> str:
 def vlmevalkit_answer(text: str) -> str:
     """VLMEvalKit's normaliser: no "'s" split, no comma deletion, and "3." keeps its period.
 
-    Source: open-compass/VLMEvalKit, vlmeval/dataset/utils/vqa_eval.py (process_answer).
+    Source: open-compass/VLMEvalKit@e8e78f05f308, vlmeval/dataset/utils/vqa_eval.py
+    (process_answer).
     """
     return _plain_words(without_marks(one_line(text), _PERIOD_VLMEVALKIT))
 
 
+def unpunctuated(text: str) -> str:
+    """`text` without ASCII punctuation.
+
+    >>> unpunctuated("(a), it's")
+    'a its'
+    """
+    return text.translate(_NO_PUNCTUATION)
+
+
 def one_line(text: str) -> str:
-    """Line ends and tabs as spaces, stripped: what the VQA tool does to every answer."""
+    """Line ends and tabs as spaces, stripped: what the VQA tool does to every answer.
+
+    Source: as `vqa_tool_answer`.
+    """
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -146,13 +161,18 @@ def vqa_tool_answer(text: str) -> str:
 
 
 def vqav2_answer_lmms_eval(text: str) -> str:
-    """lmms-eval's normaliser of VQAv2: the VQA tool's, but "1,,000" too deletes every mark."""
+    """lmms-eval's normaliser of VQAv2: the VQA tool's, but "1,,000" too deletes every mark.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/vqav2/utils.py.
+    """
     return _plain_words(without_marks(one_line(text), commas=_DIGIT_COMMAS_DIGIT))
 
 
 def vqa_tool_answers(text: str, references: Sequence[str]) -> tuple[str, list[str]]:
     """Answer and references as the VQA tool compares them: normalised only where the references are
     not all the same.
+
+    Source: as `vqa_tool_answer` (evaluate).
 
     >>> vqa_tool_answers("yes.", ["yes", "yes"]), vqa_tool_answers("yes.", ["yes", "no."])
     (('yes.', ['yes', 'yes']), ('yes', ['yes', 'no']))
@@ -166,6 +186,9 @@ def vqa_tool_answers(text: str, references: Sequence[str]) -> tuple[str, list[st
 def soft_accuracy(answer: str, references: Sequence[str]) -> list[float]:
     """VQA's soft accuracy against each leave-one-out set: min(1, matches among the others / 3).
     Both sides normalised before.
+
+    Source: facebookresearch/mmf@b0ffc7fba39f, mmf/utils/m4c_evaluators.py
+    (TextVQAAccuracyEvaluator); GT-Vision-Lab/VQA@a013f0043c1e, vqaEval.py.
     """
     matches = sum(reference == answer for reference in references)
     return [min(1.0, (matches - (reference == answer)) / 3) for reference in references]
@@ -208,7 +231,10 @@ def yes_no_official(text: str) -> YesNo:
 
 
 def yes_no_lmms_eval(text: str) -> YesNo:
-    """lmms-eval's reading: stripped, periods deleted, a lone y or n counts."""
+    """lmms-eval's reading: stripped, periods deleted, a lone y or n counts.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/mme/utils.py (parse_pred_ans).
+    """
     text = text.lower().strip().replace(".", "")
     if len(text) == 1:
         return {"y": "yes", "n": "no"}.get(text, "other")  # type: ignore[return-value]
@@ -216,7 +242,10 @@ def yes_no_lmms_eval(text: str) -> YesNo:
 
 
 def yes_no_vlmevalkit(text: str) -> YesNo:
-    """VLMEvalKit's reading: exactly one of the words "yes" and "no" stands in the text."""
+    """VLMEvalKit's reading: exactly one of the words "yes" and "no" stands in the text.
+
+    Source: open-compass/VLMEvalKit@e8e78f05f308, vlmeval/dataset/utils/yorn.py (YOrN_Extraction).
+    """
     words = without_marks(text.lower(), _PERIOD_VLMEVALKIT).split()
     says_yes, says_no = "yes" in words, "no" in words
     if says_yes == says_no:

@@ -4,28 +4,18 @@ one score, not the run.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from rewards.base import RewardConfig, Rubric
+from rl.child import Child
 from rl.core import Completion, Rollout, Sample, Score
 from rl.errors import RewardError
 
 _START_DEADLINE_S = 60.0
-_BOOT = (
-    "import json,sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from rewards._child import main; main(int(sys.argv[2]), int(sys.argv[3]))"
-)
 
 
 class RewardWorker:
@@ -47,8 +37,7 @@ class RewardWorker:
         self._base = None if base is None else str(base)
         # Refused here, in one line, rather than in the child.
         self._labels = Rubric(self._configs, None if base is None else Path(base)).labels
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection | None = None
+        self._child: Child | None = None
         self.num_restarts = 0
         self._start()
 
@@ -83,15 +72,12 @@ class RewardWorker:
 
     def close(self) -> None:
         """Ends the child process."""
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
-        if self._process is not None:
-            _kill(self._process)
-            self._process = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_process", None) is not None:
+        if getattr(self, "_child", None) is not None:
             self.close()
 
     def _score_one(self, sample: Sample, completion: Completion) -> Score:
@@ -102,21 +88,23 @@ class RewardWorker:
 
     def _ask(self, sample: Sample, completion: Completion) -> Score:
         """Raises: RewardError."""
-        if self._pipe is None:
+        if self._child is None:
             self._start()
             self.num_restarts += 1
-        assert self._pipe is not None
-        running = self._labels[0]
+        assert self._child is not None
+        child, running = self._child, self._labels[0]
         try:
-            self._pipe.send((sample, completion))
+            child.pipe.send((sample, completion))
             while True:
-                if not self._pipe.poll(self._deadline_s):
+                if not child.pipe.poll(self._deadline_s):
                     self.close()
                     raise RewardError(
                         f"gave no answer within {self._deadline_s:g} s and was stopped",
                         where=f"reward {running}, sample {sample.uid}",
+                        expected="an answer in time",
+                        do="mend the reward, or raise reward_workers.answer_deadline_s",
                     )
-                kind, value = self._pipe.recv()
+                kind, value = child.pipe.recv()
                 if kind == "running":
                     running = value
                 elif kind == "error":
@@ -125,58 +113,39 @@ class RewardWorker:
                     assert isinstance(value, Score)
                     return value
         except (EOFError, ConnectionError) as error:
-            code = self._process.wait(5.0) if self._process is not None else None
+            code = child.wait(5.0)
             self.close()
             raise RewardError(
                 f"ended its process (exit status {code})",
                 where=f"reward {running}, sample {sample.uid}",
+                expected="a reward that returns",
+                do="look for exit calls, native crashes or memory in the function",
             ) from error
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Not multiprocessing: its spawn would run the caller's main module again
-            # (Ray's, or an unguarded script).
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _BOOT,
-                    json.dumps([path or os.getcwd() for path in sys.path]),
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self._pipe = Connection(ours.detach())
-        self._pipe.send((self._configs, self._base))
+        self._child = Child("rewards._child:main")
+        self._child.pipe.send((self._configs, self._base))
         kind, value = self._first_word()
         if kind == "refused":
             self.close()
             raise value
 
     def _first_word(self) -> tuple[str, Any]:
-        assert self._pipe is not None
+        assert self._child is not None
         try:
-            if self._pipe.poll(_START_DEADLINE_S):
-                kind, value = self._pipe.recv()
+            if self._child.pipe.poll(_START_DEADLINE_S):
+                kind, value = self._child.pipe.recv()
                 return kind, value
             problem = f"was not ready within {_START_DEADLINE_S:g} s"
         except (EOFError, ConnectionError):
             problem = "ended while it started"
         self.close()
-        raise RewardError(f"the reward process {problem}", where="rewards")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends the child and whatever it started: it leads its own session."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        process.kill()
-    process.wait()
+        raise RewardError(
+            f"the reward process {problem}",
+            where="rewards",
+            expected="a process that imports the rewards",
+            do="look at what its file does on import, and at the memory that is left",
+        )
 
 
 def check_on_two_rows(

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import core_schema
 
 from rl import plugins
-from rl.config_errors import Problems, report
+from rl.config_errors import Problems, place_of, report
 from rl.config_yaml import Dumper, Node, parse_yaml
 from rl.errors import ConfigError
 
@@ -67,6 +67,18 @@ class Page:
                 return Node({}, node.where, key)
             node = child
         return node
+
+    def has(self, key: str) -> bool:
+        """Whether the dotted key stands on the page."""
+        node: Node | None = self.root
+        for step in key.split("."):
+            node = node.child(step) if node is not None else None
+        return node is not None
+
+    def where(self, key: str) -> str:
+        """`file:line key`, as an error tells the place of a dotted key."""
+        node = self.section(key)
+        return place_of(node.where, node.key)
 
     def plain(self) -> Any:
         """The page as dicts, lists and scalars."""
@@ -113,7 +125,11 @@ def load_page(
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", where=str(path)) from error
+        raise ConfigError(
+            "is not UTF-8 text",
+            where=str(path),
+            do="save the page as UTF-8, or check the path",
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"cannot be read: {error.strerror}", where=str(path), do="check the recipe's path"
@@ -123,7 +139,10 @@ def load_page(
         root = replace(root, value={})
     if not isinstance(root.value, dict):
         raise ConfigError(
-            "the page is no mapping", where=f"{path}:1", expected="`key: value` lines"
+            "the page is no mapping",
+            where=f"{path}:1",
+            expected="`key: value` lines",
+            do="check the path",
         )
     return Page(path, _lay_all(root, overrides, problems))
 
@@ -227,11 +246,17 @@ def plain(value: Any) -> Any:
 def _construct(find: Callable[[str], Any], value: Any) -> Any:
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         raise ConfigError(
-            f"got {json.dumps(value, default=str)[:60]}", expected="a mapping with `name: ...`"
+            f"got {json.dumps(value, default=str)[:60]}",
+            expected="a mapping with `name: ...`",
+            do="write it as {name: ...}",
         )
     cls = find(value["name"])
     if not (isinstance(cls, type) and issubclass(cls, BaseModel)):
-        raise ConfigError(f'"{value["name"]}" is no section class', expected="a pydantic model")
+        raise ConfigError(
+            f'"{value["name"]}" is no section class',
+            expected="a pydantic model",
+            do="name the class of the file",
+        )
     rest = {key: item for key, item in value.items() if key != "name" or "name" in cls.model_fields}
     return validate(cls, rest)
 
@@ -239,7 +264,9 @@ def _construct(find: Callable[[str], Any], value: Any) -> Any:
 def _built(value: Any, package: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, list)):
         raise ConfigError(
-            f"got {json.dumps(value)[:60]}", expected=f"{plugins.kind_of(package)} as `name: ...`"
+            f"got {json.dumps(value)[:60]}",
+            expected=f"{plugins.kind_of(package)} as `name: ...`",
+            do="write it as {name: ...}",
         )
     return value
 
@@ -262,7 +289,12 @@ def _lay(root: Node, override: str) -> Node:
     key, equals, text = override.partition("=")
     steps = key.strip().split(".")
     if not equals or not all(steps):
-        raise ConfigError("is no override", where=where, expected="key.key=value")
+        raise ConfigError(
+            "is no override",
+            where=where,
+            expected="key.key=value",
+            do="write it as stages.grpo.lr=5e-5",
+        )
     return _replace(root, steps, parse_yaml(text, where, key.strip(), with_lines=False), where)
 
 
@@ -285,9 +317,12 @@ def _replace(node: Node, steps: Sequence[str], new: Node, where: str) -> Node:
             raise ConfigError(
                 f'{node.key} has no item "{step}"{hint} ({", ".join(known) or "it is empty"})',
                 where=where,
+                do="name one of these",
             )
         items[index] = _replace(items[index], rest, new, where)
         return replace(node, value=items)
     raise ConfigError(
-        f"{node.key} is {json.dumps(node.value)}, which has no key {step}", where=where
+        f"{node.key} is {json.dumps(node.value)}, which has no key {step}",
+        where=where,
+        do="name a key that holds others",
     )

@@ -36,7 +36,7 @@ class Problems:
 
     def add(self, where: str, key: str, what: str) -> None:
         """One fault: `where key: what`."""
-        place = where if not key or where.startswith(f"override {key}=") else f"{where} {key}"
+        place = place_of(where, key)
         line = f"{place}: {what}" if place else what
         if line not in self.lines:
             self.lines.append(line)
@@ -51,6 +51,15 @@ class Problems:
         """Raises: ConfigError that lists them all."""
         if self.lines:
             raise ConfigError("\n".join(self.lines))
+
+
+def place_of(where: str, key: str) -> str:
+    """`where key`, or `where` alone where that is the key's own override.
+
+    >>> place_of("grpo.yaml:14", "stages.grpo.lr"), place_of("override run.seed=x", "run.seed")
+    ('grpo.yaml:14 stages.grpo.lr', 'override run.seed=x')
+    """
+    return where if not key or where.startswith(f"override {key}=") else f"{where} {key}"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -152,6 +161,8 @@ def _words(fault: Any, node: Node) -> str:
     message: str = fault["msg"]
     if fault["type"] in ("value_error", "assertion_error"):
         return message.partition(", ")[2] or message
+    if fault["type"] == "string_pattern_mismatch":
+        return f"got {_shown(node.plain())}; expected text of the pattern {fault['ctx']['pattern']}"
     expected = message.removeprefix("Input should be ")
     for theirs, ours in _PLAIN.items():
         expected = expected.replace(theirs, ours)

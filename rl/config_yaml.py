@@ -120,9 +120,17 @@ def parse_yaml(text: str, origin: str, key: str = "", *, with_lines: bool = True
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{origin}:{mark.line + 1}" if mark is not None and with_lines else origin
-        raise ConfigError(f"broken YAML: {error.problem or error.context}", where=where) from error
+        raise ConfigError(
+            f"broken YAML: {error.problem or error.context}",
+            where=where,
+            do="mend the line" if with_lines else "mend the value",
+        ) from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"broken YAML: {str(error).splitlines()[0]}", where=origin) from error
+        raise ConfigError(
+            f"broken YAML: {str(error).splitlines()[0]}",
+            where=origin,
+            do="mend the page",
+        ) from error
     if root is None:
         return Node(None, f"{origin}:1" if with_lines else origin, key)
     return _Reader(origin, with_lines).read(root, key, root, ())
@@ -139,9 +147,17 @@ class _Reader:
         """`at` is where a fault of this value is shown: its key's line."""
         where = self.where(at)
         if id(node) in above:
-            raise ConfigError(f"{key}: an alias that holds itself", where=where)
+            raise ConfigError(
+                f"{key}: an alias that holds itself",
+                where=where,
+                do="write the value out",
+            )
         if len(above) > 100:
-            raise ConfigError(f"{key}: nested more than 100 deep", where=where)
+            raise ConfigError(
+                f"{key}: nested more than 100 deep",
+                where=where,
+                do="write it flatter",
+            )
         above = (*above, id(node))
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return Node(self._mapping(node, key, above), where, key)
@@ -155,9 +171,16 @@ class _Reader:
             try:
                 return Node(_READ[node.tag](node.value), where, key)
             except ValueError as error:
-                raise ConfigError(f"{key}: {str(error).splitlines()[0]}", where=where) from error
+                raise ConfigError(
+                    f"{key}: {str(error).splitlines()[0]}",
+                    where=where,
+                    do="mend the value",
+                ) from error
         raise ConfigError(
-            f"{key}: tag {node.tag} is not allowed", where=where, expected="plain YAML values"
+            f"{key}: tag {node.tag} is not allowed",
+            where=where,
+            expected="plain YAML values",
+            do="take the tag out",
         )
 
     def _mapping(self, node: yaml.MappingNode, key: str, above: tuple[int, ...]) -> dict[str, Node]:
@@ -165,7 +188,9 @@ class _Reader:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(
-                    f"{key or 'the page'}: a key must be one word", where=self.where(key_node)
+                    f"{key or 'the page'}: a key must be one word",
+                    where=self.where(key_node),
+                    do="write `key: value`",
                 )
             name = key_node.value
             if name in children:

@@ -3,7 +3,7 @@ crosses a process boundary."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class PlumblineError(Exception):
@@ -27,6 +27,13 @@ class PlumblineError(Exception):
         tail = f"; expected {self.expected}" if self.expected else ""
         return f"{head}{tail}" + (f". {self.do[:1].upper()}{self.do[1:]}" if self.do else "")
 
+    def at(self, place: str) -> Self:
+        """The same error with the place (a page's line and key) in front of its own."""
+        where = f"{place}: {self.where}" if place and self.where else place or self.where
+        error = type(self)(self.what, where=where, expected=self.expected, do=self.do)
+        error.__dict__ = {**self.__dict__, **error.__dict__}
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {"what": self.what, "where": self.where, "expected": self.expected, "do": self.do}
         return _rebuild, (type(self), fields, dict(self.__dict__))
@@ -41,9 +48,12 @@ def _rebuild(
 
 
 class ConfigError(PlumblineError, ValueError):
-    """A recipe, an override or a command line that cannot be meant."""
+    """A recipe, an override or a command line that cannot be meant. `key` is the key at fault
+    inside the section that was built, where one is.
+    """
 
     exit_code = 2
+    key: str = ""
 
 
 class DataError(PlumblineError, ValueError):
@@ -84,6 +94,12 @@ class GateError(EvalError):
 class RunError(PlumblineError, RuntimeError):
     """A run that cannot go on: an actor lost, a folder that cannot be written, a checkpoint
     that is not whole."""
+
+
+class NoRunError(RunError):
+    """A folder that was named as a run, or as an evaluation of one, and holds none."""
+
+    exit_code = 2
 
 
 class ActorLostError(RunError):

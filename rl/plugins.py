@@ -73,7 +73,11 @@ def load_attr(spec: str, base: Path | None = None) -> Any:
     """
     file, _, attribute = spec.rpartition(":")
     if not file.endswith(".py") or not attribute:
-        raise ConfigError(f'"{spec}" names no object', expected='"./my_file.py:name"')
+        raise ConfigError(
+            f'"{spec}" names no object',
+            expected='"./my_file.py:name"',
+            do="name file and object, as ./my_file.py:name",
+        )
     path = Path(file).expanduser()
     path = (path if path.is_absolute() else (base or Path()) / path).resolve()
     if not path.is_file():
@@ -86,7 +90,9 @@ def load_attr(spec: str, base: Path | None = None) -> Any:
     if not hasattr(module, attribute):
         public = [key for key in vars(module) if not key.startswith("_")]
         raise ConfigError(
-            f'{path.name} has no "{attribute}"{did_you_mean(attribute, public)}', where=str(path)
+            f'{path.name} has no "{attribute}"{did_you_mean(attribute, public)}',
+            where=str(path),
+            do="name what the file has",
         )
     found = getattr(module, attribute)
     _ORIGINS[id(found)] = (found, f"{path}:{attribute}")
@@ -116,7 +122,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not there: nearest name and all that are."""
     known = sorted(known)
     return ConfigError(
-        f'unknown {kind} "{name}"{did_you_mean(name, known)} ({", ".join(known) or "none here"})'
+        f'unknown {kind} "{name}"{did_you_mean(name, known)} ({", ".join(known) or "none here"})',
+        do="name one of these, or your own as docs/extending.md says",
     )
 
 
@@ -134,7 +141,10 @@ def _places(package: str) -> dict[str, tuple[str, str]]:
             module = f"{package}.{file.stem}"
             if name in places:
                 both = f"{'.'.join(places[name])} and {module}.{attribute}"
-                raise ConfigError(f'two plugins of {package} are called "{name}": {both}')
+                raise ConfigError(
+                    f'two plugins of {package} are called "{name}": {both}',
+                    do="rename one of the two",
+                )
             places[name] = (module, attribute)
     return places
 
@@ -210,7 +220,10 @@ def _load_file(path: Path) -> Any:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} cannot be imported")
+        raise ConfigError(
+            f"{path} cannot be imported",
+            do="check that it is a Python file",
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -218,7 +231,9 @@ def _load_file(path: Path) -> Any:
     except Exception as error:  # a user's file may raise anything: named with its line, and chained
         del sys.modules[name]
         raise ConfigError(
-            f"cannot be imported: {type(error).__name__}: {error}", where=_where(path, error)
+            f"cannot be imported: {type(error).__name__}: {error}",
+            where=_where(path, error),
+            do="mend the file",
         ) from error
     return module
 

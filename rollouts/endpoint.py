@@ -151,7 +151,11 @@ class Endpoint:
                         "with --resume",
                     )
                 if on_error is None:
-                    raise DataError(found.why, where=f"sample {sample.uid}")
+                    raise DataError(
+                        found.why,
+                        where=f"sample {sample.uid}",
+                        do="mend the question, or leave it out",
+                    )
                 on_error(sample, found.why)
 
     def _client(self) -> httpx.AsyncClient:

@@ -146,7 +146,10 @@ class VllmEngine:
     def reset_prefix_cache(self) -> None:
         """Forgets the keys and values of prompts. Raises: RolloutError where the engine refuses."""
         if not self._core.reset_prefix_cache():
-            raise RolloutError("the prefix cache was not reset: requests are still under way")
+            raise RolloutError(
+                "the prefix cache was not reset: requests are still under way",
+                do="go on with --resume; if it happens again, report this",
+            )
 
     def reset_mm_cache(self) -> None:
         """Forgets processed images (pixels)."""

@@ -124,7 +124,12 @@ class Pool:
         on_event: OnEvent | None = None,
     ) -> None:
         if not handles:
-            raise ConfigError("no rollout worker", where="rollout.workers", expected="at least 1")
+            raise ConfigError(
+                "no rollout worker",
+                where="rollout.workers",
+                expected="at least 1",
+                do="raise rollout.workers",
+            )
         self.handles, self._prompt_text = list(handles), prompt_text
         self._max_num_seqs = max_num_seqs
         self._deadline_s, self._publish_deadline_s = deadline_s, publish_deadline_s
@@ -202,6 +207,7 @@ class Pool:
                 raise RolloutError(
                     f"version {served} is served after the publish of {version}",
                     where=self.handles[place].name,
+                    do="go on with --resume; if it happens again, report this",
                 )
 
     def remedy(self, name: str, version: int, path: str) -> None:
@@ -298,7 +304,12 @@ class Pool:
             handle.call(
                 "update_weights", self.version, self._file(), deadline_s=self._publish_deadline_s
             )
-        self._on_event("rollout_worker_restarted", worker=handle.name, version=self.version)
+        self._on_event(
+            "rollout_worker_restarted",
+            worker=handle.name,
+            version=self.version,
+            requests_asked_again=requests_in_flight,
+        )
         return handle
 
     def _call(self, place: int, deadline_s: float, method: str, *args: Any) -> Any:

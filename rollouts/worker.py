@@ -98,6 +98,7 @@ class RolloutWorker:
                 f"version {version} was published, {self._version} is served already",
                 where=f"rollout-{self.index}",
                 expected="versions that only grow",
+                do="go on with --resume; if it happens again, report this",
             )
         return self.reload_weights(version, path)
 

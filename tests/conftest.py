@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,12 +12,19 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--repeats", type=int, default=1, help="how often a chaos test strikes")
+    parser.addoption("--chaos-seed", type=int, default=0, help="draws the moments at which it does")
 
 
 @pytest.fixture
 def repeats(request: pytest.FixtureRequest) -> int:
     """How often a chaos test strikes in one run."""
     return int(request.config.getoption("--repeats"))
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Draws the moments of a chaos test; `--chaos-seed` says which."""
+    return random.Random(int(request.config.getoption("--chaos-seed")))
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import ChoiceBenchmark, Options, by_letter
+from evals.choices import ChoiceBenchmark, Options, by_letter, letter_at
 from evals.layout import HubData, lmms_lab
 from rewards.letters import letter_ai2d
-from rl.errors import DataError
 
 
 class AI2D(ChoiceBenchmark):
@@ -51,12 +50,7 @@ class AI2D(ChoiceBenchmark):
 
     def answer(self, row: Row) -> str:
         """The letter at that index. Raises: DataError."""
-        try:
-            return list(self.options(row))[int(row["answer"])]
-        except (ValueError, IndexError) as error:
-            raise DataError(
-                f"answer {row['answer']!r}", expected=f"an index below {len(row['options'])}"
-            ) from error
+        return letter_at(self.options(row), row["answer"])
 
     def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
         """Rows bear no id: their number."""

@@ -21,7 +21,7 @@ from evals.base import Row
 from evals.choices import ChoiceBenchmark, Options, option_lines
 from evals.fewshot import FewShotBenchmark
 from evals.layout import HubData
-from rewards.letters import letter_first_line, letter_lmms_eval
+from rewards.letters import LETTERS, letter_first_line, letter_lmms_eval
 
 SUBJECTS = {
     "accountant": "注册会计师",
@@ -78,7 +78,7 @@ SUBJECTS = {
     "veterinary_medicine": "兽医学",
 }
 _ZERO_SHOT = "请只回答正确选项的字母。"
-_LETTERS = "ABCD"
+_LETTERS = LETTERS[:4]
 _MARKS = "。．，、；：！？（）【】「」"
 
 

@@ -37,6 +37,10 @@ class DocVQA(AccuracyBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("questionId", "image", "question", "answers")
     max_new_tokens: ClassVar[int] = 32
     primary_name: ClassVar[str] = "anls"
+    primary_rule: ClassVar[str] = (
+        "The mean over questions of 1 - edit distance / length of the longer text, against the "
+        "nearest reference; below 0.5 it counts as 0."
+    )
     groups: ClassVar[dict[str, str]] = {}
     kind_column: ClassVar[str] = "question_types"
     examples: ClassVar[tuple[Row, ...]] = (

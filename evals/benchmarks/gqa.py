@@ -7,26 +7,34 @@ joined on imageId. One row:
 
     {"id": "201307251", "imageId": "n161313", "question": "Is it overcast?", "answer": "no",
      "fullAnswer": "No, it is not overcast.", "isBalanced": true,
-     "types": {"structural": "verify", "semantic": "global", "detailed": "weatherVerify"}}
+     "types": {"structural": "verify", "semantic": "global", "detailed": "weatherVerify"},
+     "groups": {"global": "weather", "local": "10s-weather"}}
 
 Profiles: `official` equality of the lower-cased, stripped answer without a closing period (the
 authors' script compares the files that submissions make so); `lmms_eval` equality apart from case
-and ASCII punctuation; `vlmevalkit` equality after strip and lower. The authors' validity and
-consistency need the scene graphs and are not computed.
+and ASCII punctuation; `vlmevalkit` equality after strip and lower.
+
+Of the authors' other figures (eval.py of their site) `binary`, `open`, the accuracies by structure
+and meaning, and `distribution` (chi-square over 100 of answers against references within groups of
+questions, lower is better) are computed from the rows. Validity and plausibility need their files
+of choices, which testdev lacks, grounding the scene graphs, and consistency the answers to all
+entailed questions, most of which the balanced set does not ask: they are not computed.
 """
 
 from __future__ import annotations
 
-import string
-from typing import ClassVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.base import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import one_turn
+from rewards.text import unpunctuated
 from rl.core import ImageSource
 
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_STRUCTURES = ("query", "verify", "logical", "choose", "compare")
 
 
 class GQA(AccuracyBenchmark):
@@ -47,6 +55,7 @@ class GQA(AccuracyBenchmark):
     expected_rows: ClassVar[int] = 12578
     columns: ClassVar[tuple[str, ...]] = ("id", "imageId", "image", "question", "answer")
     max_new_tokens: ClassVar[int] = 16
+    groups: ClassVar[dict[str, str]] = {"categories": "category", "semantic": "semantic"}
     examples: ClassVar[tuple[Row, ...]] = (
         {
             "id": "201307251",
@@ -56,6 +65,7 @@ class GQA(AccuracyBenchmark):
             "fullAnswer": "No, it is not overcast.",
             "isBalanced": True,
             "types": {"structural": "verify", "semantic": "global", "detailed": "weatherVerify"},
+            "groups": {"global": "weather", "local": "10s-weather"},
         },
     )
 
@@ -65,16 +75,18 @@ class GQA(AccuracyBenchmark):
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
         """The category is the question's structure (query, verify, logical, choose, compare)."""
-        types = row.get("types")
-        structure = types.get("structural") if isinstance(types, dict) else None
+        types, groups = _mapping(row.get("types")), _mapping(row.get("groups"))
+        kept = {"semantic": types.get("semantic"), "group": groups.get("global")}
+        columns: dict[str, Any] = {k: str(v) for k, v in kept.items() if v is not None}
         return one_turn(
             f"gqa-{row['id']}",
             prompt,
             images,
             (str(row["answer"]),),
             str(row["question"]),
-            category=str(structure or "all"),
+            category=str(types.get("structural") or "all"),
             image_id=str(row["imageId"]),
+            **columns,
         )
 
     def judge(self, row: Row, profile: str) -> ItemScore:
@@ -83,10 +95,45 @@ class GQA(AccuracyBenchmark):
         answer = _form(response_text(row, self.id), profile)
         return verdict(row, float(answer in {_form(r, profile) for r in references}), answer)
 
+    def aggregate(
+        self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
+    ) -> dict[str, Any]:
+        """Accuracy, also of binary and open questions and by structure and meaning, and how far
+        the answers' distribution is from the references'. What rows do not tell is None.
+        """
+        metrics = super().aggregate(rows, scores, profile)
+        kinds: dict[str, list[ItemScore]] = {"binary": [], "open": []}
+        pairs: list[tuple[str, str, str]] = []
+        for row, score in zip(rows, scores, strict=True):
+            if score.score is None:
+                continue
+            if (structure := row.get("category")) in _STRUCTURES:
+                kinds["open" if structure == "query" else "binary"].append(score)
+            if row.get("group") is not None:
+                reference = _form(reference_texts(row, self.id)[0], profile)
+                pairs.append((str(row["group"]), reference, str(score.parsed)))
+        means = {kind: mean_of(found) if found else None for kind, found in kinds.items()}
+        return {**metrics, **means, "distribution": _distribution(pairs) if pairs else None}
+
+
+def _distribution(pairs: Sequence[tuple[str, str, str]]) -> float:
+    """The chi-square distance of (group, reference, answer) over 100: groups weigh as they are
+    large.
+    """
+    wanted = Counter((group, reference) for group, reference, _ in pairs)
+    given = Counter((group, answer) for group, _, answer in pairs)
+    sizes = Counter(group for group, _, _ in pairs)
+    total = sum(sizes[key[0]] * (given[key] - count) ** 2 / count for key, count in wanted.items())
+    return total / len(pairs) / 100
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
 
 def _form(text: str, profile: str) -> str:
     if profile == "lmms_eval":
         # numpy's arrays of texts, in which the peer compares, lose closing NULs.
-        return text.rstrip("\0").lower().translate(_NO_PUNCTUATION).rstrip("\0")
+        return unpunctuated(text.rstrip("\0").lower()).rstrip("\0")
     text = text.strip().lower()
     return text if profile == "vlmevalkit" else text.removesuffix(".")

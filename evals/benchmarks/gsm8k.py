@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
 from evals.base import (
     Item,
     ItemScore,
     Row,
-    mean_of,
     reference_texts,
     response_text,
     verdict,
@@ -50,6 +52,10 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("question", "answer")
     max_new_tokens: ClassVar[int] = 512
     primary_name: ClassVar[str] = "strict"
+    primary_rule: ClassVar[str] = (
+        "The share of problems whose final number is right; strict reads it after ####, "
+        "flexible takes the last number."
+    )
     profiles: ClassVar[tuple[str, ...]] = ("official", "flexible")
     shot_split: ClassVar[str] = "train"
     examples: ClassVar[tuple[Row, ...]] = (
@@ -88,17 +94,21 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """1 where the number read is the reference's. Raises: DataError."""
-        answer = gsm8k_answer(response_text(row, self.id), _RULES[profile])
-        is_right = gsm8k_is_right(answer, reference_texts(row, self.id)[0])
-        return verdict(row, float(is_right), answer, is_parsed=answer is not None)
+        text, reference = response_text(row, self.id), reference_texts(row, self.id)[0]
+        answers = {name: gsm8k_answer(text, rule) for name, rule in _RULES.items()}
+        right = {name: float(gsm8k_is_right(answers[name], reference)) for name in _RULES}
+        answer = answers[profile]
+        found = verdict(row, right[profile], answer, is_parsed=answer is not None)
+        return replace(found, tally=tuple(right.values()))
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
         """The accuracy by both rules."""
-        scored = [row for row, score in zip(rows, scores, strict=True) if score.score is not None]
+        tallies = [score.tally for score in scores if score.score is not None]
         return {
-            rule: mean_of(self.judge(row, name) for row in scored) for name, rule in _RULES.items()
+            rule: float(np.mean([tally[at] for tally in tallies])) if tallies else 0.0
+            for at, rule in enumerate(_RULES.values())
         }
 
     def is_parsed(self, score: ItemScore) -> bool:

@@ -57,6 +57,8 @@ class HallusionBench(AccuracyBenchmark):
     )
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "aacc"
+    is_yes_no: ClassVar[bool] = True
+    primary_rule: ClassVar[str] = "The share of questions answered rightly, in percent."
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "category": "VD",
@@ -81,7 +83,7 @@ class HallusionBench(AccuracyBenchmark):
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
         """Raises: DataError for an answer other than 0 and 1."""
         if str(row["gt_answer"]) not in ("0", "1"):
-            raise DataError(f"gt_answer {row['gt_answer']!r}", expected="0 or 1")
+            raise DataError(f"gt_answer {row['gt_answer']!r}", expected="0 (no) or 1 (yes)")
         columns = {key: str(row[key]) for key in (*_KEYS, "visual_input")}
         name = "_".join([str(row["category"]), columns["subcategory"], columns["visual_input"]])
         tail = "_".join(columns[key] for key in _KEYS[1:])
@@ -115,7 +117,7 @@ class HallusionBench(AccuracyBenchmark):
         """
         whole = _figures(rows, scores, profile)
         categories: dict[str, dict[str, float]] = {}
-        for category in sorted({str(row.get("category")) for row in rows}):
+        for category in sorted({str(row["category"]) for row in rows if "category" in row}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
             categories[category] = _figures(
                 [rows[n] for n in members], [scores[n] for n in members], profile
@@ -130,11 +132,6 @@ class HallusionBench(AccuracyBenchmark):
         """100."""
         return 100.0
 
-    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
-        """The share of answers read as yes."""
-        scored = [score for score in scores if score.score is not None]
-        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
-
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
         """Guessing yes or no."""
         return 50.0
@@ -147,7 +144,12 @@ def _group(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
         names = _OTHER_NAMES.get(key, (key,))
         value = next((row[name] for name in names if row.get(name) is not None), None)
         if value is None:
-            raise DataError(f"no {key}", where=f"hallusionbench {row.get('sample_id', '?')}")
+            raise DataError(
+                f"no {key}",
+                where=f"hallusionbench {row.get('sample_id', '?')}",
+                expected=f"the column {' or '.join(names)}",
+                do="keep the data's own columns in the response rows",
+            )
         values.append(str(value))
     return tuple(values)
 

@@ -104,7 +104,10 @@ class HumanEval(AccuracyBenchmark):
         missing = [key for key in _KEPT if not isinstance(row.get(key), str)]
         if missing:
             raise DataError(
-                f"no {', '.join(missing)}", where=f"humaneval {row.get('sample_id', '?')}"
+                f"no {', '.join(missing)}",
+                where=f"humaneval {row.get('sample_id', '?')}",
+                expected=f"texts in {', '.join(_KEPT)}",
+                do="keep the data's own columns in the response rows",
             )
         program = solution(str(row["prompt"]), response_text(row, self.id), profile)
         passed = run(f"{program}\n{row['test']}\ncheck({row['entry_point']})\n")

@@ -16,6 +16,7 @@ the metrics.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
@@ -25,6 +26,8 @@ from evals.messages import cluster_of, user_message
 from rewards.instructions import CHECKS, follow_all
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
+
+_RULES = {"strict": False, "loose": True}  # whether the rule is the loose one
 
 
 class IFEval(AccuracyBenchmark):
@@ -58,10 +61,14 @@ class IFEval(AccuracyBenchmark):
         """Raises: DataError for an unknown instruction, or arguments that do not pair with them."""
         names, arguments = list(row["instruction_id_list"]), list(row["kwargs"])
         unknown = [name for name in names if name not in CHECKS]
-        if unknown or not names or len(names) != len(arguments):
+        if unknown:
             raise DataError(
-                f"instructions {unknown or names} with {len(arguments)} arguments",
-                expected="known instructions, one set of arguments each",
+                f"unknown instruction {unknown[0]!r}", expected=f"one of {', '.join(CHECKS)}"
+            )
+        if not names or len(names) != len(arguments):
+            raise DataError(
+                f"{len(names)} in instruction_id_list and {len(arguments)} in kwargs",
+                expected="an instruction or more, one set of arguments each",
             )
         given = [
             {key: value for key, value in (one or {}).items() if value is not None}
@@ -74,20 +81,25 @@ class IFEval(AccuracyBenchmark):
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """1 where every instruction is followed; `parsed` is the share. Raises: DataError."""
-        followed = _followed(row, response_text(row, self.id), is_loose=profile == "flexible")
-        return verdict(row, float(all(followed)), sum(followed) / len(followed))
+        text = response_text(row, self.id)
+        by_rule = [_followed(row, text, is_loose=is_loose) for is_loose in _RULES.values()]
+        followed = by_rule[profile == "flexible"]
+        found = verdict(row, float(all(followed)), sum(followed) / len(followed))
+        # A rule after the other: whether all are followed, how many are; then how many there are.
+        counts = [float(count) for one in by_rule for count in (all(one), sum(one))]
+        return replace(found, tally=(*counts, float(len(followed))))
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
         """Accuracy by the profile's rule, and prompt and instruction level, strict and loose."""
         metrics = super().aggregate(rows, scores, profile)
-        scored = [row for row, score in zip(rows, scores, strict=True) if score.score is not None]
-        for rule, is_loose in (("strict", False), ("loose", True)):
-            lists = [_followed(row, str(row["response"]), is_loose=is_loose) for row in scored]
-            flat = [followed for one in lists for followed in one]
-            metrics[f"prompt_{rule}"] = sum(map(all, lists)) / max(1, len(lists))
-            metrics[f"instruction_{rule}"] = sum(flat) / max(1, len(flat))
+        tallies = [score.tally for score in scores if score.score is not None]
+        num_instructions = sum(tally[-1] for tally in tallies)
+        for at, rule in enumerate(_RULES):
+            prompts, instructions = (sum(tally[2 * at + i] for tally in tallies) for i in (0, 1))
+            metrics[f"prompt_{rule}"] = prompts / max(1, len(tallies))
+            metrics[f"instruction_{rule}"] = instructions / max(1, num_instructions)
         return metrics
 
     def gold(self, row: Row) -> str:
@@ -103,12 +115,20 @@ def _followed(row: Row, text: str, *, is_loose: bool) -> list[bool]:
     names, arguments = row.get("instruction_id_list"), row.get("kwargs")
     where = f"ifeval {row.get('sample_id', '?')}"
     if not _is_list(names) or not _is_list(arguments) or not names:
-        raise DataError("no instruction_id_list or no kwargs", where=where, expected="two lists")
+        missing = "kwargs" if _is_list(names) and names else "instruction_id_list"
+        raise DataError(
+            f"{missing} is {row.get(missing)!r}"[:200],
+            where=where,
+            expected="a list, an entry for each instruction",
+            do="keep the data's own columns in the response rows",
+        )
     try:
         given = [one if isinstance(one, Mapping) else {} for one in arguments or ()]
         return follow_all(text, list(names), given, is_loose=is_loose)
     except ValueError as error:
-        raise DataError(str(error), where=where) from error
+        raise DataError(
+            str(error), where=where, expected="instructions and arguments as in google/IFEval"
+        ) from error
 
 
 def _is_list(value: Any) -> bool:

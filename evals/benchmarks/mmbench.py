@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evals.accuracy import cell_sums
 from evals.base import ItemScore, Row
 from evals.choices import (
     CLOSING,
@@ -32,12 +33,12 @@ from evals.choices import (
     row_options,
 )
 from evals.layout import HubData, lmms_lab
-from evals.stats import Floats, cluster_rows
-from rewards.letters import letter_mmbench_lmms_eval
+from evals.stats import Floats
+from rewards.letters import LETTERS, letter_mmbench_lmms_eval
 from rl.errors import DataError
 
 _ROTATION = 1_000_000
-_LETTERS = "ABCD"
+_LETTERS = LETTERS[:4]
 _ABSENT = (None, "", "nan")
 _L2 = ("l2_category", "L2-category", "l2-category")
 
@@ -57,6 +58,9 @@ class MMBench(ChoiceBenchmark):
     )
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "circular"
+    primary_rule: ClassVar[str] = (
+        "The share of questions answered rightly under every rotation of their options."
+    )
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "index": 241 + rotation * _ROTATION,
@@ -122,7 +126,8 @@ class MMBench(ChoiceBenchmark):
         categories: dict[str, list[bool]] = {}
         l2_categories: dict[str, list[bool]] = {}
         for base, circular, _ in questions:
-            categories.setdefault(str(base.get("category")), []).append(circular)
+            if base.get("category") is not None:
+                categories.setdefault(str(base["category"]), []).append(circular)
             l2 = next((str(base[key]) for key in _L2 if base.get(key) is not None), None)
             if l2 is not None:
                 l2_categories.setdefault(l2, []).append(circular)
@@ -137,15 +142,9 @@ class MMBench(ChoiceBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's circularly right questions and its questions: [C, 2]."""
-        circular = {_index(base): right for base, right, _ in _questions(rows, scores)}
-        rows_N2 = np.array(
-            [
-                (float(circular[_index(row)]), 1.0) if _index(row) in circular else (0.0, 0.0)
-                for row in rows
-            ]
-        ).reshape(-1, 2)
-        clusters, sums_C2 = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_N2)
-        return [str(cluster) for cluster in clusters], sums_C2
+        circular = {_index(base): float(right) for base, right, _ in _questions(rows, scores)}
+        values = [ItemScore(circular.get(_index(row)), "ok") for row in rows]
+        return cell_sums(rows, values, [0] * len(rows), 1)
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
         """What guessing every rotation scores: (1/options) to the power of the rotations."""

@@ -77,6 +77,12 @@ class MME(Benchmark):
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 16
     primary_name: ClassVar[str] = "total"
+    is_yes_no: ClassVar[bool] = True
+    primary_rule: ClassVar[str] = (
+        "The sum over the categories of acc + acc+, both in percent: acc is the share of right "
+        "answers, acc+ the share of images whose two questions are both right. Each category "
+        "gives at most 200."
+    )
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "question_id": "existence/000000006040.jpg",
@@ -194,11 +200,6 @@ class MME(Benchmark):
     def max_score(self, rows: Sequence[Row]) -> float:
         """200 a category present."""
         return 200.0 * len(self.layout(rows))
-
-    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
-        """The share of answers read as yes."""
-        scored = [score for score in scores if score.score is not None]
-        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
 
 
 def _require_category(category: Any, where: str) -> None:

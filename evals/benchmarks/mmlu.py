@@ -17,11 +17,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import ChoiceBenchmark, Options, by_letter, option_lines
+from evals.choices import ChoiceBenchmark, Options, by_letter, letter_at, option_lines
 from evals.fewshot import FewShotBenchmark
 from evals.layout import HubData
 from rewards.letters import letter_first_line, letter_lmms_eval
-from rl.errors import DataError
 
 _ZERO_SHOT = "Answer with the letter of the right option alone."
 
@@ -56,9 +55,7 @@ class MMLU(FewShotBenchmark, ChoiceBenchmark):
 
     def answer(self, row: Row) -> str:
         """The letter at that index. Raises: DataError."""
-        if not 0 <= int(row["answer"]) < len(row["choices"]):
-            raise DataError(f"answer {row['answer']!r}", expected="an index of choices")
-        return list(self.options(row))[int(row["answer"])]
+        return letter_at(self.options(row), row["answer"])
 
     def shot(self, row: Row) -> str:
         return f"{self._ask(row)} {self.answer(row)}"

@@ -144,7 +144,10 @@ class MMMU(AccuracyBenchmark):
         marks = {f"<image {name.removeprefix('image_')}>": at for at, name in enumerate(given)}
         for mark in _MARK.finditer(prompt):
             if images and mark[0] not in marks:
-                raise DataError(f"{mark[0]} without image_{mark[1]}", where=str(row["id"]))
+                raise DataError(
+                    f"{row['id']}: {mark[0]} stands in the text, and image_{mark[1]} is empty",
+                    expected=f"an image, or an <image N> of {', '.join(given)}",
+                )
         if self.is_lmms_eval and images:
             images = tuple(images[at] for mark, at in marks.items() if mark in prompt)
         placed = None if self.is_lmms_eval or not images else marks
@@ -235,7 +238,9 @@ def _options(row: Row) -> Options:
     options = row["options"]
     found = listed(options) if isinstance(options, str) else options
     if not isinstance(found, list):
-        raise DataError(f"options are {options!r}"[:200], expected="a list of texts")
+        raise DataError(
+            f"options are {options!r}"[:200], expected="a list of texts, or a text that holds one"
+        )
     return by_letter(found)
 
 

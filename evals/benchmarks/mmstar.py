@@ -20,14 +20,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evals.accuracy import group_means
+from evals.accuracy import cell_sums, group_means
 from evals.base import ItemScore, Row
 from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
 from evals.layout import HubData
-from evals.stats import Floats, cluster_rows
+from evals.stats import Floats
+from rewards.letters import LETTERS
 from rl.errors import DataError
 
 _MARK = "\nOptions: "
+_L2_RULE = "The mean of the level-two categories' shares of right answers."
 
 
 class MMStar(ChoiceBenchmark):
@@ -61,6 +63,8 @@ class MMStar(ChoiceBenchmark):
         """The benchmark whose statistic is the profile's."""
         chosen = copy.copy(self)
         chosen.by_l2 = profile == "lmms_eval"
+        if chosen.by_l2:
+            chosen.primary_rule = _L2_RULE  # type: ignore[misc]
         return chosen
 
     def options(self, row: Row) -> Options:
@@ -74,7 +78,8 @@ class MMStar(ChoiceBenchmark):
             tail = following[2:] + rest if comma else ""
         if len(options) < 2:
             raise DataError(
-                f"question {row['question']!r}"[:200], expected='"... Options: A: .., B: .."'
+                f"{len(options)} options in question {row['question']!r}"[:200],
+                expected='two or more, as "... Options: A: .., B: .."',
             )
         return options
 
@@ -99,7 +104,7 @@ class MMStar(ChoiceBenchmark):
     def read(self, text: str, options: Options, profile: str) -> str | None:
         """lmms-eval looks for A to D whatever the options."""
         if profile == "lmms_eval":
-            options = dict.fromkeys("ABCD", "")
+            options = dict.fromkeys(LETTERS[:4], "")
         return super().read(text, options, profile)
 
     def aggregate(
@@ -109,7 +114,7 @@ class MMStar(ChoiceBenchmark):
         if profile != "lmms_eval":
             return super().aggregate(rows, scores, profile)
         categories: dict[str, float] = {}
-        for category in sorted({str(row.get("category")) for row in rows}):
+        for category in sorted({str(row["category"]) for row in rows if "category" in row}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
             categories[category] = _mean_of_l2(
                 [rows[n] for n in members], [scores[n] for n in members]
@@ -124,13 +129,8 @@ class MMStar(ChoiceBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions, by level-two category: [C, 2 L]."""
-        rows_NK = np.zeros((len(rows), 2 * len(layout)))
-        for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
-            if score.score is not None:
-                at = 2 * layout.index(_l2(row)) if self.by_l2 else 0
-                rows_NK[number, at : at + 2] = (score.score, 1.0)
-        clusters, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
-        return [str(cluster) for cluster in clusters], sums_CK
+        cells = [layout.index(_l2(row)) if self.by_l2 else 0 for row in rows]
+        return cell_sums(rows, scores, cells, len(layout))
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean over the categories that have questions."""

@@ -1,7 +1,8 @@
 """OCRBench: reading text of ten kinds; right where a reference stands anywhere in the answer.
 
-Source: arXiv 2305.07895; the original rule of Yuliang-Liu/MultimodalOCR. Licence: academic research
-only, images of several origins. Data: `echo840/OCRBench`, split test, 1000 rows. One row:
+Source: arXiv 2305.07895; Yuliang-Liu/MultimodalOCR@794c36d6423c, OCRBench/example.py. Licence:
+academic research only, images of several origins. Data: `echo840/OCRBench`, split test, 1000 rows.
+One row:
 
     {"dataset": "IIIT5K", "question": "what is written in the image?", "question_type":
      "Regular Text Recognition", "answer": ["CENTRE"], "image": ...}
@@ -50,6 +51,7 @@ class OCRBench(AccuracyBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("dataset", "image", "question", "question_type", "answer")
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "total"
+    primary_rule: ClassVar[str] = "The number of questions whose answer holds a reference."
     examples: ClassVar[tuple[Row, ...]] = (
         {
             "dataset": "IIIT5K",

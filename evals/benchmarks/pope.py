@@ -1,8 +1,9 @@
 """POPE: is there such a thing in the image? F1 of yes, which hallucinated objects lower.
 
 Source: arXiv 2305.10355; RUCAIBox/POPE@3df3ba1b110e, evaluate.py. Licence: MIT (questions; images
-are COCO's). Data: `lmms-lab/POPE`, split test, 9000 rows (random, popular and adversarial negatives
-x 3000; unverified). One row:
+are COCO's). Data: `lmms-lab/POPE`, split test, 9000 rows (adversarial, popular and random negatives
+x 3000; the same rows again as the splits of these names of the configuration Full; seen on the
+hub's pages and in lmms-eval's tasks, unverified by a download). One row:
 
     {"id": "0", "question_id": "1", "image": ..., "image_source": "COCO_val2014_000000310196",
      "question": "Is there a snowboard in the image?", "answer": "yes", "category": "adversarial"}
@@ -47,11 +48,18 @@ class POPE(Benchmark):
     version: ClassVar[str] = "1"
     source: ClassVar[str] = "https://github.com/RUCAIBox/POPE"
     licence: ClassVar[str] = "MIT"
-    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab("POPE", HubData("test"))
+    hub_ids: ClassVar[dict[str, HubData]] = lmms_lab(
+        "POPE", HubData("test", also=HubData("adversarial+popular+random", ("Full",)))
+    )
     expected_rows: ClassVar[int] = 9000
     columns: ClassVar[tuple[str, ...]] = ("question_id", "image", "question", "answer", "category")
     max_new_tokens: ClassVar[int] = 128
     primary_name: ClassVar[str] = "f1"
+    is_yes_no: ClassVar[bool] = True
+    primary_rule: ClassVar[str] = (
+        "F1 over all questions, yes being the positive answer: 2 x precision x recall / "
+        "(precision + recall)."
+    )
     examples: ClassVar[tuple[Row, ...]] = tuple(
         {
             "id": str(number),
@@ -162,11 +170,6 @@ class POPE(Benchmark):
             return 0.0
         share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))
         return 2 * share / (1 + share)
-
-    def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
-        """The share of answers read as yes."""
-        scored = [score for score in scores if score.score is not None]
-        return sum(score.parsed == "yes" for score in scored) / len(scored) if scored else 0.0
 
 
 def _reference(answer: Any) -> str:

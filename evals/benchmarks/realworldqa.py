@@ -24,10 +24,10 @@ from evals.base import Item, ItemScore, Row, reference_texts, response_text, ver
 from evals.choices import row_options, vlmevalkit_prompt
 from evals.layout import HubData, lmms_lab
 from evals.messages import one_turn
-from rewards.letters import letter_lmms_eval, letter_vlmevalkit
+from rewards.letters import LETTERS, letter_lmms_eval, letter_vlmevalkit
 from rl.core import ImageSource
 
-_LETTERS = ("A", "B", "C", "D")
+_LETTERS = tuple(LETTERS[:4])
 _OPTION = re.compile(r"^([A-D])\.[^\S\n]*(.*?)[^\S\n]*$", re.MULTILINE)
 
 

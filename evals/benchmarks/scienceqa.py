@@ -18,10 +18,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import CLOSING, ChoiceBenchmark, Options, by_letter, option_lines
+from evals.choices import CLOSING, ChoiceBenchmark, Options, by_letter, letter_at, option_lines
 from evals.layout import HubData, lmms_lab
 from rewards.letters import letter_scienceqa
-from rl.errors import DataError
 
 
 class ScienceQA(ChoiceBenchmark):
@@ -63,9 +62,7 @@ class ScienceQA(ChoiceBenchmark):
 
     def answer(self, row: Row) -> str:
         """The letter at that index. Raises: DataError."""
-        if not 0 <= int(row["answer"]) < len(row["choices"]):
-            raise DataError(f"answer {row['answer']!r}", expected="an index of choices")
-        return list(self.options(row))[int(row["answer"])]
+        return letter_at(self.options(row), row["answer"])
 
     def hint(self, row: Row) -> str:
         """The context, where there is any."""

@@ -21,11 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evals.report import quoted
 from evals.report.answers import Answer, Question, files_of, read_answers, signature, stages_of
 from evals.report.moves import as_dict, habits, split
 from evals.report.run import Run, Stage
+from evals.report.turned import as_lists, turned
 
-SCHEMA = 3
+SCHEMA = 5
 PIECE_QUESTIONS = 250
 PIECE_CHARACTERS = 1_000_000
 LONGEST_ANSWER = 2_000
@@ -81,14 +83,17 @@ def _summary(
     run: Run, benchmark: str, stages: Sequence[Stage], questions: Sequence[Question]
 ) -> dict[str, Any]:
     names = [stage.name for stage in stages]
-    found: dict[str, Any] = {"questions": len(questions), "habits": {}, "splits": {}}
+    found: dict[str, Any] = {"questions": len(questions)}
+    found |= {"habits": {}, "splits": {}, "turned": {}, "quotes": {}}
     for column, stage in enumerate(stages):
         told = habits(questions, column)
         found["habits"][stage.name] = asdict(told) if told else None
         for other in {stage.parent, "base" if "base" in names else None} - {None, stage.name}:
             if other in names:
-                parts = split(questions, column, names.index(str(other)))
-                found["splits"][f"{stage.name}\n{other}"] = as_dict(parts)
+                before, key = names.index(str(other)), f"{stage.name}\n{other}"
+                found["splits"][key] = as_dict(split(questions, column, before))
+                found["turned"][key] = as_lists(turned(questions, column, before))
+                found["quotes"][key] = quoted.as_lists(quoted.quotes(questions, column, before))
     asked = run.root / "evals" / stages[0].name / benchmark / "responses.jsonl"
     shown = sum(len(question.images) for question in questions)
     found["images_a_question"] = shown / len(questions) if questions else 0.0

@@ -196,13 +196,18 @@ def curve(
     )
     return Curve(
         svg=Markup(svg),
-        low=compact(up.low),
-        high=compact(up.high),
+        low=_end(up.low, up),
+        high=_end(up.high, up),
         first_step=compact(first if across else points[0][0]),
         last_step=compact(last if across else points[-1][0]),
         last=compact(mean[-1][1]),
         points=len(points),
     )
+
+
+def _end(value: float, axis: Axis) -> str:
+    """An axis's end; rounding dust beside the other end is zero."""
+    return compact(0.0 if abs(value) < 1e-5 * (axis.high - axis.low) else value)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from evals.report.leaderboard import Row
 from evals.report.markdown import plain
 from evals.report.page import fill
 from evals.report.run import Run, read_run
+from evals.report.seeds import Spread, as_dicts, spreads
 from evals.report.sentences import written
 
 SCHEMA = 1
@@ -78,15 +79,17 @@ def write_index(
             if mine:
                 entries.append(Entry(names[number - 1], run, address, stage.name, mine))
     columns = compare_columns(entries)
-    write_text(out / "leaderboard.json", _json(entries, columns))
+    seeds = spreads([(run, leaderboard.rows(run)) for run in found])
+    write_text(out / "leaderboard.json", _json(entries, columns, seeds))
     write_text(out / "leaderboard.csv", _csv(entries, columns))
-    write_text(out / "leaderboard.md", _markdown(entries, columns))
+    write_text(out / "leaderboard.md", _markdown(entries, columns, seeds))
     runs = list({entry.link: entry.run for entry in entries}.items())
     text = fill(
         "crossrun.html.j2",
         title="Leaderboard",
         entries=entries,
         columns=columns,
+        seeds=seeds,
         runs=runs,
         is_running=any(run.is_running for _, run in runs),
     )
@@ -124,12 +127,13 @@ def _setting(row: Row, key: str) -> Any:
     return getattr(row, key) if key in ("version", "profile") else row.settings.get(key)
 
 
-def _json(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
+def _json(entries: Sequence[Entry], columns: Sequence[Column], seeds: Sequence[Spread]) -> str:
     board = {
         "schema": SCHEMA,
         "benchmarks": [
             {"name": column.benchmark, "unequal": list(column.unequal)} for column in columns
         ],
+        "seeds": as_dicts(seeds),
         "rows": [
             {
                 "run": entry.name,
@@ -178,7 +182,7 @@ def _cell(row: Row) -> str:
     return written(row) + "".join(marks)
 
 
-def _markdown(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
+def _markdown(entries: Sequence[Entry], columns: Sequence[Column], seeds: Sequence[Spread]) -> str:
     lines = ["# Leaderboard", ""]
     lines.append("| " + " | ".join(["run", "stage", *(plain(c.benchmark) for c in columns)]) + " |")
     lines.append("|---" * (2 + len(columns)) + "|")
@@ -195,4 +199,21 @@ def _markdown(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
             f"- **{plain(column.benchmark)}: not comparable between these runs** "
             f"(unequal {plain(', '.join(column.unequal))})"
         )
+    if seeds:
+        lines += ["", "Over seeds:", ""]
+    for one in seeds:
+        lines.append(f"- {_over_seeds(one)}")
     return "\n".join(lines) + "\n"
+
+
+def _over_seeds(one: Spread) -> str:
+    """One stage's spread in a line."""
+    scale = one.rows[0].scale
+    text = (
+        f"**{plain(one.stage)}** on {plain(one.benchmark)}: mean {scale.value(one.mean)}, standard "
+        f"deviation {figures.number(scale.factor * one.stdev, 2)} over {len(one.seeds)} seeds"
+    )
+    if one.mean_change is not None:
+        change = scale.difference(one.mean_change)
+        text += f"; change against the parent {change} on average, a rise in {one.risen} of them"
+    return text

@@ -76,6 +76,9 @@ class Scale:
         if scaled is None:
             return ""
         places = decimals(scaled)
+        # An end beside zero keeps its side: [−0.1, 23.4], not [0, 23].
+        while places < 3 and any(end and not round(end, places) for end in scaled):
+            places += 1
         return f"[{number(scaled[0], places)}, {number(scaled[1], places)}]"
 
     def _scaled(self, interval: Interval | None) -> Interval | None:

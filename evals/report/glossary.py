@@ -8,6 +8,11 @@ TERMS: dict[str, str] = {
         "Built so that it holds the true score 95 times in 100: from a bootstrap that redraws "
         "whole images."
     ),
+    "one seed": (
+        "Intervals and p-values say how far a score would move with other questions and images. How"
+        " far it would move if the stage were trained again with another seed they do not say: for"
+        " that, train with several seeds and report the runs together."
+    ),
     "accuracy": (
         "Mean score of a question; for yes/no benchmarks the share of right answers. Errors of "
         "ours are left out and counted."
@@ -24,12 +29,14 @@ TERMS: dict[str, str] = {
         " good; adjusted by Holm over the stage's benchmarks."
     ),
     "verdict": (
-        "Better or worse only where the adjusted p-value is at most 0.05; otherwise there is no"
-        " evidence of a difference."
+        "Better or worse only where the paired test's p-value, adjusted over the stage's"
+        " benchmarks, is at most 0.05; otherwise there is no evidence of a difference. Cards,"
+        " sentences, tables and the reward's curves all use this. The gate asks something else:"
+        " whether a drop beyond the allowed one can be ruled out."
     ),
     "smallest detectable": (
-        "The change of accuracy that this many questions would show with 80 % power; a smaller "
-        "one may be there and unseen."
+        "The change that this many questions would show 4 times in 5 (80 % power), in the"
+        " benchmark's own unit and in accuracy; a smaller one may be there and unseen."
     ),
     "gate": (
         "Whether a drop larger than allowed is ruled out (pass), shown (fail) or neither "
@@ -42,32 +49,32 @@ TERMS: dict[str, str] = {
         "The questions that gates and choices of a parent read; it shares no image with the "
         "report part."
     ),
-    "right → wrong": (
-        "Questions that the parent answered rightly and this stage wrongly; for graded answers,"
-        " those that scored less."
+    "became right": "Questions that scored less than 1 under the parent and score 1 now.",
+    "rose in part": (
+        "Questions whose score rose without reaching 1: graded answers, such as one that two of"
+        " ten people gave."
     ),
-    "wrong → right": (
-        "Questions that the parent answered wrongly and this stage rightly; for graded answers,"
-        " those that scored more."
-    ),
-    "unparsed → parsed": (
+    "no longer right": "Questions that scored 1 under the parent and score less now.",
+    "fell in part": "Questions whose score fell and was less than 1 before.",
+    "became readable": (
         "Questions whose answer could not be read before and can be now: a gain of format, not "
         "of sight."
     ),
-    "parse rate": "Share of answers that the benchmark's rule could read.",
+    "readable": "Share of answers that the benchmark's rule could read.",
     "form or sight": (
         "The difference in accuracy, question by question. Form: the answer became readable, was no"
         " longer cut off or refused, or lost words around it, or the reverse. Sight: another answer"
         " to a question that both stages answered in a readable form."
     ),
-    "right where read": "Accuracy over the answers that the rule could read.",
+    "right where readable": "Accuracy over the answers that the rule could read.",
     "refused": "Share of answers that the rule calls a refusal or that begin like one.",
     "letter bias": (
-        "The letter that is chosen most beyond its share of the references, and by how much."
+        "Of multiple choice: the letter that is chosen most beyond its share of the references, and"
+        " by how much."
     ),
-    "truncated": "Share of answers cut off by the limit on new tokens.",
+    "cut off": "Share of answers cut off by the limit on new tokens.",
     "mean tokens": "Mean length of an answer in tokens.",
-    "yes ratio": (
+    "share of yes": (
         "Share of yes among yes and no; far from the data's own share it means a lean to one side."
     ),
     "skill": (
@@ -78,6 +85,8 @@ TERMS: dict[str, str] = {
         "Where a question was answered several times: what the majority of its answers scores, and "
         "the share of questions with a right answer among k."
     ),
+    "tokens trained": "Tokens of answers that the loss was taken over.",
+    "tokens through the learner": "Tokens of prompts and answers that a training step read.",
     "rule": "A benchmark's scoring profile; the same answers are scored again by each of them.",
     "training rows": (
         "Whether training data holds the benchmark's images (by pixels, or nearly) or questions (by"

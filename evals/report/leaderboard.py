@@ -1,6 +1,5 @@
 """The leaderboard: one row a stage and benchmark, as data, CSV and JSON. Nothing here depends on
-when it
-was made.
+when it was made.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from evals.report.figures import Scale
-from evals.report.records import Interval, Primary, Result
+from evals.report.records import Interval, PartName, Primary, Result
 from evals.report.run import Run, Stage
+from evals.report.spent import stage_cost
 from evals.stats import holm
 
 SCHEMA = 1
@@ -24,7 +24,7 @@ ALPHA = 0.05
 @dataclass(frozen=True)
 class Against:
     """A stage's difference with another on one benchmark. `p_holm` is adjusted over the stage's
-    benchmarks.
+    benchmarks; `mde` is in accuracy, `mde_primary` in the benchmark's own unit.
     """
 
     stage: str
@@ -36,6 +36,7 @@ class Against:
     accuracy_difference: float | None
     accuracy_interval: Interval | None
     mde: float | None
+    mde_primary: float | None
     refused: str | None
     unequal: tuple[str, ...]
 
@@ -81,35 +82,41 @@ class Row:
 
 def rows(run: Run) -> list[Row]:
     """The leaderboard's rows: benchmarks in the page's order, and within each the stages."""
-    adjusted = {
-        (stage.name, whom): _adjusted(stage, whom)
+    p_values = {
+        (stage.name, whom): adjusted(stage, whom)
         for stage in run.scored
         for whom in ("parent", "base")
     }
     return [
-        _row(run, stage, stage.results[benchmark], adjusted)
+        _row(run, stage, stage.results[benchmark], p_values)
         for benchmark in run.benchmarks
         for stage in run.scored
         if benchmark in stage.results
     ]
 
 
-def _adjusted(stage: Stage, whom: Literal["parent", "base"]) -> dict[str, float]:
-    """Holm-adjusted p-values of a stage over its benchmarks."""
+def adjusted(
+    stage: Stage, whom: Literal["parent", "base"], part: PartName | None = None
+) -> dict[str, float]:
+    """Holm-adjusted p-values of a stage over its benchmarks, on the part that is shown or on this
+    one.
+    """
     found = {
         name: comparison.p_value
         for name, result in stage.results.items()
-        if (comparison := result.comparison(whom)) is not None and comparison.p_value is not None
+        if (against := result.against(whom)) is not None
+        and (comparison := against.part(part or result.shown)) is not None
+        and comparison.p_value is not None
     }
     return holm(found)
 
 
 def _row(
-    run: Run, stage: Stage, result: Result, adjusted: dict[tuple[str, str], dict[str, float]]
+    run: Run, stage: Stage, result: Result, p_values: dict[tuple[str, str], dict[str, float]]
 ) -> Row:
     part = result.part
     against = {
-        whom: _against(run, result, whom, adjusted[stage.name, whom].get(result.benchmark))
+        whom: _against(run, result, whom, p_values[stage.name, whom].get(result.benchmark))
         for whom in ("parent", "base")
     }
     return Row(
@@ -124,7 +131,7 @@ def _row(
         errors=part.errors,
         metric=result.primary.name,
         unit=result.primary.unit,
-        max=result.primary.max,
+        max=result.most(part),
         value=part.value,
         interval=part.interval,
         accuracy=part.accuracy,
@@ -160,16 +167,17 @@ def _against(
         interval=comparison.interval if comparison else None,
         p_value=comparison.p_value if comparison else None,
         p_holm=p_holm,
-        verdict=_verdict(comparison.verdict, p_holm) if comparison else "refused",
+        verdict=adjusted_verdict(comparison.verdict, p_holm) if comparison else "refused",
         accuracy_difference=comparison.accuracy_difference if comparison else None,
         accuracy_interval=comparison.accuracy_interval if comparison else None,
         mde=comparison.mde if comparison else None,
+        mde_primary=comparison.mde_primary if comparison else None,
         refused=against.refused,
         unequal=unequal(result, theirs),
     )
 
 
-def _verdict(verdict: str, p_holm: float | None) -> str:
+def adjusted_verdict(verdict: str, p_holm: float | None) -> str:
     """What may be claimed once every benchmark of the stage is counted: Holm can only take a claim
     back.
     """
@@ -214,7 +222,7 @@ def to_json(run: Run, found: list[Row]) -> str:
                 "parent": stage.parent,
                 "status": stage.status,
                 "steps": stage.steps,
-                "seconds": stage.seconds,
+                "seconds": stage_cost(run, stage).seconds,
             }
             for stage in run.stages
         ],
@@ -234,7 +242,7 @@ def to_csv(found: list[Row]) -> str:
 
 
 _COLUMNS = [field.name for field in fields(Row) if field.name != "settings"]
-_COMPARED = ("difference", "interval", "p_value", "p_holm", "verdict", "mde")
+_COMPARED = ("difference", "interval", "p_value", "p_holm", "verdict", "mde", "mde_primary")
 
 
 def _names(key: str) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from evals.report.figures import NONE, PERCENT, p_value
 from evals.report.leaderboard import Against, Row
 from evals.report.run import Run
-from evals.report.sentences import verdicts
+from evals.report.sentences import detectable, verdicts
 
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MARKUP = re.compile(r"[\\`*_|#~&]|<(?=[A-Za-z/!?])|\](?=[(\[:])|:(?=//)")
@@ -60,7 +60,7 @@ def _section(benchmark: str, mine: list[Row]) -> list[str]:
 
 
 def _line(row: Row) -> str:
-    mde = row.parent.mde if row.parent else row.base.mde if row.base else None
+    against = row.parent or row.base
     cells = [
         plain(row.stage),
         _with(row.scale.value(row.value, row.interval), row.scale.interval(row.interval)),
@@ -70,7 +70,7 @@ def _line(row: Row) -> str:
         ),
         _cell_against(row, row.parent),
         _cell_against(row, row.base),
-        NONE if mde is None else f"{100 * mde:.1f} points",
+        (detectable(row, against) if against else "") or NONE,
         row.gate or NONE,
         row.contamination if row.contamination == "clean" else f"**{row.contamination}**",
     ]

@@ -10,9 +10,10 @@ from typing import Any
 
 from evals.report.answers import Answer, Question
 from evals.report.figures import PERCENT, number
+from rewards.letters import LETTERS
 
 KINDS = ("readable", "cut", "refused", "worded", "sight")
-_LETTERS = frozenset("ABCDEFGHIJ")
+_LETTERS = frozenset(LETTERS[:10])
 _WORD = re.compile(r"\w+")
 _LONGEST = 20_000  # characters of an answer that are compared
 _SPOKEN = 0.03  # a share that moved by less is not spoken of

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evals.report import figures, moves, skills
+from evals.report import figures, moves, quoted, skills
+from evals.report.choices import Choice, choice
 from evals.report.leaderboard import Row
 from evals.report.progress import Progress
+from evals.report.quoted import Quote
 from evals.report.run import Run, Stage
 from evals.report.sentences import Clause, Sentence, verdicts
-from evals.report.training import Training
+from evals.report.spent import Spent
+from evals.report.turned import Turned, from_lists
 
 Summaries = Mapping[str, Mapping[str, Any]]  # benchmark -> what the browser's data told
 
@@ -22,8 +25,10 @@ class Words:
 
     stage: Stage
     clauses: tuple[Clause, ...]
+    choice: Choice | None
     skills: list[tuple[str, str]]
     why: list[tuple[str, str]]
+    quotes: list[tuple[str, list[Quote]]]
     reward: Progress | None
     cost: str
 
@@ -32,27 +37,28 @@ def overview(
     run: Run,
     rows: list[Row],
     summaries: Summaries,
-    trained: list[Training],
+    costs: Mapping[str, Spent],
     rewards: list[Progress],
 ) -> list[Words]:
     """Every stage of the run in words."""
     told = {sentence.stage: sentence for sentence in verdicts(run, rows)}
-    by_stage = {item.stage.name: item for item in trained}
     beside = {item.stage.name: item for item in rewards}
     return [
         Words(
             stage=stage,
             clauses=told.get(stage.name, Sentence(stage.name, ())).clauses,
-            skills=_skills(run, stage),
+            choice=choice(run, stage),
+            skills=_skills(run, stage, summaries),
             why=_why(run, stage, summaries),
+            quotes=_quotes(run, stage, summaries),
             reward=beside.get(stage.name),
-            cost=cost(stage, by_stage.get(stage.name)),
+            cost=cost(costs[stage.name]),
         )
         for stage in run.stages
     ]
 
 
-def _skills(run: Run, stage: Stage) -> list[tuple[str, str]]:
+def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
     out = []
     parent = run.stage(stage.parent)
     for benchmark in run.benchmarks:
@@ -61,8 +67,19 @@ def _skills(run: Run, stage: Stage) -> list[tuple[str, str]]:
         if result is None or comparison is None or len(comparison.flips_by_category) < 2:
             continue
         found = skills.skills(comparison, result, parent.results.get(benchmark) if parent else None)
-        out.append((benchmark, skills.in_words(found)))
+        told = turned_of(summaries, benchmark, stage.name, stage.parent)
+        out.append((benchmark, skills.in_words(found, told)))
     return out
+
+
+def _quotes(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, list[Quote]]]:
+    """By benchmark, a few answers that turned against the parent."""
+    key = f"{stage.name}\n{stage.parent}"
+    found = [
+        (name, quoted.from_lists(summaries.get(name, {}).get("quotes", {}).get(key)))
+        for name in run.benchmarks
+    ]
+    return [(name, quotes) for name, quotes in found if quotes]
 
 
 def _why(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
@@ -87,20 +104,47 @@ def split_of(
     return moves.from_dict(found.get(f"{stage}\n{other}"))
 
 
-def cost(stage: Stage, trained: Training | None) -> str:
-    """Time, steps and tokens of one stage, its evaluation included."""
-    asked = sum(result.cost.questions or 0 for result in stage.results.values())
-    spent = sum(result.cost.seconds or 0.0 for result in stage.results.values())
-    parts = []
-    whole = trained.seconds if trained else stage.seconds
-    if whole is not None:
-        parts.append(figures.duration(whole))
-    if trained and stage.steps:
-        parts.append(f"{figures.count(stage.steps)} steps")
-    if trained and trained.forward:
-        parts.append(f"{figures.count(trained.forward)} tokens through the learner")
-    if trained and trained.generated:
-        parts.append(f"{figures.count(trained.generated)} sampled")
-    if asked:
-        parts.append(f"{figures.count(asked)} questions answered in {figures.duration(spent)}")
+def turned_of(
+    summaries: Summaries, benchmark: str, stage: str, other: str | None
+) -> dict[str, Turned]:
+    """By category, which answers turned, from what the browser's data told."""
+    return from_lists(summaries.get(benchmark, {}).get("turned", {}).get(f"{stage}\n{other}"))
+
+
+def cost(item: Spent) -> str:
+    """Time over all parts, steps, answers and tokens of one stage, its evaluation included."""
+    stage, parts = item.stage, []
+    asked = sum(result.cost.seconds or 0.0 for result in stage.results.values())
+    if item.seconds is not None:
+        parts.append(_time(item))
+    if stage.kind == "train" and stage.steps:
+        parts.append(f"{figures.count(stage.steps)} steps{_redone(item)}")
+    if item.sampled:
+        of = f" to {figures.count(item.prompts)} prompts" if item.prompts else ""
+        parts.append(f"{figures.count(item.sampled)} answers sampled{of}")
+    if item.pairs is not None:
+        more = f" and {figures.count(item.heldout)} held out" if item.heldout else ""
+        parts.append(f"{figures.count(item.pairs)} pairs kept{more}")
+    if item.forward:
+        parts.append(f"{figures.count(item.forward)} tokens through the learner")
+    if item.generated:
+        parts.append(f"{figures.count(item.generated)} tokens sampled")
+    if item.questions:
+        parts.append(
+            f"{figures.count(item.questions)} questions answered in {figures.duration(asked)}"
+        )
     return ", ".join(parts)
+
+
+def _time(item: Spent) -> str:
+    text = ("at least " if item.is_at_least else "") + figures.duration(item.seconds)
+    if len(item.parts) > 1:
+        told = " + ".join(figures.duration(part.seconds) for part in item.parts)
+        text += f" in {len(item.parts)} parts ({told})"
+    return text
+
+
+def _redone(item: Spent) -> str:
+    if not item.redone.steps:
+        return ""
+    return f" and {item.redone.steps} done twice ({figures.duration(item.redone.seconds)})"

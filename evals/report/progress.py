@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from evals.report import charts
 from evals.report.figures import compact, number
-from evals.report.records import Interval, Part, Result
+from evals.report.leaderboard import adjusted, adjusted_verdict
+from evals.report.records import Interval, Part, PartName, Result
 from evals.report.run import Run, Stage
 
 # The first of these that a stage logs is what its training tries to raise.
-OBJECTIVES = ("reward", "rewards/margins", "rewards/accuracies")
+OBJECTIVES = {
+    "reward": "the mean reward",
+    "rewards/margins": "the margin between chosen and rejected answers",
+    "rewards/accuracies": "the share of pairs ranked rightly",
+}
 _ENDS = 0.1  # share of the steps at either end that stand for begin and end
 
 
@@ -25,10 +30,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """One benchmark's points during a stage, drawn over the same steps as the objective."""
+    """One benchmark's points during a stage, drawn over the same steps as the objective. `verdict`
+    compares the stage with its parent on this part.
+    """
 
     benchmark: str
-    part: str
+    part: PartName
+    verdict: str
     points: list[Point]
     drawn: charts.Dots
 
@@ -39,6 +47,7 @@ class Progress:
 
     stage: Stage
     objective: str
+    words: str
     curve: charts.Curve
     lines: list[Line]
     sentence: str
@@ -51,14 +60,10 @@ def progress(run: Run) -> list[Progress]:
 
 
 def _of(run: Run, stage: Stage) -> Progress | None:
-    objective = next((k for k in OBJECTIVES if any(k in row for row in stage.metrics)), None)
-    if objective is None:
+    found = _objective(stage)
+    if found is None:
         return None
-    values = [
-        (float(row["step"]), float(row[objective]))
-        for row in stage.metrics
-        if isinstance(row.get(objective), int | float) and isinstance(row.get("step"), int | float)
-    ]
+    key, words, values = found
     last = max([stage.steps, *(int(step) for step, _ in values)], default=0)
     curve = charts.curve(values, across=(0.0, float(last)))
     if curve is None:
@@ -69,8 +74,8 @@ def _of(run: Run, stage: Stage) -> Progress | None:
     size = max(1, int(len(values) * _ENDS))
     begin = sum(value for _, value in values[:size]) / size
     end = sum(value for _, value in values[-size:]) / size
-    sentence, mood = _sentence(objective, begin, end, lines)
-    return Progress(stage, objective, curve, lines, sentence, mood)
+    sentence, mood = _sentence(words, begin, end, lines)
+    return Progress(stage, key, words, curve, lines, sentence, mood)
 
 
 def _line(run: Run, stage: Stage, benchmark: str, last: int) -> Line | None:
@@ -85,7 +90,8 @@ def _line(run: Run, stage: Stage, benchmark: str, last: int) -> Line | None:
         0: parent.results.get(benchmark) if parent else None,
         last: stage.results.get(benchmark),
     }
-    part = "select" if inside else next((r.shown for r in ends.values() if r), "report")
+    shown: PartName = next((r.shown for r in ends.values() if r), "report")
+    part: PartName = "select" if inside else shown
     found = {**ends, **inside} if inside else ends
     points = [
         point
@@ -96,40 +102,66 @@ def _line(run: Run, stage: Stage, benchmark: str, last: int) -> Line | None:
     if len(points) < 2:
         return None
     drawn = charts.dots([(p.step, p.share, p.interval) for p in points], across=(0.0, float(last)))
-    return Line(benchmark, part, points, drawn)
+    return Line(benchmark, part, _verdict(stage, benchmark, part), points, drawn)
 
 
 def _point(step: int, result: Result, part: Part | None) -> Point | None:
-    if part is None or part.value is None or not result.primary.max:
+    most = result.most(part)
+    if part is None or part.value is None or not most:
         return None
-    most = result.primary.max
     interval = part.interval
     scaled = None if interval is None else (interval[0] / most, interval[1] / most)
     return Point(step, part.value / most, scaled)
 
 
 def _sentence(objective: str, begin: float, end: float, lines: list[Line]) -> tuple[str, str]:
-    """What rose, what fell; a rising objective over a falling benchmark is named. Only intervals
-    that do not meet count as a rise or a fall.
+    """Where the objective went and what each benchmark's verdict is; a rising objective over a
+    benchmark that became worse is named.
     """
-    moves = [
-        f"{line.benchmark} from {number(100 * line.points[0].share, 1)} to "
-        f"{number(100 * line.points[-1].share, 1)}\u202f% of its maximum"
-        for line in lines
-    ]
-    text = f"{objective} went from {compact(begin)} to {compact(end)}, {', '.join(moves)}"
-    fell = [line.benchmark for line in lines if _is_apart(line.points[-1], line.points[0])]
-    rose = [line.benchmark for line in lines if _is_apart(line.points[0], line.points[-1])]
+    went = "rose" if end > begin else "fell" if end < begin else "stayed"
+    text = f"{objective} {went} from {compact(begin)} to {compact(end)}"
+    for line in lines:
+        first, last = (number(100 * line.points[at].share, 1) for at in (0, -1))
+        text += f"; {line.benchmark} {line.verdict}, {first} → {last}\u202f% of its maximum"
+    fell = [line.benchmark for line in lines if line.verdict == "worse"]
     if end > begin and fell:
         names = " and ".join(fell)
-        return f"{text}: the objective rose while {names} fell; look for reward hacking", "worse"
-    if end > begin and rose:
-        return f"{text}: {' and '.join(rose)} rose with it", "better"
-    return f"{text}: no benchmark moved beyond its interval", "plain"
+        text += f": the objective rose while {names} became worse; look for reward hacking"
+        return text, "worse"
+    if any(line.verdict == "worse" for line in lines):
+        return text, "worse"
+    is_better = any(line.verdict == "better" for line in lines)
+    return text, "better" if is_better else "plain"
 
 
-def _is_apart(lower: Point, upper: Point) -> bool:
-    """Whether the second point's interval lies wholly above the first one's."""
-    if lower.interval is None or upper.interval is None:
-        return False
-    return lower.interval[1] < upper.interval[0]
+def _verdict(stage: Stage, benchmark: str, part: PartName) -> str:
+    """The verdict against the parent that cards and tables show too: the paired test on this part,
+    adjusted over the stage's benchmarks.
+    """
+    against = stage.results[benchmark].against("parent") if benchmark in stage.results else None
+    found = against.part(part) if against else None
+    if found is None:
+        return "not compared"
+    return adjusted_verdict(found.verdict, adjusted(stage, "parent", part).get(benchmark))
+
+
+def _objective(stage: Stage) -> tuple[str, str, list[tuple[float, float]]] | None:
+    """What training raises: its key, its name in words, and (step, value)s. KTO logs the two
+    rewards whose difference it raises.
+    """
+    rows = [row for row in stage.metrics if isinstance(row.get("step"), int | float)]
+    for key, words in OBJECTIVES.items():
+        values = [
+            (float(row["step"]), float(row[key]))
+            for row in rows
+            if isinstance(row.get(key), int | float)
+        ]
+        if values:
+            return key, words, values
+    both = ("rewards/chosen", "rewards/rejected")
+    values = [
+        (float(row["step"]), float(row[both[0]]) - float(row[both[1]]))
+        for row in rows
+        if all(isinstance(row.get(key), int | float) for key in both)
+    ]
+    return ("rewards/margins", OBJECTIVES["rewards/margins"], values) if values else None

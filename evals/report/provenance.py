@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evals.report import figures
 from evals.report.leaderboard import Row, may_differ
 from evals.report.run import Run
+
+WORDS = {
+    "prompt_hash": "hash of every prompt",
+    "data_fingerprint": "hash of questions, references and images",
+    "data_path": "where the data lay; may differ",
+    "max_new_tokens": "limit on an answer's length",
+    "max_pixels": "limit on an image's size; – is the model's own",
+    "backend": "inference engine",
+    "dtype": "number format",
+    "chat_template": "hash of the chat template",
+    "temperature": "0 takes the likeliest token",
+    "seed": "of sampling; free where temperature is 0",
+    "n": "answers a question",
+    "files": "hash of processor and tokenizer",
+    "images": "whether images were shown",
+    "version": "of the benchmark's rule",
+    "profile": "whose rule scored",
+    "weights": "fingerprint; differs by stage",
+}
 
 
 @dataclass(frozen=True)
@@ -17,6 +36,11 @@ class Setting:
     name: str
     values: list[str]
     unequal: bool
+
+    @property
+    def words(self) -> str:
+        """What it is; empty where its name says so."""
+        return WORDS.get(self.name, "")
 
 
 @dataclass(frozen=True)
@@ -34,11 +58,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that has to hold before the figures mean anything. `mood`: good, bad or open."""
+    """One thing that has to hold before the figures mean anything. `mood`: good, bad or open;
+    `link` and `more`: the section that shows it, and what it shows.
+    """
 
     question: str
     mood: str
     answer: str
+    link: str = ""
+    more: str = ""
 
 
 def table(run: Run, benchmark: str) -> Table:
@@ -60,7 +88,14 @@ def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
     """The lines under the title: comparability, overlap with training data, selection, errors."""
     if not rows:
         return []
-    return [_comparable(rows, tables), _overlap(rows), _selected(rows), _errors(rows)]
+    settings = {"link": "#provenance", "more": "all settings side by side"}
+    overlap = {"link": "#scores", "more": "row by row"}
+    return [
+        replace(_comparable(rows, tables), **settings),
+        replace(_overlap(rows), **overlap),
+        _selected(rows),
+        _errors(rows),
+    ]
 
 
 def _comparable(rows: list[Row], tables: list[Table]) -> Check:

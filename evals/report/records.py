@@ -41,6 +41,7 @@ class Comparison(Record):
     sign_test_p: float | None = None
     verdict: str = "no evidence"
     mde: float | None = None
+    mde_primary: float | None = None
     flips: Flips = Flips()
     flips_by_category: dict[str, Flips] = Field(default_factory=dict)
     decomposition: dict[str, Pair | None] = Field(default_factory=dict)
@@ -91,6 +92,7 @@ class Part(Record):
     clusters: int = 0
     errors: int = 0
     value: float | None = None
+    max: float | None = None
     accuracy: float | None = None
     stderr: float | None = None
     stderr_clustered: float | None = None
@@ -198,6 +200,10 @@ class Result(Record):
     @property
     def part(self) -> Part:
         return self.parts.get(self.shown) or Part()
+
+    def most(self, part: Part | None) -> float:
+        """What the statistic can be on the part; older files tell it of both parts together."""
+        return self.primary.max if part is None or part.max is None else part.max
 
     def against(self, whom: Literal["parent", "base"]) -> Against | None:
         return self.comparisons.get(whom)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.base import Benchmark, ItemScore, get_benchmark
+from evals.base import Benchmark, get_benchmark
 from evals.report.answers import files_of, signature, stages_of
 from evals.report.browser import slug, write_text
 from evals.report.run import Run, read_lines
+from evals.samples import score_rows
 from rl.errors import PlumblineError
 
 SCHEMA = 1
@@ -79,25 +80,17 @@ def rescore(judge: Benchmark, folder: Path, part: str) -> dict[str, list[Any]]:
     told: dict[str, list[Any]] = {}
     for profile in judge.profiles:
         try:
-            scores = [_score(judge, row, profile) for row in rows]
-            value = judge.primary(judge.aggregate(rows, scores, profile)) if rows else None
+            scored = score_rows(judge, rows, profile)
+            value = scored.value(judge.for_profile(profile), profile) if rows else None
         except (PlumblineError, KeyError) as error:
             told[profile] = [None, 0, " ".join(str(error).split())[:200]]
             continue
         differ = sum(
             score.score is not None and score.score != before.get(str(row.get("sample_id")))
-            for row, score in zip(rows, scores, strict=True)
+            for row, score in zip(rows, scored.scores, strict=True)
         )
         told[profile] = [value, differ, ""]
     return told
-
-
-def _score(judge: Benchmark, row: Mapping[str, Any], profile: str) -> ItemScore:
-    """A row's score; the mean over its answers where there are several."""
-    scores = [judge.score({**row, **one}, profile) for one in row.get("samples") or [{}]]
-    values = [score.score for score in scores if score.score is not None]
-    mean = sum(values) / len(values) if values else None
-    return ItemScore(mean, scores[0].status, scores[0].parsed)
 
 
 def _table(

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from evals.report.records import SCHEMA, Result
-from rl.errors import EvalError
+from rl.errors import NoRunError
 from rl.runs.metrics import read_metrics
 
 
@@ -94,7 +94,7 @@ class Run:
         """
         spent, begun, last = 0.0, None, None
         for event in self.events:
-            time = _time(event.get("time"))
+            time = seconds_of(event.get("time"))
             if time is None:
                 continue
             if begun is None or event.get("event") == "run_started":
@@ -115,17 +115,22 @@ class Run:
 
     @property
     def started(self) -> float | None:
-        times = [time for event in self.events if (time := _time(event.get("time"))) is not None]
+        times = [
+            time for event in self.events if (time := seconds_of(event.get("time"))) is not None
+        ]
         return min(times) if times else None
 
 
 def read_run(root: Path) -> Run:
-    """Everything that the report needs, from the run directory alone. Raises: EvalError where there
-    is no run.
+    """Everything that the report needs, from the run directory alone. Raises: NoRunError where
+    there is no run.
     """
     if not (root / "stages").is_dir() and not (root / "evals").is_dir():
-        raise EvalError(
-            "no run to report on", where=str(root), expected="a folder with stages/ or evals/"
+        raise NoRunError(
+            "no run to report on",
+            where=str(root),
+            expected="a folder with stages/ or evals/",
+            do="check the path: runs lie under runs/",
         )
     reader = _Reader(root)
     config_text = reader.text("config.yaml")
@@ -199,7 +204,7 @@ class _Reader:
         metrics: list[dict[str, Any]] = []
         try:
             metrics.extend(read_metrics(self.root / "stages" / name / "metrics.jsonl"))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self.problems.append(f"stages/{name}/metrics.jsonl: {error}")
         facts = self.json(f"stages/{name}/stage.json")
         return Stage(name, facts, metrics, results, pending, self.checkpoints(name))
@@ -289,7 +294,7 @@ def _list(config: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
     return [item if isinstance(item, dict) else {"name": item} for item in items]
 
 
-def _time(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
     """Seconds since the epoch, from a number or an ISO date."""
     if isinstance(value, int | float):
         return float(value)

@@ -96,10 +96,23 @@ def _words(row: Row, against: Against | None) -> str:
         )
     text = f"no evidence of a difference from {whom} on {row.benchmark}: "
     text += f"{change}{unit} {figures}{beside}"
-    if against.mde:
-        points = f"{number(100 * against.mde, 1)} points{'' if row.max == 1 else ' of accuracy'}"
-        text += f" (a change of {points} would be seen 4 times in 5)"
+    if smallest := detectable(row, against):
+        text += f" (a change of {smallest} would be seen 4 times in 5)"
     return text
+
+
+def detectable(row: Row, against: Against) -> str:
+    """The smallest change that is seen 4 times in 5: in the benchmark's own unit, and in accuracy
+    where that is another one; empty where it is not known.
+    """
+    found = []
+    if against.mde_primary:
+        own = row.scale.factor * against.mde_primary
+        found.append(f"{number(own, 1)} {row.scale.unit}")
+    if against.mde and (row.metric != "accuracy" or not found):
+        of = "points" if row.metric == "accuracy" else "points of accuracy"
+        found.append(f"{number(100 * against.mde, 1)} {of}")
+    return f"{found[0]} ({found[1]})" if len(found) == 2 else "".join(found)
 
 
 def written(row: Row) -> str:

@@ -36,9 +36,10 @@ class ReportServer:
         roots[""] = self.index if len(self.runs) > 1 else self.runs[0] / "report"
         try:
             self._server = ThreadingHTTPServer((HOST, port), partial(_Files, roots))
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # taken, or no port at all
+            why = error.strerror if isinstance(error, OSError) else "a port is 0 to 65535"
             raise ConfigError(
-                f"port {port}: {error.strerror}", do="give another with --port, or 0 for a free one"
+                f"port {port}: {why}", do="give another with --port, or 0 for a free one"
             ) from error
         self._server.daemon_threads = True
 

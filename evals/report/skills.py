@@ -4,10 +4,12 @@ turned answers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evals.report.figures import number
 from evals.report.records import Comparison, Result
+from evals.report.turned import Turned
 from evals.stats import holm, sign_test
 
 ALPHA = 0.05
@@ -52,21 +54,26 @@ def skills(comparison: Comparison, mine: Result, theirs: Result | None) -> list[
     return sorted(found, key=lambda skill: -abs(skill.won - skill.lost))
 
 
-def in_words(found: list[Skill]) -> str:
-    """One sentence: which categories gained, which lost, beyond chance."""
+def in_words(found: list[Skill], turned: Mapping[str, Turned] | None = None) -> str:
+    """One sentence: which categories became better, which worse, beyond chance. `turned` tells
+    graded scores that changed in part from answers that became right or ceased to be.
+    """
     parts = []
-    for verdict, words in (("better", "gained on"), ("worse", "lost on")):
+    for verdict, words in (("better", "better on"), ("worse", "worse on")):
         sure = [skill for skill in found if skill.verdict == verdict]
         if not sure:
             continue
-        named = ", ".join(map(_named, sure[:NAMED]))
+        named = ", ".join(
+            _named(skill, (turned or {}).get(skill.category)) for skill in sure[:NAMED]
+        )
         more = f" and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
         parts.append(f"{words} {named}{more}")
     if not parts:
-        return "no category changed beyond chance"
+        return "no evidence that any category changed"
     return "; ".join(parts)
 
 
-def _named(skill: Skill) -> str:
+def _named(skill: Skill, turned: Turned | None) -> str:
     points = f"{number(skill.points, 1, sign=True)} points, " if skill.points is not None else ""
-    return f"{skill.category} ({points}{skill.won} won, {skill.lost} lost)"
+    told = (turned or Turned(became=skill.won, ceased=skill.lost)).in_words
+    return f"{skill.category} ({points}{told})"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evals.report import charts
 from evals.report.run import Stage
+from evals.report.spent import metric_sum, samples
 from rl.runs.metrics import describe
 
 FIRST_CURVES = (
@@ -33,20 +34,13 @@ class Training:
     first: list[Drawn]
     rest: list[Drawn]
     times: list[tuple[str, int, float]]
-    trained: float | None
-    forward: float | None
-    generated: float | None
     step_seconds: float | None
     samples: float | None
+    forward: float | None
 
     @property
     def colours_and_times(self) -> list[tuple[int, float]]:
         return [(colour, seconds) for _, colour, seconds in self.times]
-
-    @property
-    def seconds(self) -> float | None:
-        """The stage's own time, evaluation included; else that of its steps."""
-        return self.stage.seconds if self.stage.seconds is not None else self.step_seconds
 
 
 def training(stage: Stage) -> Training | None:
@@ -57,11 +51,11 @@ def training(stage: Stage) -> Training | None:
     chosen = [key for key in FIRST_CURVES if key in keys]
     chosen += sorted(k for k in keys if k.startswith("reward/") and k.endswith("/mean"))
     rest = sorted(key for key in keys if key not in chosen)
-    step_s = total(stage, "time/step_s")
+    step_s = metric_sum(stage, "time/step_s")
     spent = {
         key.removeprefix("time/").removesuffix("_s"): seconds
         for key in sorted(keys)
-        if key.startswith("time/") and key != "time/step_s" and (seconds := total(stage, key))
+        if key.startswith("time/") and key != "time/step_s" and (seconds := metric_sum(stage, key))
     }
     left = (step_s or 0.0) - sum(spent.values())
     if spent and step_s and left > 0.01 * step_s:
@@ -75,29 +69,10 @@ def training(stage: Stage) -> Training | None:
             ((name, colours[name], seconds) for name, seconds in spent.items()),
             key=lambda entry: entry[1],
         ),
-        trained=total(stage, "tokens/trained"),
-        forward=total(stage, "tokens/forward"),
-        generated=total(stage, "tokens/generated"),
         step_seconds=step_s,
-        samples=_samples(stage),
+        samples=samples(stage),
+        forward=metric_sum(stage, "tokens/forward"),
     )
-
-
-def total(stage: Stage, key: str) -> float | None:
-    """The sum of a metric over the stage's steps."""
-    values = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
-    return float(sum(values)) if values else None
-
-
-def _samples(stage: Stage) -> float | None:
-    """Completions or rows trained on: rate times time, step by step."""
-    found = [
-        row["samples/s"] * row["time/step_s"]
-        for row in stage.metrics
-        if isinstance(row.get("samples/s"), int | float)
-        and isinstance(row.get("time/step_s"), int | float)
-    ]
-    return float(sum(found)) if found else None
 
 
 def _curves(stage: Stage, keys: list[str]) -> list[Drawn]:

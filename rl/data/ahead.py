@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
+from rl.child import Child
 from rl.core import ImageSource, OnRefused, Sample
 from rl.data.decode import DecodeTask, Form, check, decode
 from rl.data.images import image_size
@@ -29,10 +23,6 @@ _LOOK_AHEAD = 192  # samples
 _KEPT = 64  # images that are still at hand for the next question about them
 _SMALL = 128 * 128  # pixels: decoding so few costs less than sending them to another process
 _DEADLINE_S = 60.0
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from rl.data.decode import serve; serve(int(sys.argv[2]), int(sys.argv[3]))"
-)
 
 
 class ImageAhead:
@@ -176,48 +166,26 @@ class ImageAhead:
                     raise DataError(
                         f"the process that decodes it {str(error) or 'was lost'}",
                         where=task.source.path or "an image given as bytes",
+                        do="try again; if it is lost again, look at the memory left and at the image",
                     ) from error
         raise AssertionError
 
 
-class _Child:
-    """A process that decodes, behind a pipe. It ends with this one, however this one ends."""
+class _Child(Child):
+    """A process that decodes."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Not multiprocessing: its spawn would run the caller's main module again.
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _BOOT,
-                    json.dumps([path or os.getcwd() for path in sys.path]),
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-        self._pipe = Connection(ours.detach())
+        super().__init__("rl.data.decode:serve", {"OMP_NUM_THREADS": "1"})
 
     def decode(self, task: DecodeTask) -> ImageSource:
         """Raises: DataError; OSError where a thumbnail cannot be written; EOFError, ConnectionError
         or TimeoutError where the process fails.
         """
-        self._pipe.send(task)
-        if not self._pipe.poll(_DEADLINE_S):
+        self.pipe.send(task)
+        if not self.pipe.poll(_DEADLINE_S):
             raise TimeoutError(f"gave no answer within {_DEADLINE_S:g} s")
-        answer = self._pipe.recv()
+        answer = self.pipe.recv()
         if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, ImageSource)
         return answer
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._pipe.close()
-        self._process.kill()
-        self._process.wait()

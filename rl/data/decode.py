@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import os
 import threading
-import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -83,10 +82,8 @@ def resize(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Im
     return PIL.Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
-def serve(descriptor: int, parent: int) -> None:
+def serve(pipe: Connection) -> None:
     """Serves until the pipe closes: takes a DecodeTask, sends an ImageSource or the error."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    pipe = Connection(descriptor)
     while True:
         try:
             task = pipe.recv()
@@ -129,10 +126,3 @@ def _encoded(image: PIL.Image.Image, form: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=form)
     return buffer.getvalue()
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone, even in the middle of an image."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)

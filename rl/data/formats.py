@@ -93,7 +93,11 @@ def load(
 ) -> Loaded:
     """As `load_records`, with the rejected rows beside the records."""
     if not sources:
-        raise DataError("no data source", expected="at least one `- {path: ...}`")
+        raise DataError(
+            "no data source",
+            expected="at least one `- {path: ...}`",
+            do="add one to the stage's `data`",
+        )
     records: list[Record] = []
     bad: list[DataError] = []
     listed: list[Reject] = []
@@ -117,7 +121,10 @@ def load(
         raise _too_many(bad, num_rows, on_bad_row, max_bad_rows, rejects)
     if not records:
         raise DataError(
-            "no row is left", where=str(sources[0].path), expected="at least one good row"
+            "no row is left",
+            where=str(sources[0].path),
+            expected="at least one good row",
+            do="mend the rows",
         )
     return Loaded(_unique(records), listed, num_rows)
 
@@ -127,6 +134,9 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(vars(reject), ensure_ascii=True) for reject in rejects)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+_DO = "mend or remove the row"
 
 
 def _convert(
@@ -142,14 +152,16 @@ def _convert(
             row, reading, root, format=source.format, allow_urls=source.allow_urls, base=base
         )
     except DataError as error:
-        return error
+        do = error.do or _DO
+        return DataError(error.what, where=error.where, expected=error.expected, do=do)
     sample = sample_of(record)
     for image in sample.images:
         try:
             headers.size(image)
         except DataError as error:
             where = f"{row.where} uid {sample.uid}"
-            return DataError(error.what, where=where, expected=error.expected, do=error.do)
+            do = error.do or _DO
+            return DataError(error.what, where=where, expected=error.expected, do=do)
     return record
 
 

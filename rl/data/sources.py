@@ -82,6 +82,14 @@ def read_rows(source: DataSource, base: Path, *, seed: int = 0) -> Iterator[Row]
     yield from (replace(known[index], copy=passes) for index in chosen)
 
 
+def require_source(source: DataSource, base: Path) -> None:
+    """Whether the source is there, without reading it; a hub id is not asked for. Raises: as
+    `read_rows`.
+    """
+    if source.path is not None:
+        _local(_split_limit(source.path, base)[0], base)
+
+
 def hub_rows(name: str, split: str | None = None) -> Iterator[Row]:
     """Rows of a data set that `datasets` loads: a hub id, or a local folder in the hub's own
     layout. Images stay encoded.
@@ -98,6 +106,7 @@ def hub_rows(name: str, split: str | None = None) -> Iterator[Row]:
             f'"{name}" is no local file or folder, and the hub does not give it '
             f"({type(error).__name__}: {reason})",
             expected="a file, a folder or a hub id",
+            do="check the path or the id, and the connection",
         ) from error
     for column, feature in (loaded.features or {}).items():
         inner = getattr(feature, "feature", None)
@@ -124,15 +133,23 @@ def _split_limit(path: str, base: Path) -> tuple[str, int | None]:
 
 
 def _rows_of(name: str, base: Path, split: str | None) -> Iterator[Row]:
+    path = _local(name, base)
+    if path is None:
+        return hub_rows(name, split)
+    return _folder_rows(path, split) if path.is_dir() else file_rows(path)
+
+
+def _local(name: str, base: Path) -> Path | None:
+    """The file or folder of that name; None where it looks like a hub id. Raises: DataError where
+    it is neither.
+    """
     path = base / Path(name).expanduser()
-    if path.is_dir():
-        return _folder_rows(path, split)
-    if _exists(path):
-        return file_rows(path)
+    if path.is_dir() or _exists(path):
+        return path
     owner = name.partition("/")[0]
     looks_like_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and owner not in (".", "..")
     if looks_like_hub and not name.endswith(SUFFIXES) and not (base / owner).exists():
-        return hub_rows(name, split)
+        return None
     raise DataError(
         "the data file is missing",
         where=str(path),
@@ -172,6 +189,7 @@ def _folder_rows(folder: Path, split: str | None) -> Iterator[Row]:
             "the folder holds no data file" + (f" of split {split}" if split else ""),
             where=str(folder),
             expected=", ".join(SUFFIXES),
+            do="check the path",
         )
     return _chained(files)
 

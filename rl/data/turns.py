@@ -99,6 +99,7 @@ def _read_turn(turn: Any, media: Media, place: str) -> Message:
 def read_parts(content: Any, media: Media, place: str) -> tuple[Part, ...]:
     """Text with marks, or blocks, as parts. Raises: DataError."""
     if isinstance(content, str):
+        require_unicode(content, place)
         return _split(content, media)
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise DataError(
@@ -115,6 +116,7 @@ def _read_block(block: Any, media: Media, place: str) -> tuple[Part, ...]:
         return _split(block, media)
     kind = block.get("type") if isinstance(block, Mapping) else None
     if kind == "text" and isinstance(block.get("text"), str):
+        require_unicode(block["text"], place)
         return _split(block["text"], media)
     if kind == "image":
         given = (block.get(key) for key in ("image", "path", "url"))
@@ -175,9 +177,22 @@ def read_answer(text: Any, ids: Any, key: str) -> Answer:
                 f"the token ids of {key} are {shown(ids)}", expected="a list of whole numbers"
             )
         token_ids = tuple(ids)
+    require_unicode(text, key)
     if token_ids is None and not text.strip():
         raise DataError(f"{key} is empty", do="fill the answer, or remove the row")
     return Answer(text, token_ids)
+
+
+def require_unicode(text: str, key: str) -> None:
+    """Raises: DataError for a lone surrogate, which JSON can escape and no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{key} holds {text[error.start]!a}, half of a character",
+            expected="Unicode text",
+            do="mend the text, or remove the row",
+        ) from None
 
 
 def shown(value: Any) -> str:

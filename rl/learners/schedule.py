@@ -27,6 +27,8 @@ def rate(plan: OptimPlan, update: int) -> float:
         fall = (1 + math.cos(math.pi * share)) / 2
     else:
         raise ConfigError(
-            f"unknown schedule {plan.schedule!r}", expected="linear, cosine or constant"
+            f"unknown schedule {plan.schedule!r}",
+            expected="linear, cosine or constant",
+            do="choose one of these",
         )
     return plan.lr * (plan.min_lr_ratio + (1 - plan.min_lr_ratio) * fall)

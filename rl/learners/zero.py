@@ -67,6 +67,7 @@ class ZeroLearner:
                 "float16 is not supported on this device",
                 where="learner.dtype",
                 expected="float32 or bfloat16; float16 on a GPU",
+                do="set learner.dtype: float32 or bfloat16",
             )
         processor = load_processor(model.path, model.max_pixels)
         self.spec = find_spec(model.path, processor)
@@ -278,6 +279,7 @@ class ZeroLearner:
                     f"the checkpoint is another model's: {wrong[0]} does not fit",
                     where=checkpoint,
                     expected="the architecture that the learner was started with",
+                    do="start the stage from a checkpoint of this model",
                 )
             with torch.no_grad():
                 for name, tensor in old.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
-from rl.errors import RunError
+from rl.errors import DataError, RunError
 
 METRICS: dict[str, str] = {
     "step": "Optimizer steps done in this stage, the one reported included.",
@@ -167,20 +167,46 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The steps of a metrics.jsonl; a torn last line (the writer was killed) is left out."""
+    """The steps of a metrics.jsonl; a torn last line (the writer was killed) is left out.
+
+    Raises: DataError naming file:line.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield _step(line, f"{path}:{number}")
 
 
-def keep_steps(path: Path, last: int) -> None:
-    """Removes the lines of steps after `last`: a resumed stage writes them again."""
+def _step(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        row, problem = None, f"no JSON: {error}"
+    else:
+        problem = f"the line holds {str(row)[:40]}"
+    if not isinstance(row, dict):
+        raise DataError(
+            problem, where=where, expected="a step as a JSON object", do="remove the line"
+        )
+    return row
+
+
+def keep_steps(path: Path, last: int) -> list[dict[str, Any]]:
+    """Removes the lines of steps after `last`, which a resumed stage writes again; returns them."""
     if not path.exists():
-        return
-    kept = [row for row in read_metrics(path) if row["step"] <= last]
+        return []
+    rows = list(read_metrics(path))
+    kept = [row for row in rows if row["step"] <= last]
     aside = path.with_name(f".{path.name}.writing")
     aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     os.replace(aside, path)
+    return [row for row in rows if row["step"] > last]
+
+
+def spent(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What steps cost: their seconds and tokens, summed."""
+    keys = ("time/step_s", "tokens/trained", "tokens/forward", "tokens/generated")
+    sums = {key: sum(float(row.get(key) or 0.0) for row in rows) for key in keys}
+    return {key: round(value, 3) for key, value in sums.items() if value}

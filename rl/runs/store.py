@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rl.errors import ConfigError, RunError
+from rl.errors import ConfigError, NoRunError, RunError
 
 PACKAGES = (
     "plumbline",
@@ -94,7 +94,7 @@ class StageStore:
 
 
 class RunStore:
-    """A run's folder. Raises: ConfigError where it cannot be made, RunError where it is no run."""
+    """A run's folder. Raises: ConfigError where it cannot be made, NoRunError where none is."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -118,10 +118,11 @@ class RunStore:
     @classmethod
     def open(cls, root: Path) -> RunStore:
         if not (root / "config.yaml").exists():
-            raise RunError(
+            raise NoRunError(
                 "no run here (config.yaml is missing)",
                 where=str(root),
                 expected="a folder under runs/",
+                do="check the path",
             )
         return cls(root)
 

@@ -344,7 +344,11 @@ def _get(reference: Any, actor: str, phase: str, deadline_s: float) -> Any:
             do="look at its log in the Ray dashboard",
         ) from None
     except RayError as error:
-        raise RunError(_first_line(error), where=f"{actor} in {phase}") from None
+        raise RunError(
+            _first_line(error),
+            where=f"{actor} in {phase}",
+            do="look at the actor's log in the Ray dashboard",
+        ) from None
 
 
 def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:

@@ -251,7 +251,11 @@ def choose_probes(samples: Sequence[Sample], *, has_vision: bool = True) -> list
     """
     pool = [s for s in samples if bool(s.images) == has_vision] or list(samples)
     if not pool:
-        raise ConfigError("no sample to make parity probes of", expected="at least one prompt")
+        raise ConfigError(
+            "no sample to make parity probes of",
+            expected="at least one prompt",
+            do="add a prompt to the data or a benchmark",
+        )
     if not has_vision or not pool[0].images:
         return [_as_probe(pool[i % len(pool)], i) for i in range(MIN_PROBES)]
     ordered = sorted(pool[:256], key=_num_pixels, reverse=True)

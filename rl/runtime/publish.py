@@ -125,7 +125,11 @@ def publish(source: Source, target: Target, folder: Path, version: int) -> Publi
     started = time.perf_counter()
     source.publish(str(path))
     if not path.is_file():
-        raise RolloutError("the learner wrote no weights", where=str(path))
+        raise RolloutError(
+            "the learner wrote no weights",
+            where=str(path),
+            do="look at the disk that is left, and report this",
+        )
     written = time.perf_counter()
     target.publish(version, str(path))
     taken = time.perf_counter()

@@ -68,7 +68,7 @@ def engine_rounds(recipe: Recipe, ranges: list[str], repeats: int) -> None:
         Line(recipe, prepared.eyes, prepared.prompts, name="bench") as line,
         of_workers(recipe, prepared, line, root / "bench") as answering,
     ):
-        assessor = Assessor(recipe, prepared, store, answering, Console(quiet=True))
+        assessor = Assessor(recipe, prepared, store, answering, Console(quiet=True), {})
         requests = [
             GenerateRequest(
                 number,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recipes.config import Recipe, resolved
+from rl.runs.metrics import read_metrics
 from tests.recipes.test_resume import recipe
 
 
@@ -40,6 +44,24 @@ def start(path: Path, *, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     log = path.with_suffix(".log").open("ab")
     command = [str(Path(sys.executable).parent / "plumbline"), "run", str(path), "--resume"]
     return subprocess.Popen([*before, *command], stdout=log, stderr=log, start_new_session=True)
+
+
+def last_step(run: Path, stage: str) -> int:
+    """The last step of a stage so far, 0 before the first."""
+    rows = read_metrics(run / "stages" / stage / "metrics.jsonl")
+    return max((int(row["step"]) for row in rows), default=0)
+
+
+def goes_on(path: Path, run: Path, stage: str, *, before: Sequence[str] = ()) -> None:
+    """The same command again takes the stage a step further, and ends with 0 when told to stop."""
+    reached = last_step(run, stage)
+    driver = start(path, before=before)
+    while driver.poll() is None and last_step(run, stage) <= reached:
+        time.sleep(0.1)
+    with suppress(ProcessLookupError):
+        driver.send_signal(signal.SIGTERM)
+    assert driver.wait(timeout=300) == 0, path.with_suffix(".log").read_text()
+    assert last_step(run, stage) > reached
 
 
 def events(run: Path, kind: str | None = None) -> list[dict[str, Any]]:

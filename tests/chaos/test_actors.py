@@ -6,18 +6,22 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from recipes.config import Recipe
 from recipes.pipeline import Pipeline
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts
 from tests.chaos.runs import events, page
 from tests.processes import engine_cores, titles
+from tests.recipes.test_resume import assert_learning
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
 
@@ -29,29 +33,47 @@ TITLES = {
     "core": b"ray::RolloutWorker.run",
     "learner": b"ray::ZeroLearner.run",
 }
-LOST = {"reward": "reward_worker", "rollout": "rollout_worker", "learner": "learner"}
+SAMPLES = ("rollout", "core")
+LOST = {
+    "reward": "reward_worker_lost",
+    "rollout": "rollout_worker_lost",
+    "learner": "learner_lost",
+}
 
 
 class Killer(threading.Thread):
-    """Kills each victim while it works, once its step is done: the first round at once (rollout
-    workers are sampling then), later ones at a random moment.
+    """Kills each victim at a random moment of its work, two steps or more apart. One that samples
+    counts once requests were in flight, as the run itself tells; else it is killed once more.
     """
 
-    def __init__(self, run: Path, plan: list[tuple[int, str]], rng: random.Random) -> None:
+    def __init__(self, run: Path, victims: Sequence[str], rng: random.Random) -> None:
         super().__init__(daemon=True)
-        self.metrics, self.plan, self.rng = run / "stages" / "grpo" / "metrics.jsonl", plan, rng
+        self.run_folder, self.victims, self.rng = run, deque(victims), rng
+        self.metrics = run / "stages" / "grpo" / "metrics.jsonl"
         self.killed: list[str] = []
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        for number, (step, victim) in enumerate(self.plan):
-            while not self.stopped.is_set() and self._done() < step:
-                time.sleep(0.02)
-            if number >= len(TITLES):
-                self.stopped.wait(self.rng.uniform(0, 0.5))
-            while not self.stopped.is_set() and not self._kill(victim):
-                time.sleep(0.001)
+        step = SAVE_EVERY  # after the first checkpoint
+        while self.victims:
+            victim = self.victims[0]
+            self._wait(lambda at=step: self._done() > at)  # type: ignore[misc]
+            self.stopped.wait(self.rng.uniform(0, 0.2))
+            self._wait(lambda name=victim: self._kill(name))  # type: ignore[misc]
+            if self.stopped.is_set():
+                return
             self.killed.append(victim)
+            self._wait(lambda: len(self._losses()) == len(self.killed))
+            if victim not in SAMPLES or self._losses()[-1]["requests_in_flight"] > 0:
+                self.victims.popleft()
+            step = self._done() + 1
+
+    def _wait(self, is_done: Callable[[], bool]) -> None:
+        while not self.stopped.is_set() and not is_done():
+            time.sleep(0.001)
+
+    def _losses(self) -> list[dict[str, Any]]:
+        return [event for event in events(self.run_folder) if event["event"] in LOST.values()]
 
     def _done(self) -> int:
         return max((row["step"] for row in read_metrics(self.metrics)), default=0)
@@ -75,48 +97,43 @@ def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
     scene_data: Path,
     tmp_path: Path,
     repeats: int,
+    rng: random.Random,
     engine: str,
     victims: tuple[str, ...],
 ) -> None:
-    rng = random.Random(repeats)
     order = [victim for _ in range(repeats) for victim in rng.sample(victims, len(victims))]
-    # After the first checkpoint, two steps or more apart.
-    plan = [(SAVE_EVERY + 1 + 2 * number, victim) for number, victim in enumerate(order)]
-    steps = plan[-1][0] + 3
-    recipe = page(
-        tiny_qwen3vl,
-        scene_data,
-        tmp_path,
-        "lost",
-        ("grpo",),
-        steps=steps,
-        save_every=SAVE_EVERY,
-        keep_rollouts_every=1,
-    )
-    limits = {"max_restarts": len(order)}
-    recipe = recipe.model_copy(
-        update={
-            "rollout": recipe.rollout.model_copy(update={"engine": engine, **limits}),
-            "learner": recipe.learner.model_copy(update=limits),
-            "reward_workers": recipe.reward_workers.model_copy(update=limits),
-        }
-    )
+    # Two steps for each kill, and as many for those that found nothing in flight.
+    steps = SAVE_EVERY + 4 * len(order) + 3
+    recipe = written(tiny_qwen3vl, scene_data, tmp_path, "lost", steps, engine)
     run = tmp_path / "lost"
-    killer = Killer(run, plan, rng)
+    killer = Killer(run, order, rng)
     killer.start()
     Pipeline(recipe, Console(quiet=True)).run()
     killer.stopped.set()
     killer.join()
-    assert killer.killed == order
+    assert not killer.victims, f"the run ended before {list(killer.victims)} were killed"
     told = Counter(event["event"] for event in events(run))
-    killed = Counter("rollout" if victim == "core" else victim for victim in order)
-    for victim, kind in LOST.items():
-        assert told[f"{kind}_lost"] == told[f"{kind}_restarted"] == killed[victim], told
-    in_flight = [e["requests_in_flight"] for e in events(run, "rollout_worker_lost")]
-    assert in_flight[0] > 0
+    killed = Counter("rollout" if victim in SAMPLES else victim for victim in killer.killed)
+    for victim, lost in LOST.items():
+        restarted = lost.replace("lost", "restarted")
+        assert told[lost] == told[restarted] == killed[victim], told
+    losses = events(run, "rollout_worker_lost")
+    again = [event["requests_asked_again"] for event in events(run, "rollout_worker_restarted")]
+    in_flight = [event["requests_in_flight"] for event in losses]
+    assert again == in_flight
+    assert sum(count > 0 for count in in_flight) >= repeats * len({*victims} & {*SAMPLES})
+    assert all(
+        event["rollouts_scored_again"] > 0 for event in events(run, "reward_worker_restarted")
+    )
+    assert all(
+        event["stage"] == "grpo" and 1 <= event["step"] <= steps
+        for event in events(run)
+        if event["event"] in LOST.values()
+    )
     assert told["stage_resumed"] == killed["learner"]
     stage = RunStore.open(run).stage("grpo")
     assert stage.is_finished()
+    assert_learning(run, "grpo")
     trained = [row["step"] for row in read_metrics(stage.metrics) if "loss" in row]
     assert trained == list(range(1, steps + 1))
     for step in trained:
@@ -125,4 +142,44 @@ def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
         assert len(rows) == PROMPTS * GROUP
         assert set(answers.values()) == {1}
         assert all(row["status"] in ("ok", "truncated") for row in rows)
-    print(f"{engine}: {dict(Counter(order))} killed, requests in flight {in_flight}")
+    print(f"{engine}: {dict(Counter(killer.killed))} killed, requests in flight {in_flight}")
+    if engine == "in_process":
+        # Until that step no batch had another shape: its answers are the undisturbed run's.
+        until = losses[0]["step"]
+        whole = written(tiny_qwen3vl, scene_data, tmp_path, "whole", until, engine)
+        Pipeline(whole, Console(quiet=True)).run()
+        for step in range(1, until + 1):
+            name = f"stages/grpo/rollouts/step-{step:06d}.parquet"
+            assert _answers(run / name) == _answers(tmp_path / "whole" / name), step
+        print(f"{engine}: the answers of steps 1 to {until} are those of an undisturbed run")
+
+
+def written(model: Path, data: Path, root: Path, name: str, steps: int, engine: str) -> Recipe:
+    """A run of `grpo` that keeps every rollout and mends as many losses as come."""
+    found = page(
+        model,
+        data,
+        root,
+        name,
+        ("grpo",),
+        steps=steps,
+        save_every=SAVE_EVERY,
+        keep_rollouts_every=1,
+    )
+    limits = {"max_restarts": steps}
+    return found.model_copy(
+        update={
+            "rollout": found.rollout.model_copy(update={"engine": engine, **limits}),
+            # A shorter run takes the same steps.
+            "stages": tuple(
+                stage.model_copy(update={"schedule": "constant", "warmup_ratio": 0.0})
+                for stage in found.stages
+            ),
+            "learner": found.learner.model_copy(update=limits),
+            "reward_workers": found.reward_workers.model_copy(update=limits),
+        }
+    )
+
+
+def _answers(file: Path) -> dict[tuple[str, int], list[int]]:
+    return {(row["uid"], row["index"]): list(row["token_ids"]) for row in read_rollouts(file)}

@@ -4,15 +4,18 @@ same bits."""
 import os
 import random
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
-from tests.chaos.runs import events, page, start, write
+from tests.chaos.runs import page, start, write
 from tests.processes import titles
-from tests.recipes.test_resume import lasting
+from tests.recipes.test_resume import assert_learning, lasting
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
 
@@ -20,7 +23,7 @@ STAGES = ("sft", "grpo")
 
 
 def test_a_killed_driver_goes_on_and_ends_in_the_same_bits(
-    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int, rng: random.Random
 ) -> None:
     def written(name: str) -> Path:
         return write(
@@ -28,28 +31,43 @@ def test_a_killed_driver_goes_on_and_ends_in_the_same_bits(
         )
 
     whole = written("whole")
+    began = time.monotonic()
     assert start(whole).wait(timeout=600) == 0, whole.with_suffix(".log").read_text()
-    killed, run = written("killed"), tmp_path / "killed"
-    rng, kills = random.Random(repeats), 0
-    while True:
-        driver, ups = start(killed), len(events(run, "engines_up"))
-        while driver.poll() is None and len(events(run, "engines_up")) == ups:
-            time.sleep(0.2)
-        if kills < repeats and driver.poll() is None:
-            time.sleep(rng.uniform(0, 12 / repeats**0.5))
-            if driver.poll() is None:
-                os.kill(driver.pid, signal.SIGKILL)
-                driver.wait()
-                kills += 1
-                deadline = time.monotonic() + 180  # Ray's own agents end at leisure
-                while list(titles(driver.pid)) and time.monotonic() < deadline:
-                    time.sleep(0.5)
-                assert not list(titles(driver.pid)), "processes outlive the killed driver"
-                continue
-        assert driver.wait(timeout=600) == 0, killed.with_suffix(".log").read_text()
-        break
-    print(f"driver killed {kills} times of {repeats}")
-    assert kills
-    assert RunStore.open(run).stage("grpo").is_finished()
+    lasts = time.monotonic() - began
     for stage in STAGES:
-        assert lasting(run, stage) == lasting(tmp_path / "whole", stage), stage
+        assert_learning(tmp_path / "whole", stage)
+    kills = number = 0
+    while kills < repeats:  # a run that ends before its next kill makes place for another
+        number += 1
+        path, run = written(f"killed-{number}"), tmp_path / f"killed-{number}"
+        while kills < repeats:
+            # From the command's first moment to past its last.
+            driver, moment = start(path), rng.uniform(0, lasts)
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(timeout=moment)
+            if driver.poll() is not None:
+                break
+            os.kill(driver.pid, signal.SIGKILL)
+            driver.wait()
+            kills += 1
+            print(f"kill {kills}: {moment:.1f} s after the start, {_reached(run)}")
+            deadline = time.monotonic() + 180  # Ray's own agents end at leisure
+            while list(titles(driver.pid)) and time.monotonic() < deadline:
+                time.sleep(0.5)
+            assert not list(titles(driver.pid)), "processes outlive the killed driver"
+        else:
+            driver = start(path)
+        assert driver.wait(timeout=600) == 0, path.with_suffix(".log").read_text()
+        assert RunStore.open(run).stage("grpo").is_finished()
+        for stage in STAGES:
+            assert lasting(run, stage) == lasting(tmp_path / "whole", stage), (number, stage)
+    print(f"driver killed {kills} times in {number} runs; each ended as the undisturbed one")
+
+
+def _reached(run: Path) -> str:
+    """How far the run has come: its last stage with a step, and that step."""
+    found = "no step done"
+    for stage in STAGES:
+        rows = list(read_metrics(run / "stages" / stage / "metrics.jsonl"))
+        found = f"{stage} step {rows[-1]['step']}" if rows else found
+    return found

@@ -51,11 +51,12 @@ def result(out: Path) -> dict[str, Any]:
 
 
 def test_a_killed_evaluation_asks_nothing_twice_and_scores_the_same(
-    tiny_qwen3vl: Path, tmp_path: Path, repeats: int
+    tiny_qwen3vl: Path, tmp_path: Path, repeats: int, rng: random.Random
 ) -> None:
     write_scenes(tmp_path, seed=0, sft=1, rl=1, select=667, report=QUESTIONS - 667)
     data, whole, killed = tmp_path / "textvqa", tmp_path / "whole", tmp_path / "killed"
-    rng, before, kills = random.Random(repeats), {}, 0
+    before: dict[str, dict[str, Any]] = {}
+    kills = 0
     while True:
         driver = start(tiny_qwen3vl, data, killed)
         goal = len(before) + rng.uniform(0.1, 0.7) * (QUESTIONS - len(before))

@@ -6,11 +6,13 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.runs import events, page, start, write
+from tests.chaos.runs import events, goes_on, page, start, write
 from tests.processes import engine_cores, titles
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(6000)]
@@ -36,9 +38,13 @@ def ended(driver: subprocess.Popen[bytes], path: Path, within_s: float) -> str:
 
 @pytest.mark.parametrize("engine", ["in_process", "async"])
 def test_a_hanging_engine_ends_the_run_within_its_deadline(
-    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int, engine: str
+    tiny_qwen3vl: Path,
+    scene_data: Path,
+    tmp_path: Path,
+    repeats: int,
+    rng: random.Random,
+    engine: str,
 ) -> None:
-    rng = random.Random(repeats)
     for number in range(repeats):
         name = f"hang-{number}"
         recipe = page(tiny_qwen3vl, scene_data, tmp_path, name, ("grpo",), steps=200)
@@ -63,12 +69,14 @@ def test_a_hanging_engine_ends_the_run_within_its_deadline(
         line = ended(driver, path, DEADLINE_S + END_S)
         assert re.search(rf"rollout-0 in \w+.*no answer within {DEADLINE_S:g} s", line), line
         print(f"{engine}: ended {time.monotonic() - hung:.1f} s after the engine hung: {line}")
+        assert len(events(tmp_path / name, "run_failed")) == 1
+    if engine == "async":
+        goes_on(path, tmp_path / name, "grpo")
 
 
 def test_a_hanging_reward_ends_the_run_within_its_deadline(
-    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int, rng: random.Random
 ) -> None:
-    rng = random.Random(repeats)
     for number in range(repeats):
         name = f"slow-{number}"
         reward = tmp_path / f"slow_{number}.py"
@@ -99,6 +107,9 @@ def test_a_hanging_reward_ends_the_run_within_its_deadline(
         assert re.search(r"gave no answer within 0.5 s and was stopped", line), line
         assert "slow" in line
         print(f"ended {time.monotonic() - hung:.1f} s after the reward hung: {line}")
+        assert len(events(tmp_path / name, "run_failed")) == 1
+    (tmp_path / "from").write_text("1e18")
+    goes_on(path, tmp_path / name, "grpo")
 
 
 def _can_mount() -> bool:
@@ -111,23 +122,43 @@ def _can_mount() -> bool:
 
 @pytest.mark.skipif(not _can_mount(), reason="no user namespaces here: no small disk to fill")
 def test_a_full_disk_ends_the_run_in_one_line(
-    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, repeats: int, rng: random.Random
 ) -> None:
-    rng = random.Random(repeats)
     for number in range(repeats):
         disk = tmp_path / f"disk-{number}"
         disk.mkdir()
         recipe = page(tiny_qwen3vl, scene_data, tmp_path, f"full-{number}", ("grpo",), steps=200)
         path = write(recipe, tmp_path, ("run", "root", str(disk)))
-        log, filler = path.with_suffix(".log"), disk / "filler"
-        fill = (
-            f"mount -t tmpfs -o size=64m tmpfs {disk} || exit 9; "
-            f"(until grep -qs engines_up {disk}/*/events.jsonl; do sleep 0.2; done; "
-            f"sleep {rng.uniform(0, 8):.2f}; cat /dev/zero > {filler} 2>> {log}.filler) & "
-            'exec "$@"'
-        )
-        driver = start(path, before=["unshare", "-rm", "sh", "-c", fill, "sh"])
-        line = ended(driver, path, 300)
-        assert re.search(r"No space left|free (some|disk) space", line, re.IGNORECASE), line
-        assert "--resume" in line, line
-        print(line)
+        with _small_disk(disk) as inside:
+            # The namespace's files, as they are seen from outside of it.
+            seen = Path(f"/proc/{inside[2]}/root{disk}")
+            run = seen / recipe.run.name
+            driver = start(path, before=inside)
+            while driver.poll() is None and not events(run, "engines_up"):
+                time.sleep(0.2)
+            time.sleep(rng.uniform(0, 8))
+            filler = f"cat /dev/zero > {disk}/filler"
+            subprocess.run([*inside, "sh", "-c", filler], check=False, capture_output=True)
+            line = ended(driver, path, 300)
+            assert re.search(r"No space left|free (some|disk) space", line, re.IGNORECASE), line
+            assert "--resume" in line, line
+            print(line)
+            if number == repeats - 1:
+                (seen / "filler").unlink()
+                goes_on(path, run, "grpo", before=inside)
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[list[str]]:
+    """A disk of 64 MiB on this folder, in a mount namespace of its own; yields the words before a
+    command that shall see it.
+    """
+    mount = f"mount -t tmpfs -o size=64m tmpfs {folder} && echo ready && exec sleep infinity"
+    holder = subprocess.Popen(["unshare", "-rm", "sh", "-c", mount], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        yield ["nsenter", "-t", str(holder.pid), "-U", "-m", "--preserve-credentials"]
+    finally:
+        holder.kill()
+        holder.wait()

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from evals.base import BenchmarkConfig
-from evals.benchmarks import open_benchmark
 from rewards import RewardConfig, Rubric
 from rl.core import Completion, Message, Sample, Text
 from rl.data.formats import load_records
 from rl.data.sources import DataSource
 from rl.errors import DataError
 from tests.docs.fences import ROOT, fences
+from tests.evals.conftest import open_benchmark
 
 FOLDERS = {  # example -> the folder that is its registry
     "first_word.py": "rewards",
@@ -155,6 +157,21 @@ def test_the_rewards_judge(beside: Path) -> None:
     for text, wanted in said.items():
         score = rubric.score(sample, Completion((1,), (0.0,), text, "stop"))
         assert tuple(score.components.values()) == wanted
+
+
+def test_the_table_of_helpers_is_the_codes() -> None:
+    """Every name that the table explains is one of the example's, with these arguments."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    table = text.partition("| name | takes | gives |\n")[2].partition("\n\n")[0]
+    found: dict[str, Any] = {}
+    exec(compile(examples()["counting.py"], "counting.py", "exec"), found)
+    rows = [line.split("|")[1:3] for line in table.splitlines()[1:]]
+    assert len(rows) > 6
+    for name, takes in rows:
+        parameters = inspect.signature(found[name.strip(" `")]).parameters
+        asked = re.findall(r"`(\w+)`", takes)
+        assert asked
+        assert [key for key in parameters if key in asked] == asked, name
 
 
 @pytest.mark.parametrize("change", ["text: str", "last_number", "replace(tree"])

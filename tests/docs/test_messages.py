@@ -35,6 +35,7 @@ EXEMPT = {
     "the sampler answered ... unasked": "a sampler of one's own",
     "no stages to choose from": "the function's caller",
     "no reward workers": "the class's caller",
+    "... answer...": "its own line says what to do",
     "answer ... has no ...": "names file, line and key",
 }
 KINDS = (ModelError, RolloutError, RewardError, EvalError, RunError)

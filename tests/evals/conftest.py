@@ -13,10 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
 from rl.core import Completion, OnRefused, Rollout, Sample, Sampling
 from rl.errors import DataError
 
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def open_benchmark(config: BenchmarkConfig) -> tuple[Benchmark, list[Item]]:
+    """The benchmark that a recipe names, with its items of both parts."""
+    benchmark = get_benchmark(config.name)
+    items = benchmark.load(
+        config.path_for(benchmark), profile=config.profile, prompt=config.prompt, limit=config.limit
+    )
+    return benchmark, items
 
 
 def png(seed: int, size: int = 8) -> bytes:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from evals.base import get_benchmark
-from evals.harness import EvalSettings, evaluate
+from evals.generate import EvalSettings, evaluate
 from rl.core import Completion, Rollout
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from evals.base import get_benchmark
 from evals.compare import compare_sides, open_side, refusals
-from evals.harness import EvalSettings, evaluate
-from evals.paired import Scored, compare, pair
+from evals.generate import EvalSettings, evaluate
+from evals.paired import compare, pair
+from evals.samples import score_rows
 from rl.errors import ConfigError, EvalError
 from tests.evals.conftest import TableSampler, mme_rows, textvqa_rows, write_parquet
 
@@ -162,7 +163,7 @@ def test_a_question_that_failed_on_one_side_leaves_both(runs):
     for stage in ("sft", "base"):
         text = (runs / "a/evals" / stage / "mme/responses.jsonl").read_text()
         kept = [row for row in map(json.loads, text.splitlines()) if row["part"] == "report"]
-        sides.append(Scored(kept, [benchmark.score(row) for row in kept]))
+        sides.append(score_rows(benchmark, kept))
     pairs = pair(*sides)
     assert [len(side.valid.rows) for side in (pairs.ours, pairs.theirs)] == [78, 78]
     assert compare(*sides, benchmark)["n"] == 78

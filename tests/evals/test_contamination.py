@@ -16,8 +16,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 from evals.base import get_benchmark
 from evals.contamination import overlaps, train_row, without_images
 from evals.gates import GateConfig
-from evals.harness import EvalSettings, evaluate, write_result
-from evals.prints import PrintStore, pixel_hash
+from evals.generate import EvalSettings, evaluate
+from evals.prints import PrintStore, print_of
+from evals.results import write_result
 from rl.core import Answer, ImageSource, Labelled, Message, Preference, Sample, Text
 from rl.core import Image as Mark
 from rl.errors import DataError
@@ -78,12 +79,13 @@ def test_a_long_question_about_an_image_is_found_by_its_words(items):
 
 
 def test_size_counts():
-    assert pixel_hash(ImageSource(data=png(1, 8))) != pixel_hash(ImageSource(data=png(1, 4)))
+    large, small = (print_of(ImageSource(data=png(1, size))) for size in (8, 4))
+    assert large.pixels != small.pixels
 
 
 def test_broken_image(items):
     with pytest.raises(DataError, match="no image that can be read"):
-        pixel_hash(ImageSource(data=b"nothing"))
+        print_of(ImageSource(data=b"nothing"))
     assert found([trained(b"nothing")], items).flags == {}
 
 

@@ -7,15 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from evals.base import BenchmarkConfig, get_benchmark
-from evals.benchmarks import open_benchmark
 from evals.gates import GateConfig
 from evals.generate import EvalSettings, evaluate
-from evals.harness import write_result
+from evals.results import write_result
 from evals.score import score_file
 from recipes.cli import app
 from rl.core import Image, Text
 from rl.errors import ConfigError, DataError, EvalError
-from tests.evals.conftest import TableSampler, png, write_parquet
+from tests.evals.conftest import TableSampler, open_benchmark, png, write_parquet
 
 OPEN = """
 name: parts
@@ -132,7 +131,7 @@ def test_a_page_of_options_with_several_images(tmp_path):
     assert benchmark.score({**row, "response": "either"}).status == "unparsed"
     rows[0]["answer"] = "the third"
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(DataError, match="row 0: answer 'the third'"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: answer 'the third'"):
         open_benchmark(BenchmarkConfig(name=str(tmp_path / "picks.yaml")))
 
 

@@ -54,6 +54,36 @@ def test_a_warning_says_how_many_questions_would_decide():
     assert gate(against(-1, 1)).n_to_decide is None
 
 
+def test_a_reason_says_what_was_compared_which_bound_and_what_would_decide():
+    (passed,) = gate(against(-1.9, 1.0)).reasons
+    assert passed == (
+        "parent sft: a drop of more than 2.0 points (2 % of the maximum 100) is ruled out: on "
+        "1,000 questions of the select part the score changed by -0.4 points; with 95 % confidence "
+        "the true change is not below -1.9"
+    )
+    (failed,) = gate(against(-4.0, -2.1)).reasons
+    assert "is shown: on 1,000 questions" in failed
+    assert failed.endswith("with 95 % confidence the true change is not above -2.1")
+    # Half as far from the limit as no change is: four times the questions, and a few for rounding.
+    (open_,) = gate(against(-1.645 - 1, 1.645 - 1)).reasons
+    assert "is neither ruled out nor shown" in open_
+    assert (
+        "each with 95 % confidence, the true change is not below -2.6 and not above +0.6" in open_
+    )
+    assert open_.endswith(
+        "it takes about 6,183 questions if the change is as large as seen here, about 1,546 "
+        "questions if there is no change at all."
+    )
+
+
+def test_shares_are_told_in_percent_and_a_change_on_the_limit_is_never_decided():
+    (reason,) = gate(against(-0.03, 0.01), max_score=1.0).reasons
+    assert "a drop of more than 2.00 points is neither" in reason
+    assert "changed by -1.00 points" in reason
+    (limit,) = gate(against(-4.0, 0.0)).reasons
+    assert "if the change is as large as seen here" not in limit
+
+
 def test_strict_turns_a_warning_into_a_failure():
     assert gate(against(-4, 1), config=GateConfig(strict=True)).verdict == "fail"
 
@@ -109,7 +139,9 @@ def test_a_gate_is_written_and_read():
 def test_worst_and_failures():
     gates = {"a": gate(against(-1, 1)), "b": gate(against(-9, -5)), "c": gate(against(-3, 1))}
     assert worst(gates) == 2
-    assert failures(gates).startswith("b: parent sft: a larger drop is shown")
+    assert failures(gates).startswith(
+        "b: parent sft: a drop of more than 2.0 points (2 % of the maximum 100) is shown"
+    )
     assert worst({"a": gates["a"], "c": gates["c"]}) == 1
     assert failures({"a": gates["a"]}) == ""
     assert worst({}) == 0

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from evals.base import get_benchmark
-from evals.gates import GateConfig
-from evals.harness import EvalSettings, evaluate, score_folder, split_reasoning, write_result
+from evals.gates import GateConfig, select_score
+from evals.generate import EvalSettings, evaluate, split_reasoning
+from evals.results import score_folder, write_result
 from evals.sandbox import why_not
 from rl.core import Completion, ImageSource, Rollout
 from rl.errors import DataError, EvalError
@@ -279,7 +280,8 @@ def test_no_select_part_still_gives_a_result(tmp_path):
 
 
 def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_one(tmp_path):
-    from evals.results import Scored, _part
+    from evals.results import _part
+    from evals.samples import score_rows
 
     for name, majority, random in (("mmvet", None, None), ("ai2d", 1.0, 0.25)):
         benchmark = get_benchmark(name)
@@ -296,8 +298,7 @@ def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_o
             }
             for item in items
         ]
-        scores = [benchmark.score(row) for row in rows]
-        part = _part(benchmark, Scored(rows, scores), "official", 0)
+        part = _part(benchmark, score_rows(benchmark, rows), "official", 0)
         assert (part["majority_baseline"], part["random_baseline"]) == (majority, random)
 
 
@@ -318,3 +319,32 @@ def test_every_benchmark_goes_through_the_harness(tmp_path, name):
         rows = [row for row in rows_of(folder) if row["part"] == part]
         assert found["value"] == pytest.approx(benchmark.max_score(rows))
         assert found["interval"] == pytest.approx([found["value"]] * 2)
+
+
+def test_a_counts_maximum_is_the_number_of_the_parts_questions(tmp_path):
+    """OCRBench counts right answers: a third of them lost on `select` is a third, not less."""
+    bench = get_benchmark("ocrbench")
+    items = bench.load(write_parquet(tmp_path / "o.parquet", example_rows("ocrbench", 30)))
+    chosen = [item.sample.uid for item in items if item.part == "select"]
+    assert 3 < len(chosen) < len(items)
+    lost = chosen[: len(chosen) // 3]
+
+    def wrong(sample) -> str:
+        return "nothing" if sample.uid in lost else right(sample)
+
+    for stage, answer in (("base", right), ("sft", wrong)):
+        folder = tmp_path / "evals" / stage / "ocrbench"
+        evaluate(bench, items, TableSampler(answer), folder, settings=SETTINGS, weights=stage)
+    base = tmp_path / "evals/base/ocrbench"
+    first = write_result(base, bench, stage="base", gate=GateConfig())
+    result = write_result(
+        tmp_path / "evals/sft/ocrbench", bench, stage="sft", gate=GateConfig(), parent=base
+    )
+    assert [result["parts"][part]["max"] for part in ("select", "report")] == [
+        len(chosen),
+        len(items) - len(chosen),
+    ]
+    assert select_score({"ocrbench": first}) == 1.0
+    assert select_score({"ocrbench": result}) == 1 - len(lost) / len(chosen)
+    change = -100 * len(lost) / len(chosen)
+    assert f"{change:+.1f}" in result["gate"]["reasons"][0].replace("−", "-")

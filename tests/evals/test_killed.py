@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evals.base import get_benchmark
 from evals.gates import GateConfig
-from evals.harness import write_result
+from evals.results import write_result
 from tests.evals.conftest import mme_rows, write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,9 @@ import pytest
 
 from evals.base import BenchmarkConfig, ItemScore, get_benchmark
 from evals.gates import GateConfig
-from evals.harness import EvalSettings, evaluate, write_result
-from evals.samples import majority, pass_at_k, score_row, summary
+from evals.generate import EvalSettings, evaluate
+from evals.results import write_result
+from evals.samples import majority, pass_at_k, score_rows, summary
 from rl.core import Completion
 from tests.evals.conftest import TableSampler
 
@@ -72,8 +73,9 @@ def test_a_question_with_several_answers(tmp_path, mme_folder):
     assert row["num_tokens"] == 8
     assert row["samples"][3]["reasoning"] == "hm"
     assert rows[2]["error"] == "the engine aborted the request"
-    assert score_row(MME, row) == ItemScore(0.5, "ok", "yes")
-    found = summary(MME, rows)
+    scored = score_rows(MME, rows)
+    assert scored.scores[0] == ItemScore(0.5, "ok", "yes")
+    found = summary(MME, scored)
     shares = [0.0, 1.0, 1.0, 0.0]
     assert found["mean"] == pytest.approx(sum(400 * share for share in shares) / 4)
     assert found["majority"] == 400
@@ -82,6 +84,7 @@ def test_a_question_with_several_answers(tmp_path, mme_folder):
     result = write_result(folder, MME, stage="base", gate=GateConfig())
     part = result["parts"]["report"]
     assert part["accuracy"] == 0.5
+    assert part["value"] == part["metrics"]["total"] == part["sampling"]["mean"]
     assert part["sampling"]["majority"] == 400
     assert result["settings"]["n"] == 4
 

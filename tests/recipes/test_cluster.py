@@ -21,6 +21,7 @@ from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts
 from tests.chaos.runs import events
+from tests.recipes.test_resume import assert_learning
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(1200)]
 
@@ -50,7 +51,7 @@ def page(model: Path, data: Path, root: Path) -> Path:
     whole = load_recipe(ROOT / "recipes" / "configs" / "quickstart.yaml")
     found = yaml.safe_load(resolved(whole))
     (grpo,) = [stage for stage in found["stages"] if stage["name"] == "grpo"]
-    grpo["algorithm"]["group_size"] = GROUP
+    grpo["algorithm"] |= {"group_size": GROUP, "train_truncated": True}
     grpo |= {
         "from": "base",
         "data": [{"path": str(data / "rl.jsonl")}],
@@ -104,6 +105,7 @@ def test_a_submitted_job_outlives_a_node(
         kind = kind if kind == "learner" else f"{kind}_worker"
         assert told[f"{kind}_lost"] == told[f"{kind}_restarted"] == 1, (lost, told)
     stage = RunStore.open(run).stage("grpo")
+    assert_learning(run, "grpo")
     assert [row["step"] for row in read_metrics(stage.metrics) if "loss" in row] == list(
         range(1, STEPS + 1)
     )

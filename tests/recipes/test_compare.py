@@ -29,6 +29,12 @@ def test_three_forms(
     shown = capsys.readouterr().out
     assert "against a:base, report part" in shown
     assert shown.count("better") == 2
+    monkeypatch.setenv("COLUMNS", "80")
+    assert plumbline(monkeypatch, "compare", *models) == 0
+    narrow = capsys.readouterr().out
+    assert "…" not in narrow
+    assert "sign test" in narrow
+    assert narrow.count("better") == 2
     assert plumbline(monkeypatch, "compare", *models, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["comparisons"]) == 2
     assert plumbline(monkeypatch, "compare", *models, "--markdown") == 0

@@ -37,7 +37,7 @@ def test_exit_codes(
     file.write_text(json.dumps(value))
     assert plumbline(monkeypatch, "gate", str(run), "--markdown") == 3
     assert capsys.readouterr().out.startswith("## Gate of quickstart: fail\n")
-    assert plumbline(monkeypatch, "gate", str(run / "nowhere")) == 1
+    assert plumbline(monkeypatch, "gate", str(run / "nowhere")) == 2
     assert "no run to report on" in capsys.readouterr().err
 
 

@@ -111,7 +111,7 @@ def test_a_stage_that_fails_at_its_end_is_rolled_back(finished: Path) -> None:
     run = RunStore.open(finished)
     facts = run.stage("lost").facts()
     assert facts["rolled_back_to"] == "sft"
-    assert "a larger drop is shown" in facts["rolled_back_why"]
+    assert "points (2 % of the maximum 800) is shown" in facts["rolled_back_why"]
     child = run.stage("child").facts()
     assert child["parent"] == "sft"
     assert child["from"] == "lost"

@@ -176,6 +176,7 @@ def test_a_step_says_where_its_time_went(finished: tuple[Recipe, Path, set[str]]
         "frac_zero_std",
     }
     assert all(wanted <= set(row) for row in rows[:-1])
+    assert any(row["grad_norm"] > 0 for row in rows[:-1])  # it learns
     assert rows[-1]["time/eval_s"] > 0
     assert list((run / "stages" / "grpo" / "tensorboard").iterdir())
     assert list((run / "stages" / "grpo" / "rollouts").glob("step-*.parquet"))

@@ -151,7 +151,7 @@ note: [x]
         "page.yaml:9 stages.grpo.data.0.weight: got 0; expected greater than 0",
         "page.yaml:9 stages.grpo.data.1: got 3; expected a mapping or text",
         'page.yaml:10 stages.dpo.algorithm: unknown algorithm "dppo". '
-        "Did you mean dpo? (dpo, grpo)",
+        "Did you mean dpo? (dpo, grpo). Name one of these, or your own as docs/extending.md says",
         f"page.yaml:10 stages.dpo.frm: unknown key. Did you mean from? ({known})",
         'page.yaml:11 note: got ["x"]; expected text',
     }
@@ -242,12 +242,14 @@ def test_faults_of_overrides_name_the_override(page: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load_page(page, ["stages.gpro.lr=1", "seed", "seed.x=1", "stages.9.lr=1", "note=[", "=1"])
     assert str(error.value).splitlines() == [
-        'override stages.gpro.lr=1: stages has no item "gpro". Did you mean grpo? (sft, grpo)',
-        "override seed: is no override; expected key.key=value",
-        "override seed.x=1: seed is 1, which has no key x",
-        'override stages.9.lr=1: stages has no item "9" (sft, grpo)',
-        "override note=[: broken YAML: expected the node content, but found '<stream end>'",
-        "override =1: is no override; expected key.key=value",
+        'override stages.gpro.lr=1: stages has no item "gpro". Did you mean grpo? (sft, grpo). '
+        "Name one of these",
+        "override seed: is no override; expected key.key=value. Write it as stages.grpo.lr=5e-5",
+        "override seed.x=1: seed is 1, which has no key x. Name a key that holds others",
+        'override stages.9.lr=1: stages has no item "9" (sft, grpo). Name one of these',
+        "override note=[: broken YAML: expected the node content, but found '<stream end>'. "
+        "Mend the value",
+        "override =1: is no override; expected key.key=value. Write it as stages.grpo.lr=5e-5",
     ]
     assert faults(page, "seed=x", "stages.sft.lrr=1") == [
         'override seed=x: got "x"; expected a whole number',

@@ -94,6 +94,26 @@ def test_groups_stay_whole_and_loads_even_out() -> None:
     assert abs(len(served[0]) - len(served[1])) <= 8
 
 
+def test_the_next_request_goes_to_whoever_owes_the_fewest_tokens() -> None:
+    sent: list[tuple[str, str]] = []
+
+    class Noting(LocalHandle):
+        def submit(self, method: str, *args: Any, **kwargs: Any) -> Any:
+            sent.extend((self.name, request.uid) for request in args[0])
+            return super().submit(method, *args, **kwargs)
+
+    handles = [Noting(name, FakeWorker()) for name in ("a", "b", "c")]
+    pool = Pool(handles, lambda sample: sample.messages[0].text, max_num_seqs=8)
+    lengths = [6000, 3000, 300, 300, 9000]
+    samples = [
+        Sample(f"s{i}", (Message("user", (Text("?" * length),)),))
+        for i, length in enumerate(lengths)
+    ]
+    pool.sample(samples, SAMPLING)
+    # Two calls at most are under way at a worker: c is full when the fifth is sent.
+    assert sent == [("a", "s0"), ("b", "s1"), ("c", "s2"), ("c", "s3"), ("b", "s4")]
+
+
 def test_engines_stay_full_until_the_queue_is_empty() -> None:
     worker = FakeWorker()
     _pool([worker], max_num_seqs=16).sample(_samples(40), SAMPLING)
@@ -292,6 +312,8 @@ def test_a_lost_workers_requests_are_asked_again_of_its_successor(calls: int, ot
     rollouts = pool.sample(samples, SAMPLING)
     assert rollouts == _pool([FakeWorker()]).sample(samples, SAMPLING)
     assert [event for event, _ in told] == ["rollout_worker_lost", "rollout_worker_restarted"]
+    (_, lost), (_, restarted) = told
+    assert restarted["requests_asked_again"] == lost["requests_in_flight"]
     pool.publish(3, "weights")
     assert successor.version == 3
 

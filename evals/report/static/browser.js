@@ -20,6 +20,10 @@ const TESTS = {
   changed: (a, b) => a.score !== null && b.score !== null && a.score !== b.score,
   won: (a, b) => a.score !== null && b.score !== null && a.score > b.score,
   lost: (a, b) => a.score !== null && b.score !== null && a.score < b.score,
+  became: (a, b) => a.score !== null && b.score !== null && b.score < 1 && a.score >= 1,
+  ceased: (a, b) => a.score !== null && b.score !== null && b.score >= 1 && a.score < 1,
+  rose: (a, b) => a.score !== null && b.score !== null && a.score > b.score && a.score < 1,
+  fell: (a, b) => a.score !== null && b.score !== null && a.score < b.score && b.score < 1,
   parsed: (a, b) => a.score !== null && b.score !== null && a.isParsed && !b.isParsed,
   unparsed: (a, b) => a.score !== null && b.score !== null && !a.isParsed && b.isParsed,
   right: (a, b) => a.score >= 1 && b.score >= 1,
@@ -122,6 +126,7 @@ const card = (number, item) => {
   const [id, text, references, images, options, answers, flags] = item;
   const box = make("article", "example");
   box.tabIndex = -1;
+  box.setAttribute("aria-label", `Question ${id}`);
   const shown = make("div", "pictures");
   shown.append(...images.map((sha, index) => picture(sha, index, id)));
   if (!images.length) shown.append(make("span", "gone", "no image"));
@@ -136,7 +141,7 @@ const card = (number, item) => {
     options.forEach((option, index) => list.append(make("b", "", ` ${String.fromCharCode(65 + index)} `), foreign("bdi", "", option)));
     body.append(list);
   }
-  const wanted = make("p", "wanted", "wanted ");
+  const wanted = make("p", "wanted", references.length > 1 ? "right answers " : "right answer ");
   references.forEach((reference, index) => wanted.append(index ? " " : "", foreign("bdi", "reference", reference)));
   const boxes = make("div", "answers");
   answers.forEach((answer, stage) => {

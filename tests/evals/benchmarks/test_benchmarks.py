@@ -7,12 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evals.base import BenchmarkConfig, get_benchmark
-from evals.benchmarks import open_benchmark
 from evals.sandbox import why_not
 from evals.score import score_file
 from rl.errors import ConfigError, DataError
 from rl.plugins import names
-from tests.evals.conftest import mme_rows, png, textvqa_rows, write_parquet
+from tests.evals.conftest import mme_rows, open_benchmark, png, textvqa_rows, write_parquet
 
 
 def example_rows(name: str, num_images: int = 12) -> list[dict]:

@@ -22,7 +22,10 @@ CONTRACT: dict[str, tuple[dict, set[str]]] = {
     "textvqa": (OPEN, {"accuracy"}),
     "vqav2": ({**OPEN, "answer_type": "other"}, {"accuracy", "answer_type", "question_type"}),
     "vizwiz": (OPEN, {"accuracy"}),
-    "gqa": (YES_NO, {"accuracy", "categories"}),
+    "gqa": (
+        YES_NO,
+        {"accuracy", "categories", "semantic", "binary", "open", "distribution"},
+    ),
     "chartqa": ({**YES_NO, "type": "human_test"}, {"accuracy", "human", "augmented", "mean"}),
     "docvqa": (YES_NO, {"anls"}),
     "infovqa": (YES_NO, {"anls"}),

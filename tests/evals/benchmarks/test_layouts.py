@@ -42,6 +42,23 @@ def test_a_downloaded_repository_is_read(name, tmp_path):
     assert not any(item.problem for item in items)
 
 
+@pytest.mark.parametrize("place", ["Full/{}", "{}", "Full/{}/converted"])
+def test_pope_is_read_where_only_its_full_configuration_is(place, tmp_path):
+    rows = hub_rows("pope", 2)
+    for split in ("random", "adversarial", "popular"):
+        mine = [{**row, "category": split} for row in rows]
+        if place.endswith("converted"):  # the hub's own conversion: a folder for each split
+            write(tmp_path / place.format(split), table("pope", mine))
+            [file] = (tmp_path / "Full" / split).iterdir()
+            file.rename(file.with_name("0000.parquet"))
+        else:
+            write(tmp_path / place.format(split), table("pope", mine))
+    items = get_benchmark("pope").load(tmp_path)
+    assert [item.category for item in items] == [
+        split for split in ("adversarial", "popular", "random") for _ in rows
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_one_file_is_read(name, tmp_path):
     benchmark = get_benchmark(name)
@@ -86,7 +103,9 @@ def test_chartqa_of_the_other_repository(tmp_path):
     assert items[0].sample.references == ("14",)
     short = [{key: row[key] for key in ("image", "query", "label")} for row in rows]
     file = write_parquet(tmp_path / "b.parquet", short)
-    with pytest.raises(DataError, match=r"no column human_or_machine.*it has image, query, label$"):
+    with pytest.raises(
+        DataError, match=r"no column human_or_machine.*it has image, query, label\. Rename"
+    ):
         get_benchmark("chartqa").load(file)
 
 

@@ -291,6 +291,36 @@ def test_gqa_profiles(response, official, lmms_eval, vlmevalkit):
     ]  # fmt: skip
 
 
+def test_gqa_figures_of_the_authors_that_rows_permit():
+    """Two groups: colours 2 of 3 right (red red blue, said red red red), weather none of one."""
+    gqa = get_benchmark("gqa")
+    given = [
+        ("query", "attr", "colour", "red", "Red."),
+        ("query", "attr", "colour", "red", "red"),
+        ("choose", "attr", "colour", "blue", "red"),
+        ("verify", "global", "weather", "yes", "no"),
+        ("verify", "global", None, "yes", "yes"),
+    ]
+    rows = [
+        {
+            "category": structure,
+            "semantic": meaning,
+            "group": group,
+            "references": [reference],
+            "response": response,
+        }
+        for structure, meaning, group, reference, response in given
+    ]
+    metrics = gqa.aggregate(rows, [gqa.score(row) for row in rows])
+    assert (metrics["open"], metrics["binary"]) == (1.0, pytest.approx(1 / 3))
+    assert metrics["categories"] == {"choose": 0.0, "query": 1.0, "verify": 0.5}
+    assert metrics["semantic"] == {"attr": pytest.approx(2 / 3), "global": 0.5}
+    # ((3-2)^2/2 + (0-1)^2/1) * 3 + ((0-1)^2/1) * 1, over the 4 questions of groups, over 100.
+    assert metrics["distribution"] == pytest.approx((1.5 * 3 + 1) / 4 / 100)
+    bare = gqa.aggregate([{**rows[0], "category": "all", "group": None}], [gqa.score(rows[0])])
+    assert (bare["open"], bare["binary"], bare["distribution"]) == (None, None, None)
+
+
 def test_prompts_of_every_profile():
     short = "\nAnswer the question using a single word or phrase."
     row = {"question": "Is McDonald here? "}

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.report import moves
@@ -175,6 +175,7 @@ def test_a_lean_that_changed_is_spoken_of():
     assert moves.habits_in_words({}, lean) == "leans to B, +21.0 points beyond its share"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_folders_name_is_plain_and_a_benchmarks_own(name):
     assert slug(name).strip("abcdefghijklmnopqrstuvwxyz0123456789-_") == ""

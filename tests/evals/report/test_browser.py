@@ -142,7 +142,7 @@ def test_search_reads_whole_answers_and_filters_keep_to_their_kind(at):
     page.until(f"{found}.startsWith('0 of 24')")
     type_("")
     page.until(f"{found}.startsWith('24 of 24')")
-    for kind, test in (("won", "right"), ("wrong", "wrong")):
+    for kind, test in (("won", "right"), ("became", "right"), ("wrong", "wrong")):
         page.js(
             f"(() => {{ const s = document.getElementById('by-kind'); s.value = '{kind}';"
             " s.dispatchEvent(new Event('change')); })()"
@@ -216,6 +216,76 @@ def test_the_page_never_scrolls_sideways(at, width):
         }).map((e) => e.tagName + '.' + e.className).slice(0, 5)"""
     )
     assert wide == []
+
+
+def test_what_a_finger_touches_is_large_enough(at):
+    page = at(width=390, height=844)
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    try:
+        assert page.js("matchMedia('(pointer: coarse)').matches")
+        small = page.js(
+            """[...document.querySelectorAll('button, select, input, summary, nav a')].filter((e) =>
+              e.getClientRects().length && e.getBoundingClientRect().height < 43.5
+            ).map((e) => e.tagName + ' ' + e.textContent.slice(0, 30))"""
+        )
+        assert small == []
+        low = page.js(
+            """[...document.querySelectorAll('a.jump, .checks a, td .term, th .term')].filter((e) =>
+              e.getClientRects().length && e.getBoundingClientRect().height < 31.5
+            ).map((e) => e.className + ' ' + e.textContent)"""
+        )
+        assert low == []
+        assert page.js("document.documentElement.scrollWidth") <= 390
+    finally:
+        page.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+def test_links_of_the_page_lead_somewhere(page, run):
+    page.goto((run / "report" / "index.html").as_uri())
+    lost = page.js(
+        """[...document.querySelectorAll('a[href^="#"]')].filter((a) =>
+          !document.getElementById(decodeURIComponent(a.hash.slice(1)))).map((a) => a.hash)"""
+    )
+    assert lost == []
+    check = "document.querySelector('.checks a[href=\"#provenance\"]')"
+    assert (
+        page.js(f"{check}.closest('li').textContent").strip().endswith("all settings side by side")
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_small_text_has_contrast_enough(page, run, dark):
+    page.show(1280, 900, dark=dark)
+    page.goto((run / "report" / "index.html").as_uri())
+    page.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    low = page.js(
+        r"""(() => {
+          const parts = (c) => (c.match(/[\d.]+/g) || []).map(Number);
+          const light = (c) => parts(c).slice(0, 3).map((x) => x / 255)
+            .map((x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, x, at) => sum + x * [0.2126, 0.7152, 0.0722][at], 0);
+          const ground = (e) => {
+            for (; e; e = e.parentElement) {
+              const c = getComputedStyle(e).backgroundColor;
+              const p = parts(c);
+              if (p.length && (p.length < 4 || p[3] > 0)) return c;
+            }
+            return 'rgb(255, 255, 255)';
+          };
+          const out = new Set();
+          for (const e of document.querySelectorAll('body *')) {
+            const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+            if (!own || e.closest('svg, .sr, script, style, option')) continue;
+            if (!e.getClientRects().length) continue;
+            const [a, b] = [light(getComputedStyle(e).color), light(ground(e))];
+            const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            if (contrast < 4.5) out.add(`${e.tagName}.${e.className} ${contrast.toFixed(2)}`);
+          }
+          return [...out].slice(0, 8);
+        })()"""
+    )
+    page.show(1280, 900)
+    assert low == []
 
 
 def test_light_and_dark_follow_the_system_and_the_button(page, run):

@@ -8,7 +8,7 @@ import pytest
 
 from evals.report import build_report
 from evals.report.run import read_run
-from rl.errors import EvalError
+from rl.errors import NoRunError
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> # head **b** [l](javascript:0) "
@@ -233,5 +233,5 @@ def test_the_pause_before_a_resume_is_not_counted(make_run):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(EvalError, match="no run to report on"):
+    with pytest.raises(NoRunError, match="no run to report on"):
         build_report(tmp_path)

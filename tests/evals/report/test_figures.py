@@ -31,6 +31,8 @@ def test_shares_are_written_in_percent_and_totals_as_they_are():
     assert PERCENT.value(0.7123, (0.69, 0.73)) == "71.2\u202f%"
     assert PERCENT.difference(-0.071, (-0.09, -0.052)) == "\u22127.1"
     assert PERCENT.interval((0.052, 0.09)) == "[5.2, 9.0]"
+    assert total.interval((-0.123, 23.4)) == "[\u22120.1, 23.4]"  # the side of zero is kept
+    assert total.interval((0.0, 23.4)) == "[0, 23]"
     assert total.value(712.34, (690.0, 730.0)) == "712"
     assert total.unit == "of 1\u202f000"
 

@@ -34,6 +34,18 @@ def test_a_hub_id_is_named_only_where_the_questions_came_from_there(make_run):
     assert "lmms-lab" not in text["grpo"]
 
 
+def test_every_required_key_of_the_hubs_specification_is_there(make_run):
+    run = make_run(settings={"sft": {"data_path": "lmms-lab/MME"}})
+    for path in write_format(run, "hf"):
+        (model,) = yaml.safe_load(path.read_text().split("---")[1])["model-index"]
+        assert model["name"].startswith("quickstart-")
+        for result in model["results"]:
+            assert result["task"]["type"] == "image-text-to-text"
+            assert result["dataset"]["type"]
+            assert result["dataset"]["name"]
+            assert {"type", "value"} <= set(result["metrics"][0])
+
+
 def test_training_rows_in_the_benchmark_go_into_the_card(make_run):
     run = make_run(contamination={"checked": True, "overlap_images": 3})
     assert "3 overlapping images" in write_format(run, "hf")[-1].read_text()
@@ -50,6 +62,14 @@ def test_lmms_evals_layout(make_run):
         *("n-samples", "config", "git_hash", "date", "task_hashes", "model_source", "model_name"),
         *("model_name_sanitized", "chat_template_sha", "total_evaluation_time_seconds"),
     }
+    assert told["date"] == paths[-1].name.removesuffix("_results.json")  # text, as that tool's
+    assert set(told["config"]) >= {
+        *("model", "model_args", "batch_size", "batch_sizes", "device", "use_cache", "limit"),
+        *("bootstrap_iters", "gen_kwargs", "random_seed", "numpy_seed", "torch_seed"),
+        "fewshot_seed",
+    }
+    assert told["model_name"] == "stages/grpo/checkpoints/step-000060"
+    assert told["model_name_sanitized"] == "stages__grpo__checkpoints__step-000060"
     assert set(told["results"]) == set(told["configs"]) == {"mme", "textvqa_val"}
     assert set(told["results"]["mme"]) == {
         "alias",

@@ -6,7 +6,7 @@ import pytest
 
 from evals.report.gate import gate_markdown, worst_verdict, write_gate
 from evals.report.run import read_run
-from rl.errors import EvalError
+from rl.errors import NoRunError
 
 
 def edit(path, **gate):
@@ -54,5 +54,5 @@ def test_stages_that_ended_early_or_went_back(make_run):
 def test_a_run_without_comparisons_and_none_at_all(make_run, tmp_path):
     text = gate_markdown(make_run(stages=("base",)))
     assert "No stage has been compared with another yet." in text
-    with pytest.raises(EvalError, match="no run to report on"):
+    with pytest.raises(NoRunError, match="no run to report on"):
         gate_markdown(tmp_path / "nowhere")

@@ -5,8 +5,9 @@ import json
 
 from evals.benchmarks.mme import MME
 from evals.gates import GateConfig
-from evals.harness import EvalSettings, evaluate, write_result
+from evals.generate import EvalSettings, evaluate
 from evals.report import build_report
+from evals.results import write_result
 from rl.core import Completion, Rollout
 
 

@@ -11,8 +11,10 @@ from evals.report.overview import overview
 from evals.report.progress import progress
 from evals.report.records import Comparison, Flips, Result
 from evals.report.run import read_run
+from evals.report.sentences import verdicts
 from evals.report.skills import in_words, skills
-from evals.report.training import training
+from evals.report.spent import total_cost
+from evals.report.turned import Turned
 
 
 def test_a_stage_with_a_reward_has_it_beside_begin_and_end_of_each_benchmark(make_run):
@@ -39,20 +41,66 @@ def test_checkpoints_inside_a_stage_are_points_of_the_select_part(make_run):
     assert (mme.part, [point.step for point in mme.points]) == ("select", [0, 20, 40, 60])
 
 
+def compared(run, stage: str, benchmark: str, **what) -> None:
+    """Changes the comparison with the parent on both parts."""
+    path = run / "evals" / stage / benchmark / "result.json"
+    result = json.loads(path.read_text())
+    for part in ("select", "report"):
+        result["comparisons"]["parent"][part] |= what
+    path.write_text(json.dumps(result))
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "mood"), [(0.8, 0.4, "worse"), (0.4, 0.8, "better"), (0.6, 0.59, "plain")]
+    ("difference", "p_value", "verdict", "mood"),
+    [
+        (-0.4, 0.001, "worse", "worse"),
+        (0.4, 0.001, "better", "better"),
+        (-0.01, 0.6, "no evidence", "plain"),
+    ],
 )
-def test_a_reward_that_rises_over_a_falling_benchmark_is_named(make_run, before, after, mood):
+def test_a_reward_that_rises_over_a_falling_benchmark_is_named(
+    make_run, difference, p_value, verdict, mood
+):
     run = make_run(benchmarks=("textvqa",))
-    for stage, value in (("dpo", before), ("grpo", after)):
-        path = run / "evals" / stage / "textvqa" / "result.json"
-        result = json.loads(path.read_text())
-        result["parts"]["report"] |= {"value": value, "interval": [value - 0.02, value + 0.02]}
-        path.write_text(json.dumps(result))
+    compared(run, "grpo", "textvqa", difference=difference, p_value=p_value, verdict=verdict)
     grpo = progress(read_run(run))[-1]
     assert grpo.mood == mood
+    assert f"; textvqa {verdict}, " in grpo.sentence
     assert ("reward hacking" in grpo.sentence) is (mood == "worse")
-    assert "reward went from" in build_report(run).read_text()
+    assert "the mean reward rose from" in build_report(run).read_text()
+
+
+def test_cards_sentences_and_reward_say_the_same_of_a_stage(make_run):
+    """A rise whose own intervals overlap but that the paired test shows: better everywhere; one
+    that Holm takes back: no evidence everywhere."""
+    run = make_run()
+    compared(run, "dpo", "textvqa", difference=0.02, p_value=0.001, verdict="better")
+    compared(run, "dpo", "mme", difference=20.0, p_value=0.04, verdict="better")
+    compared(run, "kto", "mme", difference=20.0, p_value=0.04, verdict="better")
+    compared(run, "kto", "textvqa", difference=0.01, p_value=0.04, verdict="better")
+    found = read_run(run)
+    for stage, mme in (("dpo", "better"), ("kto", "no evidence")):
+        row = {row.benchmark: row for row in rows(found) if row.stage == stage}
+        (beside,) = (item for item in progress(found) if item.stage.name == stage)
+        told = {line.benchmark: line.verdict for line in beside.lines}
+        (words,) = (
+            sentence for sentence in verdicts(found, rows(found)) if sentence.stage == stage
+        )
+        assert told == {name: one.parent.verdict for name, one in row.items()}
+        assert told["mme"] == words.clauses[0].mood == mme
+
+
+def test_ktos_objective_is_the_difference_of_its_two_rewards(make_run):
+    run = make_run()
+    path = run / "stages" / "kto" / "metrics.jsonl"
+    lines = [
+        {"step": step, "rewards/chosen": 0.02 * step, "rewards/rejected": -0.01 * step}
+        for step in range(1, 61)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (kto,) = (item for item in progress(read_run(run)) if item.stage.name == "kto")
+    assert kto.objective == "rewards/margins"
+    assert kto.sentence.startswith("the margin between chosen and rejected answers rose from 0.1")
 
 
 def test_a_skill_is_named_only_beyond_chance():
@@ -68,8 +116,15 @@ def test_a_skill_is_named_only_beyond_chance():
         "count": "no evidence",
         "position": "worse",
     }
-    assert in_words(found) == "gained on color (40 won, 5 lost); lost on position (2 won, 30 lost)"
-    assert in_words(found[2:]) == "no category changed beyond chance"
+    assert in_words(found) == (
+        "better on color (40 became right, 5 no longer right); "
+        "worse on position (2 became right, 30 no longer right)"
+    )
+    assert in_words(found[2:]) == "no evidence that any category changed"
+    graded = {"color": Turned(became=30, rose=10, ceased=5)}
+    assert in_words(found, graded).startswith(
+        "better on color (30 became right, 10 rose in part, 5 no longer right)"
+    )
 
 
 def test_a_stage_in_words_says_skill_form_and_cost(make_run):
@@ -79,10 +134,9 @@ def test_a_stage_in_words_says_skill_form_and_cost(make_run):
         name: json.loads((run.root / "report" / "data" / name / "summary.json").read_text())
         for name in run.benchmarks
     }
-    trained = [found for stage in run.stages if (found := training(stage))]
+    costs = {item.stage.name: item for item in total_cost(run).stages}
     words = {
-        item.stage.name: item
-        for item in overview(run, rows(run), summaries, trained, progress(run))
+        item.stage.name: item for item in overview(run, rows(run), summaries, costs, progress(run))
     }
     assert [name for name, _ in words["grpo"].skills] == ["mme", "textvqa"]
     assert words["sft"].why[0][1].startswith("form: ")

@@ -20,7 +20,8 @@ def test_all_answers_to_a_question_are_shown_and_their_mean_is_scored_again(make
     found = read_answers(read_run(run), "mme")
     assert found[0].answers[1].text.startswith("(1 of 4) yes\n\n(2 of 4) no")
     told = rules(read_run(run), "mme", tmp_path).cells["official"]["sft"]
-    assert told.value == 100 * 4 * 0.5 + 100 * 4 * 0.25 * 0.75
+    # Four rounds: always yes is right in one question of two and in no pair, always no likewise.
+    assert told.value == 100 * 4 * 0.5
 
 
 def test_sampling_judge_and_alarms_stand_on_the_page(make_run):
@@ -40,5 +41,6 @@ def test_sampling_judge_and_alarms_stand_on_the_page(make_run):
     text = build_report(run).read_text()
     assert "majority of 4: 612" in text
     assert "right among 4: 75.0" in text
-    assert '<small class="alarm"><bdi>parent base: jumped' in text
+    assert '<p class="alarm">Look at this: <bdi>parent base: jumped' in text
+    assert "look at this, below" in text
     assert "<bdi>judge</bdi>" in text

@@ -171,7 +171,9 @@ def test_the_index_over_runs_is_built_again_too(two, serve):
 
 
 def test_the_command_serves_until_it_is_interrupted(two):
-    command = ["from recipes.cli import main; main()", "report", str(two[0])]
+    # A shell's background job ignores SIGINT, and so would its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [f"{heed}from recipes.cli import main; main()", "report", str(two[0])]
     child = subprocess.Popen(
         [sys.executable, "-u", "-c", *command, "--serve", "--port", "0"],
         stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from rl.runs.metrics import (
     describe,
     keep_steps,
     read_metrics,
+    spent,
 )
 
 
@@ -43,12 +44,14 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
 
 def test_keep_steps_drops_what_a_resumed_stage_writes_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    keep_steps(path, 3)  # nothing there yet
+    assert keep_steps(path, 3) == []  # nothing there yet
     sink = JsonlSink(path)
     for step in range(1, 6):
-        sink.write(step, {"loss": float(step)})
+        sink.write(step, {"loss": float(step), "time/step_s": 0.5, "tokens/forward": 100.0})
     sink.close()
     with path.open("a") as file:
         file.write('{"step": 6, "lo')  # torn
-    keep_steps(path, 3)
+    redone = keep_steps(path, 3)
     assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]
+    assert [row["step"] for row in redone] == [4, 5]
+    assert spent(redone) == {"time/step_s": 1.0, "tokens/forward": 200.0}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rl.errors import ConfigError, RunError
+from rl.errors import ConfigError, NoRunError, RunError
 from rl.runs.store import RunStore
 
 
@@ -24,7 +24,7 @@ def test_a_run_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_no_run_there(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no run here"):
+    with pytest.raises(NoRunError, match="no run here"):
         RunStore.open(tmp_path)
 
 

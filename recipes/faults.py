@@ -1,0 +1,34 @@
+"""Gathers what is wrong before a run starts, so that a user sees all of it in one go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rl.errors import ConfigError, PlumblineError
+
+_HAS_LINE = re.compile(r":\d+\b|\brow \d")
+
+
+class Faults:
+    """The errors of checks that go on after the first of them."""
+
+    def __init__(self) -> None:
+        self.errors: list[PlumblineError] = []
+
+    @contextmanager
+    def at(self, place: str = "") -> Iterator[None]:
+        """Keeps the block's error, with the page's place in front where it names no line itself."""
+        try:
+            yield
+        except PlumblineError as error:
+            self.errors.append(error if _HAS_LINE.search(error.where) else error.at(place))
+
+    def raise_if_any(self) -> None:
+        """Raises: the only error, or a ConfigError with a line for each; exit code 2."""
+        lines = list(dict.fromkeys(error.line() for error in self.errors))
+        if len(lines) == 1 and self.errors[0].exit_code == ConfigError.exit_code:
+            raise self.errors[0]
+        if lines:
+            raise ConfigError("\n".join(lines))
