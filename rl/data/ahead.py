@@ -166,7 +166,7 @@ class ImageAhead:
                     raise DataError(
                         f"the process that decodes it {str(error) or 'was lost'}",
                         where=task.source.path or "an image given as bytes",
-                        do="try again; if it is lost again, look at the memory left and at the image",
+                        do="try again; if it is lost again, look at the free memory and the image",
                     ) from error
         raise AssertionError
 
