@@ -290,14 +290,17 @@ def doctor() -> None:
 
 @app.command("list")
 def show(
-    what: Annotated[str, typer.Argument(help="algorithms | rewards | benchmarks | families")] = "",
+    what: Annotated[
+        str, typer.Argument(help="algorithms | rewards | benchmarks | families | formats")
+    ] = "",
 ) -> None:
-    """List algorithms, rewards, benchmarks and model families."""
+    """List algorithms, rewards, benchmarks, model families and row formats."""
     packages = {
         "algorithms": "rl.algorithms",
         "rewards": "rewards",
         "benchmarks": "evals.benchmarks",
         "families": "rl.models.families",
+        "formats": "rl.data.row_formats",
     }
     if what and what not in packages:
         raise ConfigError(

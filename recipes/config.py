@@ -181,6 +181,14 @@ class StageSection(Section):
             raise ValueError("an online stage needs `rewards`")
         return self
 
+    @model_validator(mode="after")
+    def _algorithm_runs(self) -> StageSection:
+        if self.algorithm is not None:
+            from rl.algorithms.rehearsal import rehearse
+
+            rehearse(self.algorithm)
+        return self
+
     @property
     def is_online(self) -> bool:
         """Whether the stage samples while it trains."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rl.errors import PlumblineError
+from rl.errors import DeadlineError, PlumblineError
 
 _KEPT = "finished stages, checkpoints and answers so far are kept"
 

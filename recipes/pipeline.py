@@ -26,6 +26,7 @@ from recipes.overlap import find_overlaps
 from recipes.prepare import Prepared, load, prepare, stage_sources
 from recipes.run_folder import open_run
 from recipes.train import StageTrainer
+from rl.algorithms.base import own_metrics
 from rl.core import Sample
 from rl.errors import ConfigError, GateError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
@@ -194,6 +195,7 @@ class Pipeline:
             parent=parent,
             status="running",
             rolled_back_to=None,
+            own_metrics=dict(own_metrics(stage.algorithm)),
             **{"from": stage.from_, "data": [source.stage or source.path for source in stage.data]},
         )
         self.store.event("stage_started", stage=stage.name, parent=parent)

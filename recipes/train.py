@@ -20,7 +20,8 @@ from recipes.interrupt import Interrupt
 from recipes.prepare import Prepared, load
 from recipes.steps import count_steps, go_back, make_tree
 from recipes.watch import StageEnded, Watch
-from rl.core import Rollout, Sample, Score
+from rl.algorithms.base import own_metrics
+from rl.core import Progress, Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
 from rl.learners.base import OptimPlan
@@ -104,7 +105,7 @@ class StageTrainer:
             if row["step"] < num_steps:  # the last step's evaluation is asked for again
                 self.watch.note(row)
         facts: dict[str, Any] = {"rows": len(records), "lr": stage.peak_lr}
-        with closing(Metrics(self.sinks(start))) as metrics:
+        with closing(Metrics(self.sinks(start), own_metrics(stage.algorithm))) as metrics:
             loop = LoopPlan(
                 num_steps=num_steps,
                 prompts_per_step=stage.prompts_per_step,
@@ -290,7 +291,8 @@ class StageTrainer:
             from rl.algorithms.kto import rotate_answers
 
             arrange = rotate_answers
-            if warning := algorithm.balance_warning([record.label for record in records]):
+            weigh = getattr(algorithm, "balance_warning", lambda labels: None)
+            if warning := weigh([record.label for record in records]):
                 say(self.console, warning)
         if algorithm.needs.reference:
             trees = with_references(learner, trees)
@@ -331,7 +333,10 @@ class StageTrainer:
                 max_new_tokens=limit,
                 step=step,
             )
-            groups, values = collect(self.line.pool, scorer, samples, sampling)
+            done = step - 1
+            passes = done * loop.prompts_per_step / len(records)
+            progress = Progress(done, loop.num_steps, passes)
+            groups, values = collect(self.line.pool, scorer, samples, sampling, progress)
             if step % stage.keep_rollouts_every == 0 or step == 1:
                 write_rollouts(self.store.rollouts / f"step-{step:06d}.parquet", groups)
             return groups, values

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from rewards.interop import from_trl, is_trl_style
+from rewards.interop import from_trl, is_trl_style, trainer_state
 from rl.config import Section
 from rl.core import Completion, Rollout, Sample, Score, Status
 from rl.errors import ConfigError, RewardError
@@ -45,6 +45,7 @@ SUPPLIED: Mapping[str, Callable[[Sample, Completion], Any]] = {
     "references": lambda sample, completion: sample.references,
     "prompt": lambda sample, completion: "\n".join(m.text for m in sample.messages),
     "meta": lambda sample, completion: sample.meta,
+    "trainer_state": lambda sample, completion: trainer_state(completion),
 }
 
 

@@ -10,13 +10,40 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rl.core import Image, Sample
+from rl.core import Completion, Image, Sample
 
 _MARKS = ("completions", "completion_ids")
-_GIVEN = frozenset({"prompts", *_MARKS, "image", "images", "answer", "log_extra", "log_metric"})
+_GIVEN = frozenset(
+    {"prompts", *_MARKS, "image", "images", "answer", "trainer_state", "log_extra", "log_metric"}
+)
+_OURS = ("sample", "text", "token_ids", "trainer_state")
 _WORD = inspect.Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a reward may ask of the stage that trains: the fields of transformers' TrainerState that
+    have a value before the step's update. All 0 where nothing trains (a sample stage, a check)."""
+
+    global_step: int = 0
+    max_steps: int = 0
+    epoch: float = 0.0
+    num_train_epochs: int = 0
+    is_local_process_zero: bool = True
+    is_world_process_zero: bool = True
+
+
+def trainer_state(completion: Completion) -> TrainerState:
+    """The state of the step for which the completion is judged."""
+    progress = completion.progress
+    if progress is None:
+        return TrainerState()
+    done, steps = progress.steps_done, progress.num_steps
+    epochs = math.ceil(progress.epoch / done * steps) if done else 1
+    return TrainerState(done, steps, progress.epoch, epochs)
 
 
 def is_trl_style(function: Callable[..., Any]) -> bool:
@@ -35,18 +62,24 @@ def from_trl(function: Callable[..., Any]) -> Callable[..., float | None]:
     nothing. Parameters that are no column may be set by the recipe.
 
     Source: trl 1.16.0, trl/trainer/grpo_trainer.py (GRPOTrainer._calculate_rewards).
-    Departs: there is no `trainer_state`; one completion a call.
+    Departs: `trainer_state` has the fields of `TrainerState` here; one completion a call.
     """
     parameters = inspect.signature(function).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
-    def score(sample: Sample, text: str, token_ids: Sequence[int], **named: Any) -> float | None:
-        given = {**named, **arguments(sample, text, token_ids)}
+    def score(
+        sample: Sample,
+        text: str,
+        token_ids: Sequence[int],
+        trainer_state: TrainerState,
+        **named: Any,
+    ) -> float | None:
+        given = {**named, **arguments(sample, text, token_ids, trainer_state)}
         known = given if takes_all else {k: v for k, v in given.items() if k in parameters}
         answer = function(**known)
         return only_reward(asyncio.run(answer) if inspect.iscoroutine(answer) else answer)
 
-    ours = [inspect.Parameter(name, _WORD) for name in ("sample", "text", "token_ids")]
+    ours = [inspect.Parameter(name, _WORD) for name in _OURS]
     columns = [
         parameter.replace(kind=_WORD, annotation=inspect.Parameter.empty)
         for name, parameter in parameters.items()
@@ -56,7 +89,9 @@ def from_trl(function: Callable[..., Any]) -> Callable[..., float | None]:
     return score
 
 
-def arguments(sample: Sample, text: str, token_ids: Sequence[int]) -> dict[str, Any]:
+def arguments(
+    sample: Sample, text: str, token_ids: Sequence[int], state: TrainerState
+) -> dict[str, Any]:
     """What TRL calls a reward function with, for one completion.
 
     Prompt and completion are text where the row's prompt is text without images, and lists of
@@ -81,6 +116,7 @@ def arguments(sample: Sample, text: str, token_ids: Sequence[int]) -> dict[str, 
         "prompts": [prompt],
         "completions": [completion],
         "completion_ids": [list(token_ids)],
+        "trainer_state": state,
         "log_extra": _ignore,
         "log_metric": _ignore,
     }

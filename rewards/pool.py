@@ -8,6 +8,8 @@ from rl.core import Rollout, Score
 from rl.errors import ActorLostError, RewardError, RunError
 from rl.runtime.actors import Handle, Pending
 
+_IN_TIME = 0.95  # of the deadline: what a worker may use of it and still be heard
+
 
 class RewardPool:
     """Spreads rollouts over reward workers and gives the scores back in the order asked (a
@@ -15,8 +17,8 @@ class RewardPool:
 
     A worker that is lost is started anew by `restart` (its place -> a new actor), at most
     `max_restarts` times; its share is scored again, by whoever is there. Errors stay scores of
-    status `error` while they are rare; once more than `max_error_share` of all scores so far are
-    errors, the first one's RewardError is raised.
+    status `error` while they are rare; once it is sure that more than `max_error_share` of all
+    scores, those of this call included, are errors, the rest is left and the first one is raised.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class RewardPool:
             self._score_some(rollouts, todo, scored)
             todo = [index for index in todo if scored[index] is None]
         answer = [scores for scores in scored if scores is not None]
-        self._count(answer)
+        self.num_scores += sum(map(len, answer))
+        self.num_errors += len(_errors(answer))
         return answer
 
     def stop(self) -> None:
@@ -69,11 +72,12 @@ class RewardPool:
         unscored.
         """
         shares: list[tuple[Handle, Sequence[int], Pending]] = []
-        workers = len(self._handles)
+        workers, allowed = len(self._handles), self._allowed(rollouts)
         for number, handle in enumerate(self._handles):
             share = todo[number::workers]
             if share:
-                pending = handle.submit("score", [rollouts[index] for index in share])
+                chosen = [rollouts[index] for index in share]
+                pending = handle.submit("score", chosen, allowed, _IN_TIME * self._deadline_s)
                 shares.append((handle, share, pending))
         for handle, share, pending in shares:
             try:
@@ -89,8 +93,10 @@ class RewardPool:
                         "reward_workers.deadline_s, .workers or .max_restarts",
                     ) from error
                 continue
-            for index, scores in zip(share, verdicts, strict=True):
+            for index, scores in zip(share, verdicts, strict=False):
                 scored[index] = tuple(scores)
+            self._require_few_errors(scored, allowed)
+            self._require_all(handle, [rollouts[index] for index in share], verdicts)
 
     def _lose(self, handle: Handle, num_rollouts: int) -> bool:
         """Starts a lost worker anew, or goes on without it; False where none is left."""
@@ -111,14 +117,38 @@ class RewardPool:
             )
         return True
 
-    def _count(self, answer: Sequence[Sequence[Score]]) -> None:
-        errors = [score for scores in answer for score in scores if score.status == "error"]
-        self.num_scores += sum(map(len, answer))
-        self.num_errors += len(errors)
-        if errors and self.num_errors > self._max_error_share * self.num_scores:
+    def _allowed(self, rollouts: Sequence[Rollout]) -> int:
+        """How many errors these rollouts may have."""
+        total = self.num_scores + sum(len(rollout.completions) for rollout in rollouts)
+        return max(0, int(self._max_error_share * total) - self.num_errors)
+
+    def _require_few_errors(self, scored: Sequence[tuple[Score, ...] | None], allowed: int) -> None:
+        judged = [scores for scores in scored if scores is not None]
+        errors = _errors(judged)
+        if len(errors) > allowed:
+            num_scores = self.num_scores + sum(map(len, judged))
             raise RewardError(
-                f"{self.num_errors} of {self.num_scores} scores are errors; "
+                f"{self.num_errors + len(errors)} of {num_scores} scores are errors; "
                 f"the first: {errors[0].reason}",
                 expected=f"at most {self._max_error_share:.0%}",
                 do="mend the reward, or the rows that it cannot read",
             )
+
+    def _require_all(
+        self, handle: Handle, share: Sequence[Rollout], verdicts: Sequence[Sequence[Score]]
+    ) -> None:
+        """Raises: RewardError where the worker left some out for want of time."""
+        judged, wanted = sum(map(len, verdicts)), sum(len(r.completions) for r in share)
+        if judged == wanted:
+            return
+        errors = _errors(verdicts)
+        raise RewardError(
+            f"{judged} of {wanted} answers were judged within {self._deadline_s:g} s"
+            + (f"; the first error: {errors[0].reason}" if errors else ""),
+            where=handle.name,
+            do="look for a slow reward, or raise reward_workers.deadline_s or .workers",
+        )
+
+
+def _errors(scored: Sequence[Sequence[Score]]) -> list[Score]:
+    return [score for scores in scored for score in scores if score.status == "error"]

@@ -4,6 +4,8 @@ one score, not the run.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,12 +45,30 @@ class RewardWorker:
         """The components' names."""
         return self._labels
 
-    def score(self, rollouts: Sequence[Rollout]) -> list[tuple[Score, ...]]:
-        """A verdict for every completion, in order."""
-        return [
-            tuple(self._score_one(rollout.sample, completion) for completion in rollout.completions)
-            for rollout in rollouts
-        ]
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        max_errors: int | None = None,
+        within_s: float = math.inf,
+    ) -> list[tuple[Score, ...]]:
+        """A verdict for every completion, in order. What follows is left out where more than
+        `max_errors` are errors, or where one more answer as slow as the slowest would end after
+        `within_s`.
+        """
+        scored: list[tuple[Score, ...]] = []
+        num_errors, slowest_s, started = 0, 0.0, time.monotonic()
+        for rollout in rollouts:
+            scores: list[Score] = []
+            for completion in rollout.completions:
+                asked = time.monotonic()
+                is_hopeless = max_errors is not None and num_errors > max_errors
+                if is_hopeless or asked - started + slowest_s > within_s:
+                    return [*scored, tuple(scores)] if scores else scored
+                scores.append(self._score_one(rollout.sample, completion))
+                num_errors += scores[-1].status == "error"
+                slowest_s = max(slowest_s, time.monotonic() - asked)
+            scored.append(tuple(scores))
+        return scored
 
     def close(self) -> None:
         """Ends the child process."""

@@ -129,9 +129,19 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a training stage was when it sampled: optimizer steps done and to be done, passes
+    over the rows done."""
+
+    steps_done: int
+    num_steps: int
+    epoch: float
+
+
+@dataclass(frozen=True)
 class Completion:
     """What the engine returned for one request. Log-probs are of the distribution sampled from
-    (temperature and bans applied).
+    (temperature and bans applied). `progress` stands where a training stage has it scored.
 
     Shapes: `token_ids`, `behavior_logps` and `weight_versions` have one entry a new token, the
     stop token included; no `behavior_logps` where they were not asked for.
@@ -143,6 +153,7 @@ class Completion:
     finish_reason: FinishReason
     weight_versions: tuple[int, ...] = ()
     counted_tokens: int = 0  # where the engine shows no ids (an endpoint)
+    progress: Progress | None = None
 
     @property
     def num_tokens(self) -> int:

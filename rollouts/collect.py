@@ -7,19 +7,25 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rl.core import Image, Rollout, Sample, Sampler, Sampling, Score, Scorer
+from rl.core import Image, Progress, Rollout, Sample, Sampler, Sampling, Score, Scorer
 from rollouts.base import require_whole_distribution
 
 Group = tuple[Rollout, tuple[Score, ...]]
 
 
 def collect(
-    sampler: Sampler, scorer: Scorer, samples: Sequence[Sample], sampling: Sampling
+    sampler: Sampler,
+    scorer: Scorer,
+    samples: Sequence[Sample],
+    sampling: Sampling,
+    progress: Progress | None = None,
 ) -> tuple[list[Group], dict[str, float]]:
     """Samples a group for every prompt and scores it: for training, so the whole distribution.
+    Rewards may ask for the stage's `progress`.
 
     Raises: ConfigError where `sampling` cannot be trained on.
     """
@@ -27,13 +33,20 @@ def collect(
     started = time.perf_counter()
     rollouts = sampler.sample(samples, sampling)
     sampled = time.perf_counter()
-    scores = scorer.score(rollouts)
+    scores = scorer.score([_marked(rollout, progress) for rollout in rollouts])
     scored = time.perf_counter()
     groups = list(zip(rollouts, scores, strict=True))
     metrics = group_metrics(groups)
     metrics["time/generate_s"] = sampled - started
     metrics["time/reward_s"] = scored - sampled
     return groups, metrics
+
+
+def _marked(rollout: Rollout, progress: Progress | None) -> Rollout:
+    if progress is None:
+        return rollout
+    completions = tuple(replace(c, progress=progress) for c in rollout.completions)
+    return replace(rollout, completions=completions)
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:

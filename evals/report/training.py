@@ -76,7 +76,7 @@ def training(stage: Stage) -> Training | None:
 
 
 def _curves(stage: Stage, keys: list[str]) -> list[Drawn]:
-    out = []
+    out, own = [], stage.facts.get("own_metrics") or {}
     for key in keys:
         points = [
             (float(row.get("step", index + 1)), float(row[key]))
@@ -84,5 +84,5 @@ def _curves(stage: Stage, keys: list[str]) -> list[Drawn]:
             if isinstance(row.get(key), int | float)
         ]
         if drawn := charts.curve(points):
-            out.append((key, describe(key) or "", drawn))
+            out.append((key, describe(key, own) or "", drawn))
     return out

@@ -125,7 +125,11 @@ class Step(Protocol):
 
 
 class Algorithm(Protocol):
-    """Three hooks. The object is its section of the recipe: config and run time cannot disagree."""
+    """Three hooks. The object is its section of the recipe: config and run time cannot disagree.
+
+    A metric that no other algorithm has is declared in the class (name -> one sentence, its unit
+    where it has one): `own_metrics: ClassVar[Mapping[str, str]] = {"kept": "Share of ..."}`.
+    """
 
     @property
     def needs(self) -> Needs:
@@ -137,6 +141,12 @@ class Algorithm(Protocol):
         ...
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss: ...
+
+
+def own_metrics(algorithm: Algorithm) -> Mapping[str, str]:
+    """What the algorithm declares of metrics that `rl.runs.metrics` does not know."""
+    own: Mapping[str, str] = getattr(algorithm, "own_metrics", {})
+    return own
 
 
 def given(value: Tensor | None, name: str) -> Tensor:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rl.child import Child
@@ -133,9 +126,7 @@ class ImageAhead:
             kept.popitem(last=False)
         return future
 
-    def _start(
-        self, image: ImageSource, key: str, thumbnails: Path | None
-    ) -> Future[ImageSource]:
+    def _start(self, image: ImageSource, key: str, thumbnails: Path | None) -> Future[ImageSource]:
         done: Future[ImageSource] = Future()
         try:
             width, height = image_size(image)
@@ -174,8 +165,9 @@ class ImageAhead:
                 if is_last or isinstance(error, TimeoutError) or self._threads is None:
                     raise DataError(
                         f"the process that decodes it {str(error) or 'was lost'}",
-                        where=task.source.path or "an image given as bytes", do="try again; if it is lost again, look at the memory that is left and at the image",
-) from error
+                        where=task.source.path or "an image given as bytes",
+                        do="try again; if it is lost again, look at the free memory and the image",
+                    ) from error
         raise AssertionError
 
 

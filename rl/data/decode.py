@@ -1,5 +1,5 @@
-"""One image made ready for an engine: decoded, brought to the size that the processor would give it,
-its thumbnail written. Also the process that does so ahead of the engines (`serve`).
+"""One image made ready for an engine: decoded, brought to the processor's size for it, its
+thumbnail written. Also the process that does so ahead of the engines (`serve`).
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import os
 import threading
-import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path

@@ -1,36 +1,25 @@
 """A row's keys -> a draft: the format found, its turns read, its images counted.
 
-Formats, by the key that marks them: `messages`, `conversations` (LLaVA, ShareGPT), `text` (with
-`image`: image + text + answer; alone: a prompt), `instruction` (alpaca), `query`, `prompt`,
-`question`, or only `chosen` and `rejected` with the prompt inside. The keys of two formats in one
-row are an error. In the flat formats an image without a mark stands before the question; in turns
-every image needs its mark.
+A format is a file of `rl/data/row_formats/`; the key that it names marks its rows. The keys of two
+formats in one row are an error. Rows with only `chosen` and `rejected` hold the prompt inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rl.core import ImageSource, Message
 from rl.data.images import to_source
 from rl.data.sources import Row
-from rl.data.turns import Media, read_history, read_messages, turn
+from rl.data.turns import Media
 from rl.errors import ConfigError, DataError
-from rl.plugins import did_you_mean
+from rl.plugins import did_you_mean, find, is_own, load_attr, names
 
-# Format name -> the key that marks it.
-MARKS = {
-    "messages": "messages",
-    "conversations": "conversations",
-    "image_text": "text",
-    "alpaca": "instruction",
-    "query": "query",
-    "prompt": "prompt",
-    "question": "question",
-}
+_FORMATS = "rl.data.row_formats"
 _UNREAD = ("videos", "video", "audios", "audio", "rejected_images", "objects", "tools")
 
 
@@ -57,6 +46,27 @@ class Draft:
         return self.row.value.get(key) is not None
 
 
+@cache
+def formats() -> Mapping[str, Any]:
+    """Every format by its name; the most usual one first, as messages list them."""
+    order = sorted(names(_FORMATS), key=lambda name: (name != "messages", name))
+    return {name: find(_FORMATS, name) for name in order}
+
+
+def converter_of(
+    row: Row, format: str | None, base: Path | None
+) -> Callable[[dict[str, Any]], Any] | None:
+    """The function that makes a row of another format, or a record, of this one; None where the
+    row is read as it stands. Raises: ConfigError where a user's own cannot be loaded.
+    """
+    if format is not None and is_own(format):
+        function: Callable[[dict[str, Any]], Any] = load_attr(format, base)
+        return function
+    found = _marked(row.value) if format is None else [format]
+    plugin = formats().get(found[0]) if len(found) == 1 else None
+    return None if plugin is None or hasattr(plugin, "read") else _require_key(row, plugin)
+
+
 def read_draft(row: Row, format: str | None) -> Draft:
     """The row's draft, in `format` or the one found. Raises: DataError without a place (the caller
     knows it); ConfigError for an unknown format.
@@ -65,40 +75,51 @@ def read_draft(row: Row, format: str | None) -> Draft:
         if row.value.get(key):
             raise DataError(f"the row holds {key}, which is not read", expected="text and images")
     draft = Draft(row, Media(_listed(row.value)), taken={"uid", "id", "image", "images"})
-    name = _format_name(draft, format)
-    if name in ("messages", "conversations"):
-        draft.messages = read_messages(draft.take(name), draft.media, key=name)
-    elif name != "pair":
-        _flat(draft, name)
+    plugin = _format(row, format)
+    if plugin is not None:
+        plugin.read(draft)
     if draft.messages and draft.messages[-1].role == "assistant":
         draft.final = draft.messages.pop()
     return draft
 
 
-def _format_name(draft: Draft, format: str | None) -> str:
+def _format(row: Row, format: str | None) -> Any:
+    """The format that reads the row; None for a pair whose prompt is inside its two answers."""
     if format is not None:
-        if format not in MARKS:
-            hint = did_you_mean(format, MARKS)
+        if format not in formats():
+            hint = did_you_mean(format, formats())
             raise ConfigError(
-                f'unknown format "{format}"{hint} ({", ".join(MARKS)}, ./file.py:function)',
+                f'unknown format "{format}"{hint} ({", ".join(formats())}, ./file.py:function)',
                 do="name one of these, or leave `format:` out",
             )
-        if not draft.has(MARKS[format]):
-            raise DataError(f"the row has no {MARKS[format]}", expected=f"format {format}")
-        return format
-    found = [name for name, key in MARKS.items() if draft.has(key)]
+        return _require_key(row, formats()[format])
+    found = _marked(row.value)
     if len(found) > 1:
-        keys = " and ".join(MARKS[name] for name in found)
+        keys = " and ".join(formats()[name].key for name in found)
         what = f"the row has the keys of {len(found)} formats: {keys}"
         raise DataError(what, do="remove all but one, or set `format:` on the source")
     if found:
-        return found[0]
-    if draft.has("chosen"):
-        return "pair"
-    keys = ", ".join(map(str, draft.row.value)) or "none"
-    raise DataError(
-        f"no known format (keys: {keys[:120]})", expected=f"one of {', '.join(MARKS.values())}"
-    )
+        plugin = formats()[found[0]]
+        if not hasattr(plugin, "read"):
+            what = f"the format's function returned a row of {found[0]}, which has one itself"
+            raise DataError(what, expected="a record, or a row that is read as it stands")
+        return plugin
+    if row.value.get("chosen") is not None:
+        return None
+    keys = ", ".join(map(str, row.value)) or "none"
+    marks = ", ".join(plugin.key for plugin in formats().values())
+    raise DataError(f"no known format (keys: {keys[:120]})", expected=f"one of {marks}")
+
+
+def _marked(value: Mapping[str, Any]) -> list[str]:
+    """The formats whose key the row gives a value."""
+    return [name for name, plugin in formats().items() if value.get(plugin.key) is not None]
+
+
+def _require_key(row: Row, plugin: Any) -> Any:
+    if row.value.get(plugin.key) is None:
+        raise DataError(f"the row has no {plugin.key}", expected=f"format {plugin.name}")
+    return plugin
 
 
 def _listed(value: Mapping[str, Any]) -> Sequence[Any]:
@@ -110,35 +131,6 @@ def _listed(value: Mapping[str, Any]) -> Sequence[Any]:
         return ()
     listed = found[0]
     return listed if isinstance(listed, (list, tuple)) else (listed,)
-
-
-def _flat(draft: Draft, name: str) -> None:
-    """The formats without turns: a question, its history and system, and perhaps an answer under
-    its own key.
-    """
-    media, content = draft.media, draft.take(MARKS[name])
-    if isinstance(content, (list, tuple)) and name in ("image_text", "prompt"):
-        draft.messages = read_messages(content, media, key=MARKS[name])
-    else:
-        if draft.has("system"):
-            draft.messages.append(turn("system", draft.take("system"), media, "system"))
-        if draft.has("history"):
-            draft.messages += read_history(draft.take("history"), media)
-        if name == "alpaca" and isinstance(extra := draft.take("input"), str) and extra.strip():
-            content = f"{content}\n{extra}" if isinstance(content, str) else content
-        draft.has_text_prompt = isinstance(content, str) and not draft.messages
-        draft.messages.append(turn("user", content, media, MARKS[name]))
-    if media.num_marks == 0 and media.listed:
-        _mark_front(draft)
-
-
-def _mark_front(draft: Draft) -> None:
-    """Puts the images before the first user turn's text."""
-    marks = tuple(draft.media.mark() for _ in draft.media.listed)
-    for place, message in enumerate(draft.messages):
-        if message.role == "user":
-            draft.messages[place] = replace(message, parts=(*marks, *message.parts))
-            return
 
 
 def images_of(draft: Draft, image_root: Path | None, allow_urls: bool) -> tuple[ImageSource, ...]:

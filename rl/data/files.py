@@ -64,13 +64,17 @@ def file_rows(path: Path) -> Iterator[Row]:
         raise DataError(
             f'files "{suffix or path.name}" are not read',
             where=str(path),
-            expected=", ".join(SUFFIXES), do="convert it, or check the path",
-)
+            expected=", ".join(SUFFIXES),
+            do="convert it, or check the path",
+        )
     try:
         path.open("rb").close()
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path), do="check the path and its rights",
-) from error
+        raise DataError(
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            do="check the path and its rights",
+        ) from error
     return readers[suffix](path)
 
 
@@ -132,8 +136,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", where=str(path), do="save the file as UTF-8",
-) from error
+        raise DataError(
+            "is not UTF-8 text",
+            where=str(path),
+            do="save the file as UTF-8",
+        ) from error
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -141,11 +148,16 @@ def _json_rows(path: Path) -> Iterator[Row]:
             yield from _jsonl_rows(path)
             return
         raise DataError(
-            f"broken JSON: {error.msg} at column {error.colno}", where=f"{path}:{error.lineno}", do="mend the file",
-) from error
+            f"broken JSON: {error.msg} at column {error.colno}",
+            where=f"{path}:{error.lineno}",
+            do="mend the file",
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"broken JSON: {str(error)[:80]}", where=str(path), do="mend the file",
-) from error
+        raise DataError(
+            f"broken JSON: {str(error)[:80]}",
+            where=str(path),
+            do="mend the file",
+        ) from error
     if isinstance(value, dict):
         inner = value.get("data")
         if set(value) != {"data"} or not isinstance(inner, list):
@@ -155,8 +167,12 @@ def _json_rows(path: Path) -> Iterator[Row]:
             yield _object_row(path, index + 1, index, item)
         return
     if not isinstance(value, list):
-        raise DataError("the file holds no list of rows", where=str(path), expected="[{...}, ...]", do="write a list of rows, or JSON Lines",
-)
+        raise DataError(
+            "the file holds no list of rows",
+            where=str(path),
+            expected="[{...}, ...]",
+            do="write a list of rows, or JSON Lines",
+        )
     decoder, place, line = json.JSONDecoder(), text.index("[") + 1, 1
     line += text.count("\n", 0, place)
     for index, item in enumerate(value):
@@ -181,8 +197,11 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", where=str(path), do="save the file as UTF-8",
-) from error
+        raise DataError(
+            "is not UTF-8 text",
+            where=str(path),
+            do="save the file as UTF-8",
+        ) from error
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
     )
@@ -199,8 +218,11 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             yield _csv_row(path, line, index, header, cells)
             index += 1
     except csv.Error as error:
-        raise DataError(f"broken CSV: {error}", where=f"{path}:{reader.line_num}", do="mend the line",
-) from error
+        raise DataError(
+            f"broken CSV: {error}",
+            where=f"{path}:{reader.line_num}",
+            do="mend the line",
+        ) from error
 
 
 def _csv_row(path: Path, line: int, index: int, header: Sequence[str], cells: Sequence[str]) -> Row:
@@ -256,5 +278,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 index += 1
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
-            f"is no readable Parquet file: {' '.join(str(error).split())[:120]}", where=str(path), do="fetch or write it again",
-) from error
+            f"is no readable Parquet file: {' '.join(str(error).split())[:120]}",
+            where=str(path),
+            do="fetch or write it again",
+        ) from error

@@ -93,8 +93,11 @@ def load(
 ) -> Loaded:
     """As `load_records`, with the rejected rows beside the records."""
     if not sources:
-        raise DataError("no data source", expected="at least one `- {path: ...}`", do="add one to the stage's `data`",
-)
+        raise DataError(
+            "no data source",
+            expected="at least one `- {path: ...}`",
+            do="add one to the stage's `data`",
+        )
     records: list[Record] = []
     bad: list[DataError] = []
     listed: list[Reject] = []
@@ -118,8 +121,11 @@ def load(
         raise _too_many(bad, num_rows, on_bad_row, max_bad_rows, rejects)
     if not records:
         raise DataError(
-            "no row is left", where=str(sources[0].path), expected="at least one good row", do="mend the rows",
-)
+            "no row is left",
+            where=str(sources[0].path),
+            expected="at least one good row",
+            do="mend the rows",
+        )
     return Loaded(_unique(records), listed, num_rows)
 
 

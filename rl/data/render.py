@@ -76,12 +76,19 @@ class Renderer:
         """One branch, the last assistant turn; earlier assistant turns are trained in the trunk."""
         if not sample.messages or sample.messages[-1].role != "assistant":
             raise DataError(
-                "no answer to learn", where=sample.uid, expected="an assistant turn at the end", do="add the answer as the last turn",
-)
+                "no answer to learn",
+                where=sample.uid,
+                expected="an assistant turn at the end",
+                do="add the answer as the last turn",
+            )
         last = sample.messages[-1]
         if any(isinstance(part, Image) for part in last.parts):
-            raise DataError("an image inside an answer", where=sample.uid, expected="text only", do="take the image out of the answer",
-)
+            raise DataError(
+                "an image inside an answer",
+                where=sample.uid,
+                expected="text only",
+                do="take the image out of the answer",
+            )
         trunk_ids, trained, images = self._trunk(sample, train=True)
         ids = self._answer_ids(sample, Answer(last.text))
         branch = Branch(
@@ -216,13 +223,20 @@ class Renderer:
         if answer.token_ids is not None:
             return answer.token_ids
         if not answer.text:
-            raise DataError("an empty answer", where=sample.uid, expected="text to learn", do="fill the answer, or remove the row",
-)
+            raise DataError(
+                "an empty answer",
+                where=sample.uid,
+                expected="text to learn",
+                do="fill the answer, or remove the row",
+            )
         text = self._answer_text(sample, answer.text)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if self.spec.image_token_id in ids:
-            raise DataError("an image placeholder inside an answer", where=sample.uid, do="take the placeholder out of the answer",
-)
+            raise DataError(
+                "an image placeholder inside an answer",
+                where=sample.uid,
+                do="take the placeholder out of the answer",
+            )
         return (*ids, self.spec.end_id)
 
     def _answer_text(self, sample: Sample, text: str) -> str:
@@ -253,8 +267,10 @@ class Renderer:
             )
         except (TemplateError, TypeError) as error:
             raise DataError(
-                f"the chat template refuses the messages: {error}", where=uid, do="check roles and their order against the model's chat template",
-) from error
+                f"the chat template refuses the messages: {error}",
+                where=uid,
+                do="check roles and their order against the model's chat template",
+            ) from error
         return Rendered(texts[0], tuple(spans[0]) if self.marks_spans else None)
 
     def _for_template(self, message: Message) -> dict[str, Any]:
@@ -324,6 +340,7 @@ def _images(sample: Sample, messages: Sequence[Message]) -> tuple[ImageSource, .
         raise DataError(
             f"{len(marks)} image marks, {len(sample.images)} images",
             where=sample.uid,
-            expected="one image a mark", do="make marks and images as many",
-)
+            expected="one image a mark",
+            do="make marks and images as many",
+        )
     return tuple(sample.images[index] for index in marks)

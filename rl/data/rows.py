@@ -1,23 +1,23 @@
 """Rows -> records: the draft of a row, read as its algorithm asks.
 
-What formats there are stands in `rl/data/drafts.py`. Repeated uids are made unique by the source:
+What formats there are lies in `rl/data/row_formats/`. Repeated uids are made unique by the source:
 the second `a` becomes `a~2`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rl.core import Answer, Image, ImageSource, Labelled, Message, Preference, Sample, Text
-from rl.data.drafts import Draft, images_of, read_draft
+from rl.data.drafts import Draft, converter_of, images_of, read_draft
 from rl.data.sources import Row
 from rl.data.turns import Media, read_answer, read_messages, shown
 from rl.errors import DataError
-from rl.plugins import is_own, load_attr
+from rl.plugins import name_of
 
 Reading = Literal["sft", "preference", "labelled", "group"]
 Record = Sample | Preference | Labelled
@@ -45,17 +45,18 @@ def to_record(
     """The row as the reading wants it: `sft` and `group` a Sample, `preference` a Preference,
     `labelled` a Labelled.
 
-    Images are named, not opened. A user's `format` (`./mine.py:function`) gets the row's mapping
-    and returns a record, or a mapping in a known format. Raises: DataError with file, line, uid and
-    what to do; ConfigError for an unknown `format`.
+    Images are named, not opened. A format that is a function (of the folder, or a user's own
+    `./mine.py:function`) gets the row's mapping and returns a record, or a mapping in a format that
+    is read as it stands. Raises: DataError with file, line, uid and what to do; ConfigError for an
+    unknown `format`.
     """
     if row.error is not None:
         raise _placed(row.error, row.where)
     uid = _uid(row)
     where = f"{row.where} uid {uid}"
     try:
-        if format is not None and is_own(format):
-            made = _custom(row, format, base)
+        if (convert := converter_of(row, format, base)) is not None:
+            made = _custom(row, format, convert)
             if isinstance(made, Mapping):
                 row, format = replace(row, value=dict(made)), None
             else:
@@ -256,18 +257,18 @@ def _only_text(message: Message, key: str) -> str:
     return message.text
 
 
-# --- a user's own format
+# --- a format that is a function
 # -----------------------------------------------------------------------------------------------
 
 
-def _custom(row: Row, format: str, base: Path | None) -> Any:
-    function = load_attr(format, base)
+def _custom(row: Row, format: str | None, convert: Callable[[dict[str, Any]], Any]) -> Any:
     try:
-        return function(dict(row.value))
+        return convert(dict(row.value))
     except (
         Exception
     ) as error:  # a user's function may raise anything: told with the row's place, and chained
-        raise DataError(f"{format} raised {type(error).__name__}: {error}") from error
+        name = format or f"format {name_of(convert)}"
+        raise DataError(f"{name} raised {type(error).__name__}: {error}") from error
 
 
 def _checked(made: Any, reading: Reading, uid: str) -> Record:

@@ -105,8 +105,9 @@ def hub_rows(name: str, split: str | None = None) -> Iterator[Row]:
         raise DataError(
             f'"{name}" is no local file or folder, and the hub does not give it '
             f"({type(error).__name__}: {reason})",
-            expected="a file, a folder or a hub id", do="check the path or the id, and the connection",
-) from error
+            expected="a file, a folder or a hub id",
+            do="check the path or the id, and the connection",
+        ) from error
     for column, feature in (loaded.features or {}).items():
         inner = getattr(feature, "feature", None)
         if isinstance(feature, datasets.Image):
@@ -187,8 +188,9 @@ def _folder_rows(folder: Path, split: str | None) -> Iterator[Row]:
         raise DataError(
             "the folder holds no data file" + (f" of split {split}" if split else ""),
             where=str(folder),
-            expected=", ".join(SUFFIXES), do="check the path",
-)
+            expected=", ".join(SUFFIXES),
+            do="check the path",
+        )
     return _chained(files)
 
 

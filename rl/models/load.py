@@ -40,16 +40,26 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_dir():
         raise ModelError("no such model folder", where=str(path), do="give a checkpoint folder")
     if not file.is_file():
-        raise ModelError("no config.json", where=str(path), expected="a Hugging Face checkpoint", do="give the folder of a checkpoint",
-)
+        raise ModelError(
+            "no config.json",
+            where=str(path),
+            expected="a Hugging Face checkpoint",
+            do="give the folder of a checkpoint",
+        )
     try:
         config = json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise ModelError(f"broken JSON ({error})", where=str(file), do="fetch the file again",
-) from error
+        raise ModelError(
+            f"broken JSON ({error})",
+            where=str(file),
+            do="fetch the file again",
+        ) from error
     if not isinstance(config, dict):
-        raise ModelError("not a JSON object", where=str(file), do="fetch the file again",
-)
+        raise ModelError(
+            "not a JSON object",
+            where=str(file),
+            do="fetch the file again",
+        )
     return config
 
 
@@ -116,8 +126,11 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
     try:
         processor = loader.from_pretrained(str(path))
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"the processor does not load: {error}", where=str(path), do="fetch the processor's files (preprocessor_config.json, tokenizer) again",
-) from error
+        raise ModelError(
+            f"the processor does not load: {error}",
+            where=str(path),
+            do="fetch the processor's files (preprocessor_config.json, tokenizer) again",
+        ) from error
     if max_pixels is not None:
         family.limit_pixels(processor, max_pixels)
     return processor
@@ -130,8 +143,11 @@ def processor_kwargs(family: str, max_pixels: int | None = None) -> dict[str, An
     for model_type, kind in families().items():
         if family in (kind.name, model_type):
             return {} if max_pixels is None else kind.engine_kwargs(max_pixels)
-    raise ModelError(f"unknown family {family!r}", expected=f"one of {', '.join(families())}", do="choose one of these",
-)
+    raise ModelError(
+        f"unknown family {family!r}",
+        expected=f"one of {', '.join(families())}",
+        do="choose one of these",
+    )
 
 
 def find_spec(path: str | Path, processor: Any) -> ModelSpec:
@@ -156,13 +172,18 @@ def load_model(path: str | Path, dtype: Dtype = "float32", *, attention: str = "
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the weights do not load: {error}", where=str(path), do="fetch the checkpoint again",
-) from error
+        raise ModelError(
+            f"the weights do not load: {error}",
+            where=str(path),
+            do="fetch the checkpoint again",
+        ) from error
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
         raise ModelError(
-            f"{len(names)} weights are not in the checkpoint, first {names[0]}", where=str(path), do="fetch the checkpoint again: a file of it is missing or another model's",
-)
+            f"{len(names)} weights are not in the checkpoint, first {names[0]}",
+            where=str(path),
+            do="fetch the checkpoint again: a file of it is missing or another model's",
+        )
     turn_dropout_off(model)
     return model
 
@@ -189,8 +210,10 @@ def freeze(
     """
     unknown = [part for part in parts if part not in spec.parts]
     if unknown:
-        raise ModelError(f"{spec.name} has no {unknown[0]!r} part to freeze", do="name a part that the model has under `model.freeze`",
-)
+        raise ModelError(
+            f"{spec.name} has no {unknown[0]!r} part to freeze",
+            do="name a part that the model has under `model.freeze`",
+        )
     frozen = []
     projector = spec.parts.get("projector", ())
     for name, parameter in model.named_parameters():
@@ -246,5 +269,7 @@ def empty_model(path: str | Path, dtype: Dtype = "float32") -> Any:
             return maker.from_config(config, dtype=getattr(torch, dtype))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"config.json makes no model: {type(error).__name__}: {error}", where=str(path), do="check config.json against the model's",
-) from error
+            f"config.json makes no model: {type(error).__name__}: {error}",
+            where=str(path),
+            do="check config.json against the model's",
+        ) from error

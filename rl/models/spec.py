@@ -58,8 +58,9 @@ class ModelSpec(ABC):
                 raise ModelError(
                     f"{key} = {self.text_config[key]} is not supported for {self.name}",
                     where="config.json",
-                    expected="plain logits", do="choose a model without it",
-)
+                    expected="plain logits",
+                    do="choose a model without it",
+                )
 
     # -- tokens
 
@@ -89,8 +90,10 @@ class ModelSpec(ABC):
         """Placeholders of an image of that size (pixels, as its header says), without decoding
         it.
         """
-        raise ModelError(f"a {self.name} model takes no images", do="leave the images out, or choose a model with vision",
-)
+        raise ModelError(
+            f"a {self.name} model takes no images",
+            do="leave the images out, or choose a model with vision",
+        )
 
     def resized(self, width: int, height: int) -> tuple[int, int] | None:
         """(width, height) to which the processor brings an image of that size before anything else,
@@ -105,8 +108,10 @@ class ModelSpec(ABC):
         """The vision tower's inputs, one dict an image; those of several images are joined along
         dimension 0.
         """
-        raise ModelError(f"a {self.name} model takes no images", do="leave the images out, or choose a model with vision",
-)
+        raise ModelError(
+            f"a {self.name} model takes no images",
+            do="leave the images out, or choose a model with vision",
+        )
 
     def positions(self, ids: Sequence[int], images: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Positions of a trunk: [axes, L]. A branch goes on from their largest value + 1.
@@ -121,8 +126,10 @@ class ModelSpec(ABC):
         """Runs the vision tower once an image; returns its output with image order[i] at
         placeholder run i.
         """
-        raise ModelError(f"a {self.name} model takes no images", do="leave the images out, or choose a model with vision",
-)
+        raise ModelError(
+            f"a {self.name} model takes no images",
+            do="leave the images out, or choose a model with vision",
+        )
 
     def own_position_inputs(
         self, input_ids: Tensor, fields: Mapping[str, Tensor] | None, order: Sequence[int]
@@ -173,8 +180,11 @@ class ModelSpec(ABC):
             found += value if isinstance(value, list) else [value]
         ids = tuple(dict.fromkeys(i for i in found if i is not None))
         if not ids:
-            raise ModelError("the tokenizer has no end token", expected="eos_token in its config", do="add eos_token to tokenizer_config.json",
-)
+            raise ModelError(
+                "the tokenizer has no end token",
+                expected="eos_token in its config",
+                do="add eos_token to tokenizer_config.json",
+            )
         return ids
 
     def _token_id(self, key: str, *others: str) -> int | None:

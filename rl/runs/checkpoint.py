@@ -121,8 +121,12 @@ def fingerprint(folder: Path) -> str:
     hashes."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise RunError("no safetensors file", where=str(folder), expected="a model folder", do="give the folder of a model",
-)
+        raise RunError(
+            "no safetensors file",
+            where=str(folder),
+            expected="a model folder",
+            do="give the folder of a model",
+        )
     return hashlib.sha256("".join(_hash(path) for path in files).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """Metric names, each declared once with one sentence, and the sinks that take them: JSONL
-always, TensorBoard, others by argument."""
+always, TensorBoard, others by argument. What only one algorithm has, its file declares
+(`own_metrics`)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Protocol
 
 from rl.errors import DataError, RunError
@@ -71,9 +73,7 @@ METRICS: dict[str, str] = {
     "samples/s": "Completions (online) or rows (offline) per second of the step.",
     "eval/select": "Mean over benchmarks of eval/*/select, in the middle of the stage.",
     "eval/*/select": "Value on the benchmark's select part as a share of its maximum.",
-    "eval/gate": (
-        "Worst verdict of the gate in the middle of the stage: 0 pass, 1 warn, 2 fail."
-    ),
+    "eval/gate": ("Worst verdict of the gate in the middle of the stage: 0 pass, 1 warn, 2 fail."),
     "time/step_s": "Seconds of the whole step.",
     "time/generate_s": "Seconds spent sampling.",
     "time/reward_s": "Seconds spent in rewards.",
@@ -87,11 +87,13 @@ METRICS: dict[str, str] = {
 }
 
 
-def describe(key: str) -> str | None:
-    """The sentence that explains a metric key, or None where the key is not declared."""
-    if key in METRICS:
-        return METRICS[key]
-    for pattern, text in METRICS.items():
+def describe(key: str, own: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """The sentence that explains a metric key, here or in an algorithm's `own` table; None where
+    the key is not declared."""
+    declared = {**own, **METRICS}
+    if key in declared:
+        return declared[key]
+    for pattern, text in declared.items():
         if "*" in pattern and re.fullmatch(re.escape(pattern).replace(r"\*", ".+"), key):
             return text
     return None
@@ -141,17 +143,20 @@ class TensorboardSink:
 
 
 class Metrics:
-    """Fans one step's numbers out to every sink; an undeclared key is an error, so that the
-    table stays complete."""
+    """Fans one step's numbers out to every sink; a key that neither `METRICS` nor the algorithm's
+    `own` table declares is an error, so that the tables stay complete."""
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = sinks
+    def __init__(
+        self, sinks: Sequence[Sink], own: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._sinks, self._own = sinks, own
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        unknown = [key for key in metrics if describe(key) is None]
+        unknown = [key for key in metrics if describe(key, self._own) is None]
         if unknown:
             raise RunError(
-                f"metric keys {unknown} are not declared", do="declare them in rl/runs/metrics.py"
+                f"metric keys {unknown} are not declared",
+                do="add them to the algorithm's own_metrics",
             )
         for sink in self._sinks:
             sink.write(step, metrics)

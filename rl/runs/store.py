@@ -94,7 +94,7 @@ class StageStore:
 
 
 class RunStore:
-    """A run's folder. Raises: ConfigError where it cannot be made, NoRunError where it is no run."""
+    """A run's folder. Raises: ConfigError where it cannot be made, NoRunError where none is."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

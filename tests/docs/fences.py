@@ -51,6 +51,10 @@ class Fence:
         return any(mark in self.marks for mark in marks)
 
 
+# Programs whose commands a reader would type: none may stand where nobody sees to it.
+_PROGRAM = re.compile(r"(?:[A-Z_]+=\S+ )*(?:plumbline|make|python3?|pip|ray|hf|vllm|docker) ")
+
+
 def fences(page: Path) -> list[Fence]:
     """The page's blocks in order."""
     text = page.read_text(encoding="utf-8")
@@ -66,9 +70,25 @@ def _fenced(page: Path, text: str) -> Iterator[Fence]:
 
 def _indented(page: Path, text: str) -> Iterator[Fence]:
     """Indented blocks of commands, as the README has them: they start engines for all we know."""
+    for line, lines in _blocks(text):
+        if all(_COMMAND.match(f"{command} ") for command in lines):
+            yield Fence(page, line, "bash", ("slow",), "\n".join(lines) + "\n")
+
+
+def unseen(text: str) -> list[str]:
+    """The commands in indented blocks that are neither run nor marked: some line beside them is no
+    command that can be run. They want a fence.
+    """
+    found = []
+    for _, lines in _blocks(text):
+        if not all(_COMMAND.match(f"{line} ") for line in lines):
+            found += [line for line in lines if _PROGRAM.match(f"{line} ")]
+    return found
+
+
+def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Every indented block: its first line's number, and its lines."""
     prose = _FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
     for found in _INDENTED.finditer(prose):
         lines = [line.removeprefix("    ") for line in found[0].splitlines()]
-        if all(_COMMAND.match(f"{line} ") for line in lines):
-            line = text.count("\n", 0, found.start()) + 1
-            yield Fence(page, line, "bash", ("slow",), "\n".join(lines) + "\n")
+        yield prose.count("\n", 0, found.start()) + 1, lines

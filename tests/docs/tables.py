@@ -22,9 +22,10 @@ from pydantic_core import PydanticUndefined
 
 from evals.custom import BenchmarkPage
 from recipes.config import Recipe
+from rl.algorithms.base import own_metrics
 from rl.plugins import find, names
 from rl.runs.metrics import METRICS
-from tests.docs.fences import PAGES
+from tests.docs.fences import PAGES, ROOT
 
 LINE = re.compile(r"\[`(?P<name>\w+)`\]\((?P<file>[^)#\s]+\.py)#L(?P<line>\d+)\)")
 TABLE = re.compile(r"<!-- keys: (?P<name>[^ ]+) -->\n(?P<rows>.*?)<!-- end -->", re.DOTALL)
@@ -35,10 +36,22 @@ _BOUNDS["multiple_of"] = "a multiple of {}"
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
 
+def documented() -> list[str]:
+    """The algorithms with a page. (That one which git tracks has its page: see test_tables.)"""
+    found = names("rl.algorithms")
+    return [name for name in found if (ROOT / "docs" / "algorithms" / f"{name}.md").exists()]
+
+
+def metrics() -> dict[str, str]:
+    """Every key and its sentence: the shared ones, and what documented algorithms add."""
+    own = (own_metrics(find("rl.algorithms", name)) for name in documented())
+    return {**METRICS, **{key: text for table in own for key, text in table.items()}}
+
+
 def sections() -> dict[str, type[BaseModel]]:
     """Every section that a page may hold, by its shortest dotted name, and the algorithms' own."""
     walked = list(_walk("", Recipe))
-    for name in names("rl.algorithms"):
+    for name in documented():
         walked += _walk(name, find("rl.algorithms", name))
     walked += _walk("benchmark", BenchmarkPage)
     walked.sort(key=lambda pair: pair[0].count("."))
@@ -66,7 +79,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def table(name: str, meanings: dict[str, str]) -> str:
     """The table of a section, or of `metrics`, as it stands in a page."""
     if name == "metrics":
-        return METRIC_HEAD + "".join(f"| `{key}` | {text} |\n" for key, text in METRICS.items())
+        return METRIC_HEAD + "".join(f"| `{key}` | {text} |\n" for key, text in metrics().items())
     rows = []
     for key, field in sections()[name].model_fields.items():
         shown = field.alias or key

@@ -28,6 +28,7 @@ FOLDERS = {  # example -> the folder that is its registry
     "counting.py": "evals/benchmarks",
     "best_of.py": "rl/algorithms",
     "mistral.py": "rl/models/families",
+    "captions.py": "rl/data/row_formats",
 }
 # Contract tests and how many of them each example must meet.
 CONTRACTS = {
@@ -35,6 +36,7 @@ CONTRACTS = {
     "counting": ("tests/evals/benchmarks/test_benchmarks.py", 4),
     "best_of": ("tests/rl/algorithms/test_splits.py", 1),
     "mistral": ("tests/rl/models tests/rl/learners/test_passes.py tests/rl/data/test_render.py", 6),
+    "captions": ("tests/rl/data/test_row_formats.py", 4),
 }
 PACKAGES = ("rl", "rewards", "evals", "rollouts", "recipes", "tests")
 
@@ -83,7 +85,7 @@ def test_an_example_meets_its_contract(name: str, copy: Path, environment: dict[
 def test_each_kind_has_an_example_and_each_is_listed(
     copy: Path, environment: dict[str, str]
 ) -> None:
-    assert {*FOLDERS, "own.yaml", "cups.yaml", "trl_style.py", "captions.py"} == set(examples())
+    assert {*FOLDERS, "own.yaml", "cups.yaml", "trl_style.py"} == set(examples())
     code = "from recipes.cli import app; app(['list'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -116,6 +118,35 @@ def test_the_row_format_reads_rows(beside: Path) -> None:
     source = DataSource(path="rows.jsonl", format="./captions.py:to_row")
     with pytest.raises(DataError, match=r"rows\.jsonl:2 uid rows:2: messages\[1\] is empty"):
         load_records([source], "sft", base=beside)
+
+
+def test_the_row_format_of_the_folder_is_found_by_its_key(
+    copy: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    rows = [{"file_name": "a.png", "caption": text} for text in ("Red.", 7)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from rl.data.formats import load
+        from rl.data.sources import DataSource
+        found = load([DataSource(path="rows.jsonl")], "sft", base=Path(sys.argv[1]),
+                     on_bad_row="skip", max_bad_rows=0.5)
+        print(found.records[0].messages[-1].text, found.records[0].images[0].path)
+        print(found.rejects[0].reason)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=copy,
+        env={**environment, "PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = done.stdout
+    assert shown.splitlines()[0] == f"Red. {tmp_path / 'a.png'}"
+    assert shown.splitlines()[1].startswith("messages[1] has 7 as content")
 
 
 def test_the_rewards_judge(beside: Path) -> None:

@@ -10,12 +10,74 @@ from pathlib import Path
 
 import pytest
 
+from rl import errors
+from rl.errors import EvalError, ModelError, RewardError, RolloutError, RunError
 from tests.docs.fences import ROOT
 
 PACKAGES = ("rl", "rewards", "rollouts", "evals", "recipes")
 ROW = re.compile(r"^\| (?:`` (?P<double>.+?) ``|`(?P<message>.+?)`) \| ", re.MULTILINE)
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = [found["double"] or found["message"] for found in ROW.finditer(PAGE)]
+
+
+# Messages that need no row: what they say of themselves is all there is to do, or nobody but a
+# programmer meets them.
+EXEMPT = {
+    "...: ...": "another library's error, carried from an actor",
+    "......": "the watch's reason, whose texts have rows",
+    "unknown family ...": "plumbline tiny lists the families",
+    "the family makes no tiny checkpoint": "plumbline tiny",
+    "its weights' names are not those of the file when taken block by block": "a new family's test",
+    "no way to the rollout workers is open": "our own order of calls",
+    "no reference model is kept": "our own order of calls",
+    "version ... is served after the publish of ...": "our own order of calls",
+    "version ... was published, ... is served already": "our own order of calls",
+    "the sampler answered ... unasked": "a sampler of one's own",
+    "no stages to choose from": "the function's caller",
+    "no reward workers": "the class's caller",
+    "... answer...": "its own line says what to do",
+    "answer ... has no ...": "names file, line and key",
+}
+KINDS = (ModelError, RolloutError, RewardError, EvalError, RunError)
+OURS = {
+    name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, KINDS)
+}
+
+
+def raised() -> dict[str, str]:
+    """Every message that is a literal of those kinds (`...`: what is filled in) -> its place."""
+    found = {}
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                    continue
+                if node.func.id in OURS and node.args and (text := literal(node.args[0])):
+                    expected = (literal(w.value) for w in node.keywords if w.arg == "expected")
+                    place = f"{file.relative_to(ROOT)}:{node.lineno}"
+                    found["; expected ".join([text, *filter(None, expected)])] = place
+    return found
+
+
+def literal(node: ast.expr) -> str | None:
+    """A string, an f-string, or several of them added up; None for any other expression."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return literal(node.left)
+    if isinstance(node, ast.JoinedStr):
+        parts = (str(v.value) if isinstance(v, ast.Constant) else "..." for v in node.values)
+        return "".join(parts)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def test_what_an_operator_meets_has_a_row() -> None:
+    rows = [re.compile(".*?".join(map(re.escape, message.split("...")))) for message in MESSAGES]
+    without = {
+        message: place
+        for message, place in raised().items()
+        if message.partition("; expected ")[0] not in EXEMPT
+        and not any(row.search(message) for row in rows)
+    }
+    assert not without, "add a row to docs/troubleshooting.md (or an exemption, with its reason)"
 
 
 @cache

@@ -18,7 +18,8 @@ import yaml
 from recipes.config import recipe_of
 from rl.data.rows import Reading, to_record
 from rl.data.sources import Row
-from tests.docs.fences import LANGUAGES, MARKS, PAGES, ROOT, Fence, fences
+from rl.plugins import names as algorithms
+from tests.docs.fences import LANGUAGES, MARKS, PAGES, ROOT, Fence, fences, unseen
 
 ALL = [fence for page in PAGES for fence in fences(page)]
 NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
@@ -141,6 +142,19 @@ def test_rows_are_read_as_they_say(fence: tuple[Fence, str]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_no_command_is_unseen(page: Path) -> None:
+    """A block of commands is run, or a fence that says why not."""
+    assert not unseen(page.read_text(encoding="utf-8"))
+
+
+def test_an_unseen_command_is_found() -> None:
+    mixed = "So:\n\n    ray start --head   # here\n    plumbline run page.yaml\n\n"
+    text = f"{mixed}or\n\n    make test\n\n"
+    assert unseen(text) == ["ray start --head   # here", "plumbline run page.yaml"]
+    assert unseen("    plumbline run page.yaml\n") == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
 def test_links_lead_somewhere(page: Path) -> None:
     """Files and headings are there. (Lines: see test_tables.)"""
     text = page.read_text(encoding="utf-8")
@@ -181,6 +195,26 @@ def test_commands_in_the_text_exist(page: Path) -> None:
         if not known:
             wrong.append(command)
     assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_a_sentence_trains_only_as_a_block_does(page: Path) -> None:
+    """`plumbline dpo --model MODEL ...` in a sentence has placeholders; a block with its options is
+    run."""
+    blocks = "\n".join(fence.text for fence in ALL if fence.language == "bash" and is_run(fence))
+    run_as = [options_of(line) for line in blocks.replace("\\\n", " ").splitlines()]
+    for command in INLINE.findall(page.read_text(encoding="utf-8")):
+        program, name, *_ = command.split()
+        if program == "plumbline" and name in (*algorithms("rl.algorithms"), "sample"):
+            same = [options for of, options in run_as if of == name]
+            assert any(options_of(command)[1] <= options for options in same), command
+
+
+def options_of(command: str) -> tuple[str, set[str]]:
+    """The plumbline command that a line runs, and its options."""
+    _, _, rest = command.partition("plumbline ")
+    words = rest.split() or [""]
+    return words[0], {word.partition("=")[0] for word in words[1:] if word.startswith("--")}
 
 
 def plumbline_commands() -> dict[str, set[str]]:

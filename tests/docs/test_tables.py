@@ -1,11 +1,13 @@
 """The pages' tables and links to lines are the code's, and no table is missing."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from rl.plugins import find, names
 from tests.docs.fences import PAGES, ROOT
-from tests.docs.tables import TABLE, meanings_of, rewritten, sections
+from tests.docs.tables import TABLE, documented, meanings_of, rewritten, sections
 
 WRITTEN = {
     found["name"]: (page, found["rows"])
@@ -21,6 +23,21 @@ def test_tables_and_lines_are_the_codes(page: Path) -> None:
 
 def test_every_section_has_its_table() -> None:
     assert set(WRITTEN) == {*sections(), "metrics"}
+
+
+def test_every_algorithm_of_ours_has_its_page() -> None:
+    """Ours are those that git tracks: a file just put into the folder needs none yet."""
+    git = ["git", "-C", str(ROOT), "ls-files", "rl/algorithms"]
+    found = subprocess.run(git, capture_output=True, text=True, check=False)
+    if found.returncode != 0:
+        pytest.skip("no git checkout")
+    modules = {Path(line).stem for line in found.stdout.split()}
+    ours = [n for n in names("rl.algorithms") if module_of(find("rl.algorithms", n)) in modules]
+    assert set(documented()) == set(ours)
+
+
+def module_of(plugin: type) -> str:
+    return plugin.__module__.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("name", WRITTEN)

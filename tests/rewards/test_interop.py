@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 from rewards import RewardConfig, RewardWorker, Rubric, check_on_two_rows
-from rewards.interop import arguments
-from rl.core import Completion, Image, ImageSource, Message, Rollout, Sample, Text
+from rewards.interop import TrainerState, arguments
+from rl.core import Completion, Image, ImageSource, Message, Progress, Rollout, Sample, Text
 from rl.data.rows import to_record
 from rl.data.sources import Row
 from rl.errors import ConfigError, RewardError
@@ -36,6 +36,10 @@ def strict(prompts, completions, limit=2): return [float(len(completions[0]) > l
 def two(completions, **kwargs): return [0.0, 1.0]
 def endless(completions, **kwargs): return [float("inf")]
 def scalar(completions, **kwargs): return 1.0
+def curriculum(completions, trainer_state, **kwargs):
+    share = trainer_state.global_step / max(trainer_state.max_steps, 1)
+    return [share + trainer_state.epoch + 10 * trainer_state.num_train_epochs]
+def in_keywords(completions, **kwargs): return [kwargs["trainer_state"].global_step]
 async def later(completions, **kwargs): return [0.5]
 """
 
@@ -126,7 +130,9 @@ def test_images_stand_in_the_prompt_and_in_their_column() -> None:
     Pillow.new("RGB", (8, 6), "red").save(data, "PNG")
     source = ImageSource(data=data.getvalue())
     messages = (Message("user", (Image(0), Text("Which colour?"))),)
-    given = arguments(Sample("a", messages, (source,), has_text_prompt=True), "red", (1,))
+    given = arguments(
+        Sample("a", messages, (source,), has_text_prompt=True), "red", (1,), TrainerState()
+    )
     [[turn]] = given["prompts"]
     assert [block["type"] for block in turn["content"]] == ["image", "text"]
     assert given["images"][0][0].size == (8, 6)
@@ -145,7 +151,7 @@ def test_the_call_is_trls_own(sample: Sample, monkeypatch: pytest.MonkeyPatch) -
         seen.append(given)
         return [1.0]
 
-    ours = arguments(sample, "two", (5, 6, 7))
+    ours = arguments(sample, "two", (5, 6, 7), TrainerState())
     row = {"prompt": ours["prompts"][0], **sample.meta}
     trainer = SimpleNamespace(
         accelerator=SimpleNamespace(device=device("cpu"), is_main_process=False),
@@ -164,6 +170,27 @@ def test_the_call_is_trls_own(sample: Sample, monkeypatch: pytest.MonkeyPatch) -
         trainer, [row], ours["prompts"], ours["completions"], ours["completion_ids"]
     )
     [theirs] = seen
-    assert set(theirs) - {"trainer_state"} == set(ours) - {"answer"}
+    assert set(theirs) == set(ours) - {"answer"}
     for name in set(theirs) - {"trainer_state", "log_extra", "log_metric"}:
         assert theirs[name] == ours[name]
+
+
+def test_the_state_is_that_of_the_step(mine: Path) -> None:
+    """The steps done before this one, as TRL counts them; 0 where nothing trains."""
+    names = ("curriculum", "in_keywords")
+    rubric = Rubric([RewardConfig(name=f"./mine.py:{name}") for name in names], mine)
+    for progress, wanted in (
+        (Progress(0, 8, 0.0), {"curriculum": 10.0, "in_keywords": 0.0}),
+        (Progress(4, 8, 1.25), {"curriculum": 0.5 + 1.25 + 30, "in_keywords": 4.0}),
+        (None, {"curriculum": 0.0, "in_keywords": 0.0}),
+    ):
+        judged = Completion((5,), (0.0,), "two", "stop", progress=progress)
+        assert rubric.score(TURNS, judged).components == wanted
+
+
+def test_the_state_has_the_names_of_transformers_own() -> None:
+    from dataclasses import fields
+
+    from transformers import TrainerState as Theirs
+
+    assert {f.name for f in fields(TrainerState)} <= {f.name for f in fields(Theirs)}

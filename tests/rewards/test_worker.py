@@ -86,6 +86,43 @@ def test_pool_keeps_order_and_raises_when_errors_are_many(worker):
         pool.score([rollout("bad", "1", mode="raise")])
 
 
+def answers(num: int, mode: str = "") -> list[Rollout]:
+    """Pairs of answers."""
+    return [rollout(f"{mode}-{n}", "1", "22", mode=mode) for n in range(num // 2)]
+
+
+@pytest.mark.parametrize("mode", ["raise", "hang"])
+def test_a_batch_ends_at_the_error_that_is_too_much(tmp_path, mode):
+    """384 answers that hang would take their deadline each: 1 % of them is known after four."""
+    (tmp_path / "mine.py").write_text(_MINE)
+    worker = RewardWorker([RewardConfig(name="./mine.py:act")], deadline_s=0.2, base=tmp_path)
+    pool = RewardPool([LocalHandle("reward-0", worker)])
+    with pytest.raises(RewardError, match=rf"^4 of 4 scores are errors.*act, sample {mode}-0: "):
+        pool.score(answers(384, mode))
+    worker.close()
+
+
+def test_errors_are_counted_against_all_scores_so_far(worker):
+    pool = RewardPool([LocalHandle("reward-0", worker)])
+    pool.score(answers(98))
+    pool.score(answers(100) + answers(2, "raise"))  # 2 of 200
+    with pytest.raises(RewardError, match=r"^3 of 201 scores are errors"):
+        pool.score(answers(2, "raise"))
+    assert (pool.num_scores, pool.num_errors) == (200, 2)
+
+
+def test_a_worker_leaves_out_what_would_be_late(worker):
+    assert [len(group) for group in worker.score(answers(4, "hang"), within_s=1.5)] == [1]
+    assert [len(group) for group in worker.score(answers(4))] == [2, 2]
+
+
+def test_want_of_time_names_the_reward(worker):
+    pool = RewardPool([LocalHandle("reward-0", worker)], deadline_s=2.0, max_error_share=0.9)
+    wanted = r"^reward-0: 1 of 6 answers were judged within 2 s; the first error: reward act, sampl"
+    with pytest.raises(RewardError, match=wanted):
+        pool.score(answers(6, "hang"))
+
+
 class LostCall:
     def result(self, deadline_s: float):
         raise ActorLostError("gone", where="reward-0")

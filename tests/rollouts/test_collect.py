@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from rl.core import Completion, Image, ImageSource, Message, Rollout, Sample, Sampling, Score, Text
+from rl.core import (
+    Completion,
+    Image,
+    ImageSource,
+    Message,
+    Progress,
+    Rollout,
+    Sample,
+    Sampling,
+    Score,
+    Text,
+)
 from rl.errors import ConfigError
 from rollouts.collect import collect, group_metrics, read_rollouts, rollouts_path, write_rollouts
 
@@ -58,6 +69,20 @@ def test_groups_and_metrics() -> None:
     }
     assert {key: metrics[key] for key in expected} == expected
     assert {"time/generate_s", "time/reward_s"} <= metrics.keys()
+
+
+def test_rewards_see_the_progress_and_groups_do_not_keep_it() -> None:
+    seen = []
+
+    class Watching(Fixed):
+        def score(self, rollouts: Sequence[Rollout]) -> list[tuple[Score, ...]]:
+            seen.extend(c.progress for rollout in rollouts for c in rollout.completions)
+            return super().score(rollouts)
+
+    progress = Progress(3, 8, 0.5)
+    groups, _ = collect(Fixed(), Watching(), [SAMPLE], Sampling(n=2), progress)
+    assert seen == [progress, progress]
+    assert groups[0][0] == _rollout([2, 4], truncated=[1])
 
 
 def test_what_was_not_scored_stands_outside_the_mean() -> None:

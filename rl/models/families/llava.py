@@ -58,5 +58,6 @@ class Llava(ModelSpec):
             raise ModelError(
                 f"max_pixels = {max_pixels}, but LLaVA's images are always "
                 f"{crop['width']}x{crop['height']}",
-                expected=f"at least {crop['height'] * crop['width']}, or no limit", do="raise model.max_pixels, or leave it out",
-)
+                expected=f"at least {crop['height'] * crop['width']}, or no limit",
+                do="raise model.max_pixels, or leave it out",
+            )

@@ -47,8 +47,10 @@ class QwenVL(ModelSpec):
         try:
             patches = image_processor.get_number_of_image_patches(height, width, {})
         except ValueError as error:  # an aspect ratio beyond 200
-            raise DataError(f"an image of {width}x{height} pixels: {error}", do="resize the image, or remove the row",
-) from error
+            raise DataError(
+                f"an image of {width}x{height} pixels: {error}",
+                do="resize the image, or remove the row",
+            ) from error
         return int(patches) // self.merge_size**2
 
     def resized(self, width: int, height: int) -> tuple[int, int] | None:
@@ -124,8 +126,9 @@ class QwenVL(ModelSpec):
         if max_pixels < side * side:
             raise ModelError(
                 f"max_pixels = {max_pixels} is less than one image token",
-                expected=f"at least {side * side} ({side}x{side} pixels)", do="raise model.max_pixels",
-)
+                expected=f"at least {side * side} ({side}x{side} pixels)",
+                do="raise model.max_pixels",
+            )
         size = image_processor.size
         shortest = min(int(size["shortest_edge"]), max_pixels)
         image_processor.size = type(size)(shortest_edge=shortest, longest_edge=max_pixels)

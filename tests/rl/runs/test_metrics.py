@@ -10,8 +10,8 @@ from rl.runs.metrics import (
     TensorboardSink,
     describe,
     keep_steps,
-    spent,
     read_metrics,
+    spent,
 )
 
 

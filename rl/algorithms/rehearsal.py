@@ -1,0 +1,176 @@
+"""An algorithm's hooks on a small made-up step: what would end a run after its first step is told
+before an engine starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from rl.algorithms.base import Algorithm, Loss, own_metrics
+from rl.data.collate import MicroBatch
+from rl.data.rows import Reading
+from rl.data.tree import Branch, Tree
+from rl.errors import ConfigError, PlumblineError
+from rl.runs.metrics import METRICS, describe
+
+_PROMPTS, _LONGEST = 3, 4
+
+
+def rehearse(algorithm: Algorithm) -> None:
+    """Runs `prepare` and `loss` once, on one rank, with random log-probs.
+
+    Raises: ConfigError naming the algorithm where a hook raises, returns something else than the
+    protocol says, or reports a metric that nobody declares.
+    """
+    where = f"algorithm {getattr(algorithm, 'name', type(algorithm).__name__)}"
+    _check_own(own_metrics(algorithm), where)
+    if algorithm.needs.tree not in get_args(Reading):
+        raise ConfigError(
+            f"needs.tree is {algorithm.needs.tree!r}", where=where, expected=_one_of(Reading)
+        )
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        try:
+            found = _run(algorithm)
+        except PlumblineError:
+            return  # what it says of made-up rows is no fault of the page
+        except Exception as error:  # a user's file may raise anything: told in one line, chained
+            raise ConfigError(
+                f"a made-up step ends in {type(error).__name__}: {' '.join(str(error).split())}",
+                where=where,
+                do="mend its prepare or loss",
+            ) from error
+    _check_reported(found, own_metrics(algorithm), where)
+
+
+def _check_own(own: Any, where: str) -> None:
+    is_table = isinstance(own, Mapping) and all(
+        isinstance(key, str) and isinstance(text, str) and key and text for key, text in own.items()
+    )
+    if not is_table:
+        raise ConfigError(
+            "own_metrics is no table of names and sentences",
+            where=where,
+            expected='{"mine/kept": "Share of answers kept."}',
+        )
+    if taken := sorted(set(own) & set(METRICS)):
+        raise ConfigError(
+            f"own_metrics declares {taken[0]}, which has a meaning already",
+            where=where,
+            expected=METRICS[taken[0]],
+            do="choose another name, or leave it out where the meaning is this one",
+        )
+
+
+def _check_reported(found: Mapping[str, Any], own: Mapping[str, str], where: str) -> None:
+    for key, pair in found.items():
+        if describe(key, own) is None:
+            raise ConfigError(
+                f"metric {key} is not declared",
+                where=where,
+                do="add it to the algorithm's own_metrics, with a sentence",
+            )
+        if not isinstance(pair, tuple) or [isinstance(item, Real) for item in pair] != [True, True]:
+            raise ConfigError(
+                f"metric {key} is {pair!r}", where=where, expected="two numbers: (sum, count)"
+            )
+
+
+def _run(algorithm: Algorithm) -> dict[str, Any]:
+    """The metrics that both hooks report."""
+    generator = torch.Generator().manual_seed(0)
+    trees = [_tree(algorithm, number, generator) for number in range(_PROMPTS)]
+    if algorithm.needs.mismatched:
+        from rl.algorithms.kto import rotate_answers
+
+        trees = rotate_answers(trees)
+    step = _Step(trees, generator)
+    denominators = algorithm.prepare(step)
+    found = dict(denominators.metrics)
+    if step.trees:
+        batch = _micro_batch(step.trees)
+        policy_N = _logps(len(batch.target_N), generator).requires_grad_()
+        loss = algorithm.loss(batch.tree_batch(policy_N), denominators)
+        if not isinstance(loss, Loss) or loss.value.dim() != 0:
+            raise TypeError("loss() returned no Loss whose value is a scalar tensor")
+        loss.value.backward()  # type: ignore[no-untyped-call]
+        found |= loss.metrics
+    return found
+
+
+@dataclass
+class _Step:
+    """A step on one rank, whose models are drawn."""
+
+    trees: list[Tree]
+    generator: torch.Generator
+
+    def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
+        return [
+            [_logps(branch.num_trained, self.generator) for branch in tree.branches]
+            for tree in trees
+        ]
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values]
+
+
+def _tree(algorithm: Algorithm, number: int, generator: torch.Generator) -> Tree:
+    """One prompt with the branches of its kind, as the loop hands them to `prepare`."""
+    needs = algorithm.needs
+    width = {"preference": 2, "group": getattr(algorithm, "group_size", 4)}.get(needs.tree, 1)
+    branches = []
+    for place in range(width):
+        length = 1 + (number + place) % _LONGEST
+        drawn = tuple(_logps(length, generator).tolist())
+        branches.append(
+            Branch(
+                uid=f"{number}/{place}",
+                token_ids=tuple(range(length)),
+                behavior_logps=drawn if needs.online else None,
+                reference_logps=drawn if needs.reference and not needs.online else None,
+                reward=float(place % 2) if needs.online else None,
+                label={"preference": place == 0, "labelled": number % 2 == 0}.get(needs.tree),
+            )
+        )
+    return Tree(
+        uid=str(number),
+        trunk_ids=(number,),
+        branches=tuple(branches),
+        is_pair=needs.tree == "preference",
+    )
+
+
+def _micro_batch(trees: Sequence[Tree]) -> MicroBatch:
+    """All trees as one micro-batch, without what only a model reads."""
+    owners = [(i, j) for i, tree in enumerate(trees) for j in range(len(tree.branches))]
+    branches = tuple(trees[i].branches[j] for i, j in owners)
+    lengths = torch.tensor([branch.num_trained for branch in branches])
+    nothing = torch.zeros(0, dtype=torch.long)
+    return MicroBatch(
+        input_ids=nothing,
+        attention=None,
+        positions=None,
+        images=None,
+        image_order=(),
+        own_positions={},
+        predict_N=nothing,
+        target_N=torch.zeros(int(lengths.sum()), dtype=torch.long),
+        branch_N=torch.arange(len(branches)).repeat_interleave(lengths),
+        branches=branches,
+        owners=tuple(owners),
+        pair_B=tuple(i if trees[i].is_pair else -1 for i, _ in owners),
+    )
+
+
+def _logps(count: int, generator: torch.Generator) -> Tensor:
+    return -2 * torch.rand(count, generator=generator)
+
+
+def _one_of(literal: Any) -> str:
+    return "one of " + ", ".join(get_args(literal))

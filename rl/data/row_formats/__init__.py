@@ -1,0 +1,1 @@
+"""How rows of data sets are laid out: one file a format, the folder is the registry."""

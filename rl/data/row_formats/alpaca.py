@@ -1,0 +1,15 @@
+"""Instruction, perhaps an input to it, and output, as Alpaca's data has them."""
+
+from __future__ import annotations
+
+from rl.data.row_formats.base import Flat
+
+ALPACA = Flat(
+    name="alpaca",
+    key="instruction",
+    more="input",
+    examples={
+        "sft": {"instruction": "Name the animal.", "input": "It purrs.", "output": "A cat"},
+        "group": {"instruction": "Name an animal that purrs.", "output": "A cat"},
+    },
+)

@@ -1,0 +1,15 @@
+"""Image, text and answer; the text alone is a prompt."""
+
+from __future__ import annotations
+
+from rl.data.row_formats.base import Flat
+
+IMAGE_TEXT = Flat(
+    name="image_text",
+    key="text",
+    may_be_turns=True,
+    examples={
+        "sft": {"image": "cat.jpg", "text": "Which animal?", "answer": "A cat"},
+        "group": {"image": "cat.jpg", "text": "Which animal?", "solution": "A cat"},
+    },
+)
