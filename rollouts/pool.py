@@ -283,12 +283,8 @@ class Pool:
         lost = self.handles[place]
         if not isinstance(error, ActorLostError) or self._restart is None:
             raise error
-        self._on_event(
-            "rollout_worker_lost",
-            worker=lost.name,
-            version=self.version,
-            requests_in_flight=requests_in_flight,
-        )
+        facts = {"worker": lost.name, "version": self.version}
+        self._on_event("rollout_worker_lost", **facts, requests_in_flight=requests_in_flight)
         if self._restarts_left == 0:
             raise RolloutError(
                 f"its process was lost again: {error.what}",
@@ -304,12 +300,7 @@ class Pool:
             handle.call(
                 "update_weights", self.version, self._file(), deadline_s=self._publish_deadline_s
             )
-        self._on_event(
-            "rollout_worker_restarted",
-            worker=handle.name,
-            version=self.version,
-            requests_asked_again=requests_in_flight,
-        )
+        self._on_event("rollout_worker_restarted", **facts, requests_asked_again=requests_in_flight)
         return handle
 
     def _call(self, place: int, deadline_s: float, method: str, *args: Any) -> Any:
