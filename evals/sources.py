@@ -62,6 +62,8 @@ class Table:
         """The rows as dicts, images still encoded, parquet batch by batch. Raises: DataError."""
         if hasattr(self.data, "iter_batches"):
             yield from _parquet_rows(self.data, self.origin)
+        elif self.is_hub:
+            yield from _hub_rows(self.data)
         else:
             yield from self.data
 
@@ -269,7 +271,7 @@ def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
         revision = str(HfApi().dataset_info(hub_id).sha)
         pictures: dict[str, Any] = {}
         if hub.images is not None:
-            pictures = _pictures(iter(_hub_split(hub_id, hub.images[0], hub.split, revision)))
+            pictures = _pictures(_hub_rows(_hub_split(hub_id, hub.images[0], hub.split, revision)))
         key = hub.images[1] if hub.images is not None else ""
         return [
             Table(
@@ -304,10 +306,13 @@ def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
     import datasets
 
     data = datasets.load_dataset(hub_id, config or None, split=split, revision=revision)
-    for column, feature in data.features.items():
-        if isinstance(feature, datasets.Image):
-            data = data.cast_column(column, datasets.Image(decode=False))
-    return data
+    return data.with_format("arrow")
+
+
+def _hub_rows(data: Any) -> Iterator[dict[str, Any]]:
+    """Rows as they are stored: in Arrow's format no image is decoded, nor one in a list."""
+    for batch in data.iter(batch_size=_BATCH):
+        yield from batch.to_pylist()
 
 
 def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[str]]) -> None:
