@@ -116,6 +116,23 @@ def test_unequal_settings_are_refused_and_forced_with_a_mark(runs, change, told)
     assert forced["difference"] > 0
 
 
+JUDGE = {"name": "judge-7b", "revision": "a1"}
+
+
+@pytest.mark.parametrize("theirs", [None, {"name": "judge-7b", "revision": "b2"}])
+def test_other_judges_are_refused(runs, theirs):
+    for run, judge in (("b/evals/base", theirs), ("a/evals/sft", JUDGE)):
+        header = runs / run / "mme/responses.header.json"
+        facts = json.loads(header.read_text())
+        header.write_text(json.dumps({**facts, "judge": judge} if judge else facts))
+    found = compared(f"{runs}/b", f"{runs}/a:sft")
+    states = [row["state"] for row in found["comparisons"][0]["benchmarks"]]
+    assert states == ["refused", "compared"]
+    assert refusals(found) == [f"a:sft, mme: judge differs: {theirs} and {JUDGE}"]
+    forced = compared(f"{runs}/b", f"{runs}/a:sft", force=True)["comparisons"][0]["benchmarks"][0]
+    assert (forced["state"], forced["unequal"][0]["key"]) == ("forced", "judge")
+
+
 def test_what_belongs_to_a_model_is_noted_only(runs):
     other = replace(SETTINGS, backend="endpoint", dtype="bfloat16", chat_template="x", seed=7)
     answered(runs / "c", "base", "mme", runs / "mme", right, settings=other)
@@ -167,3 +184,26 @@ def test_a_question_that_failed_on_one_side_leaves_both(runs):
     pairs = pair(*sides)
     assert [len(side.valid.rows) for side in (pairs.ours, pairs.theirs)] == [78, 78]
     assert compare(*sides, benchmark)["n"] == 78
+
+
+def test_holm_takes_back_a_claim_that_one_of_two_benchmarks_makes(data):
+    """Nine of thirty questions got better and two worse, a claim by itself; the other benchmark
+    shows nothing.
+    """
+    worse, better = {"textvqa-28", "textvqa-29"}, {f"textvqa-{number}" for number in range(9)}
+    for run, found in (("a", worse), ("b", better)):
+        answered(
+            data / run, "base", "textvqa", data / "textvqa",
+            lambda sample, found=found: "stop" if sample.uid in found else "",
+        )  # fmt: skip
+    [alone] = compared(f"{data}/a", f"{data}/b")["comparisons"][0]["benchmarks"]
+    assert 0.025 < alone["p_value"] < 0.05
+    assert (alone["p_holm"], alone["verdict"]) == (alone["p_value"], "better")
+    for run in "ab":
+        answered(data / run, "base", "mme", data / "mme", half)
+    both = compared(f"{data}/a", f"{data}/b")["comparisons"][0]["benchmarks"]
+    rows = {row["benchmark"]: row for row in both}
+    assert rows["textvqa"]["p_value"] == alone["p_value"]
+    assert rows["textvqa"]["p_holm"] == 2 * alone["p_value"]
+    assert rows["textvqa"]["verdict"] == "no evidence"
+    assert (rows["mme"]["p_holm"], rows["mme"]["verdict"]) == (1.0, "no evidence")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
 from evals.base import get_benchmark
-from evals.contamination import overlaps, train_row, without_images
+from evals.contamination import Flag, Overlap, overlaps, train_row, without_images
 from evals.gates import GateConfig
 from evals.generate import EvalSettings, evaluate
 from evals.prints import PrintStore, print_of
@@ -239,6 +239,24 @@ def test_a_score_stands_with_and_without_flagged_questions(tmp_path, photos):
     lines = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
     flags = {line["sample_id"]: line["flags"] for line in lines if "flags" in line}
     assert flags == {"mme-00008": ["image"], "mme-00009": ["image"]}
+
+
+def test_a_flagged_questions_image_leaves_whole(tmp_path, photos):
+    """One of an image's two questions was known by its words: without the other MME has no pair."""
+    folder = tmp_path / "evals/sft/mme"
+    benchmark = get_benchmark("mme")
+    sampler = TableSampler(lambda s: s.references[0])
+    settings = EvalSettings(max_new_tokens=4)
+    evaluate(benchmark, photos, sampler, folder, settings=settings, weights="w")
+    overlap = Overlap(0, {"mme-00008": Flag(("text",), 0.9, "sft:t")})
+    result = write_result(folder, benchmark, stage="sft", gate=GateConfig(), contamination=overlap)
+    part, other = sorted(("select", "report"), key=lambda name: name != photos[8].part)
+    whole, told = result["parts"], result["contamination"]["without"]
+    assert told[part]["left_out"] == 2
+    assert told[part]["n"] == whole[part]["n"] - 2
+    assert told[part]["clusters"] == whole[part]["clusters"] - 1
+    assert told[part]["value"] == told[part]["max"]
+    assert (told[other]["left_out"], told[other]["n"]) == (0, whole[other]["n"])
 
 
 def test_the_text_only_probe_shows_no_image_and_is_not_compared(tmp_path, photos):
