@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from evals.base import BenchmarkConfig, get_benchmark
 from evals.sandbox import why_not
@@ -280,39 +278,6 @@ def test_unknown_benchmark_and_profile(tmp_path):
         score_file("mme", tmp_path / "r", "oficial")
     with pytest.raises(DataError, match="cannot be read"):
         score_file("mme", tmp_path / "gone.jsonl")
-
-
-def check_any_text(name, tmp_path, text, profile):
-    benchmark = get_benchmark(name)
-    file = tmp_path / "data.parquet"
-    if not file.exists():
-        write_parquet(file, example_rows(name, 1))
-    for row in as_rows(benchmark.load(file)):
-        row["response"] = text
-        before = json.dumps(row)
-        score = benchmark.score(row, benchmark.profiles[profile % len(benchmark.profiles)])
-        assert score.score is not None
-        assert 0.0 <= score.score <= 1.0
-        assert score == benchmark.score(row, benchmark.profiles[profile % len(benchmark.profiles)])
-        assert json.dumps(row) == before
-
-
-@pytest.mark.parametrize("name", [n for n in names("evals.benchmarks") if n != "humaneval"])
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(text=st.text(), profile=st.integers(0, 2))
-def test_scorers_take_any_text(name, tmp_path, text, profile):
-    check_any_text(name, tmp_path, text, profile)
-
-
-@pytest.mark.parametrize("name", ["humaneval"], indirect=True)
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(text=st.text(), profile=st.integers(0, 1))
-def test_code_takes_any_text(name, tmp_path, text, profile):
-    check_any_text(name, tmp_path, text, profile)
 
 
 def test_mme_rows_that_name_no_image_pair_as_they_stand():
