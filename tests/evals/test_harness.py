@@ -241,7 +241,8 @@ def test_result_against_parent_and_base(tmp_path, items):
     assert versus["decomposition"]["yes_ratio"][0] == 1.0
     assert sum(f["parsed_to_unparsed"] for f in versus["flips_by_category"].values()) == 40
     assert result["cost"]["questions"] == 140
-    assert result["gate"]["verdict"] in ("pass", "warn", "fail")
+    assert result["gate"]["verdict"] == "pass"
+    assert "changed by +100.0 points" in result["gate"]["reasons"][0]
 
 
 def test_other_pixel_limits_are_not_compared(tmp_path, items):

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from evals.base import Item, get_benchmark
 from recipes.answering import open_judge
 from recipes.cli import app
 from recipes.config import recipe_of
@@ -25,13 +28,14 @@ from tests.rollouts.test_endpoint import KEY, Server
 
 
 class Oracle(Server):
-    """Answers every question with "red", but for the first three times with an error."""
-
-    url_seen: str
+    """Answers a known question about its picture as `known` says and every other with "red", but
+    for the first three times with an error.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         outer = self
+        self.known: list[tuple[Item, str]] = []
 
         class Handler(self.RequestHandlerClass):  # type: ignore[misc, name-defined]
             def _answer(self, how: str, number: int, body: dict[str, Any]) -> None:
@@ -41,10 +45,32 @@ class Oracle(Server):
 
             def _completion(self, how: str, number: int, body: dict[str, Any]) -> dict[str, Any]:
                 found: dict[str, Any] = super()._completion(how, number, body)
-                found["choices"][0]["message"]["content"] = "red"
+                found["choices"][0]["message"]["content"] = outer.answer_to(body)
                 return found
 
         self.RequestHandlerClass = Handler
+
+    def answer_to(self, body: dict[str, Any]) -> str:
+        """The answer to the question of these words whose picture is nearest."""
+        content = body["messages"][-1]["content"]
+        if isinstance(content, str):
+            return "red"
+        image, text = content
+        sent = small(sent_image(image))
+        return min(
+            (float(((sent - small(item.sample.images[0].read())) ** 2).sum()), number, answer)
+            for number, (item, answer) in enumerate(self.known)
+            if item.sample.messages[0].text == text["text"]
+        )[2]
+
+
+def sent_image(part: dict[str, Any]) -> bytes:
+    return base64.b64decode(part["image_url"]["url"].partition(",")[2])
+
+
+def small(data: bytes) -> NDArray[np.float64]:
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB").resize((16, 16)), dtype=np.float64)
 
 
 @pytest.fixture
@@ -61,6 +87,12 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Oracle]:
 def test_an_endpoint_stands_in_the_same_table(
     oracle: Oracle, scene_data: Path, tmp_path: Path
 ) -> None:
+    """Every question has an answer of its own, half of them right: none goes astray."""
+    items = get_benchmark("textvqa").load(scene_data / "textvqa", limit=12)
+    oracle.known = [
+        (item, item.sample.references[0] if number % 2 else f"none {number}")
+        for number, item in enumerate(items)
+    ]
     out = tmp_path / "closed"
     command = ["eval", "--endpoint", oracle.url, "--model", "gpt-test-2026-01-01"]
     command += ["--key-env", "MY_KEY", "--benchmark", f"textvqa={scene_data / 'textvqa'}"]
@@ -69,19 +101,25 @@ def test_an_endpoint_stands_in_the_same_table(
     assert done.exit_code == 0, done.output
     folder = out / "evals/base/textvqa"
     rows = [json.loads(line) for line in (folder / "responses.jsonl").read_text().splitlines()]
-    assert {row["response"] for row in rows} == {"red"}
+    wanted = {item.sample.uid: answer for item, answer in oracle.known}
+    assert {row["sample_id"]: row["response"] for row in rows} == wanted
+    assert len(rows) == len(items) > 20
     assert rows[0]["num_tokens"] == 5
     assert rows[0]["prompt_tokens"] == 70
     result = json.loads((folder / "result.json").read_text())
     assert result["weights"] == f"gpt-test-2026-01-01 at {oracle.url}"
     assert result["settings"]["backend"] == f"endpoint {oracle.url}"
     assert result["parts"]["report"]["errors"] == 0
-    assert 0 < result["parts"]["report"]["value"] < 1
+    report = [item.sample.uid for item in items if item.part == "report"]
+    num_right = sum(not wanted[uid].startswith("none") for uid in report)
+    assert 0 < num_right < len(report)
+    assert result["parts"]["report"]["value"] == pytest.approx(num_right / len(report))
     assert (out / "report/index.html").exists()
-    assert "gate" in (out / "report/leaderboard.md").read_text() or result["primary"]
-    url = oracle.seen[-1]["messages"][-1]["content"][0]["image_url"]["url"]
-    with PIL.Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as sent:
-        assert sent.width * sent.height <= 1024
+    board = (out / "report/leaderboard.md").read_text()
+    assert f"| base | {100 * num_right / len(report):.0f}\u202f% [" in board
+    for body in oracle.seen:
+        with PIL.Image.open(io.BytesIO(sent_image(body["messages"][-1]["content"][0]))) as sent:
+            assert sent.width * sent.height <= 1024
     written = [path for path in out.rglob("*") if path.is_file()]
     assert len(written) > 10
     assert not [path for path in written if KEY.encode() in path.read_bytes()]

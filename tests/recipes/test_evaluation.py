@@ -1,5 +1,6 @@
-"""`plumbline eval` on real engines: an overwritten checkpoint never gives old answers, images made
-ready ahead change nothing."""
+"""`plumbline eval` on real engines: an overwritten checkpoint never gives old answers, a local
+judge serves beside the workers and is asked once.
+"""
 
 import json
 import os
