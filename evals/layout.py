@@ -14,6 +14,7 @@ from rl.errors import DataError
 
 # data/test-00000-of-00002.parquet, also with the hash that older uploads carry.
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
+_ORIGIN = re.compile(r"(?P<hub_id>[^\s/@]+/[^\s/@]+)@(?P<revision>\w+)(?: (?P<config>\S+))?")
 _SPLITS = ("train", "validation", "val", "dev", "test", "testdev", "testmini")
 _NO_CONFIG = ("", "data", "default")
 
@@ -48,6 +49,33 @@ class HubData:
 def lmms_lab(name: str, hub: HubData) -> dict[str, HubData]:
     """That repository under both names it has had: `lmms-lab/*` moved to `lmms-lab-encoder/*`."""
     return {f"lmms-lab/{name}": hub, f"lmms-lab-encoder/{name}": hub}
+
+
+@dataclass(frozen=True)
+class HubOrigin:
+    """Where rows of the hub came from, as results say it (`data_path`): `id@revision`, and the
+    configuration behind it where there is one.
+
+    >>> str(HubOrigin("openai/gsm8k", "e53f048", "main"))
+    'openai/gsm8k@e53f048 main'
+    """
+
+    hub_id: str
+    revision: str
+    config: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.hub_id}@{self.revision}" + (f" {self.config}" if self.config else "")
+
+    @classmethod
+    def parse(cls, text: str) -> HubOrigin | None:
+        """What `str` wrote; None for a path.
+
+        >>> HubOrigin.parse("lmms-lab/ai2d@1f2e3d").revision, HubOrigin.parse("data/lmms-lab/ai2d")
+        ('1f2e3d', None)
+        """
+        match = _ORIGIN.fullmatch(text)
+        return cls(match["hub_id"], match["revision"], match["config"] or "") if match else None
 
 
 @dataclass(frozen=True)

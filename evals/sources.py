@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.layout import HubData, choose_files, part_named
+from evals.layout import HubData, HubOrigin, choose_files, part_named
 from rl.core import ImageSource
 from rl.errors import DataError
 
@@ -275,7 +275,7 @@ def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
         key = hub.images[1] if hub.images is not None else ""
         return [
             Table(
-                f"{hub_id}@{revision}" + (f" {config}" if config else ""),
+                str(HubOrigin(hub_id, revision, config)),
                 None,
                 True,
                 None,

@@ -5,8 +5,9 @@ Source: the hub's specification, huggingface/hub-docs modelcard.md; written by h
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from evals.layout import HubOrigin
 from evals.report.leaderboard import Row
 from evals.report.rules import judge_of
 from evals.report.run import Run, Stage
@@ -27,17 +28,16 @@ def _result(run: Run, row: Row) -> Any:
     """One benchmark's entry: what the specification requires, and what a reader needs beside it."""
     from huggingface_hub import EvalResult
 
-    hub_id, config, split = _hub(run, row)
+    hub = _hub(run, row)
     judge = judge_of(run, row.benchmark)
     is_text = judge is not None and not judge.image_columns
-    revision = row.settings.get("data_revision")
     return EvalResult(
         task_type="text-generation" if is_text else "image-text-to-text",
-        dataset_type=hub_id or row.benchmark,
+        dataset_type=hub.hub_id if hub else row.benchmark,
         dataset_name=row.benchmark,
-        dataset_config=config,
-        dataset_split=split,
-        dataset_revision=None if revision is None else str(revision),
+        dataset_config=hub.config if hub else None,
+        dataset_split=hub.split if hub else None,
+        dataset_revision=hub.revision if hub else None,
         dataset_args={
             "part": row.part,
             "questions": row.n,
@@ -62,11 +62,27 @@ def _told(row: Row) -> dict[str, Any]:
     return told
 
 
-def _hub(run: Run, row: Row) -> tuple[str | None, str | None, str | None]:
-    """Hub id, configuration (where there is one) and split, where the data's path names them."""
+class _Hub(NamedTuple):
+    """The rows of a hub repository; `config` where they are of a single one that has a name."""
+
+    hub_id: str
+    config: str | None
+    split: str
+    revision: str
+
+
+def _hub(run: Run, row: Row) -> _Hub | None:
+    """Where the questions came from, if that was the hub: every origin that `data_path` names is of
+    one repository and revision of the benchmark's.
+    """
     judge = judge_of(run, row.benchmark)
-    path = str(row.settings.get("data_path") or "")
-    for hub_id, hub in (judge.hub_ids if judge else {}).items():
-        if hub_id in path:
-            return hub_id, hub.configs[0] if len(hub.configs) == 1 else None, hub.split
-    return None, None, None
+    named = str(row.settings.get("data_path") or "").split(", ")
+    found = [origin for text in named if (origin := HubOrigin.parse(text)) is not None]
+    places = {(origin.hub_id, origin.revision) for origin in found}
+    if judge is None or len(found) != len(named) or len(places) != 1:
+        return None
+    [(hub_id, revision)] = places
+    if hub_id not in judge.hub_ids:
+        return None
+    config = found[0].config if len(found) == 1 else ""
+    return _Hub(hub_id, config or None, judge.hub_ids[hub_id].split, revision)

@@ -2,11 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from evals.report.formats import write_format
+from evals.report.leaderboard import rows
+from evals.report.model_card import model_index
+from evals.report.run import read_run
 from rl.errors import ConfigError
 
 
@@ -26,16 +32,71 @@ def test_a_model_card_gets_a_block_that_the_hub_reads(make_run):
     assert metric["args"]["interval_95"] == told["parts"]["report"]["interval"]
 
 
+SHA = "0123456789abcdef0123456789abcdef01234567"
+
+
+def dataset_of(run: Path, stage: str) -> dict[str, Any]:
+    """What the card says of the data of the stage's first benchmark."""
+    text = {path.stem: path.read_text() for path in write_format(run, "hf")}[stage]
+    [model] = yaml.safe_load(text.split("---")[1])["model-index"]
+    return dict(model["results"][0]["dataset"])
+
+
 def test_a_hub_id_is_named_only_where_the_questions_came_from_there(make_run):
-    run = make_run(settings={"sft": {"data_path": "lmms-lab/MME"}})
-    text = {path.stem: path.read_text() for path in write_format(run, "hf")}
-    assert "type: lmms-lab/MME" in text["sft"]
-    assert "split: test" in text["sft"]
-    assert "lmms-lab" not in text["grpo"]
+    run = make_run(settings={"sft": {"data_path": f"lmms-lab/MME@{SHA}"}})
+    told = dataset_of(run, "sft")
+    assert (told["type"], told["split"], told["revision"]) == ("lmms-lab/MME", "test", SHA)
+    assert "config" not in told
+    other = dataset_of(run, "grpo")
+    assert other["type"] == "mme"
+    assert not other.keys() & {"config", "split", "revision"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data/lmms-lab/MME/data/test.parquet",
+        "lmms-lab/MME/data/test.parquet",
+        f"lmms-lab/MME-cut@{SHA}",
+        f"lmms-lab/MME@{SHA}, mine/more.parquet",
+        f"lmms-lab/MME@{SHA}, lmms-lab-encoder/MME@{SHA}",
+    ],
+)
+def test_a_path_that_resembles_a_hub_id_is_none(make_run, path):
+    told = dataset_of(make_run(settings={"sft": {"data_path": path}}), "sft")
+    assert told["type"] == "mme"
+    assert "revision" not in told
+
+
+def test_a_card_names_the_repository_and_configuration_exactly(make_run):
+    """AI2D's two repositories begin alike; DocVQA's has a configuration, MMMU's thirty."""
+    run = make_run(benchmarks=("mme",))
+    row = rows(read_run(run))[0]
+    for benchmark, path, wanted in (
+        ("ai2d", f"lmms-lab/ai2d-no-mask@{SHA}", ("lmms-lab/ai2d-no-mask", None, "test", SHA)),
+        ("ai2d", f"lmms-lab/ai2d@{SHA}", ("lmms-lab/ai2d", None, "test", SHA)),
+        (
+            "docvqa",
+            f"lmms-lab/DocVQA@{SHA} DocVQA",
+            ("lmms-lab/DocVQA", "DocVQA", "validation", SHA),
+        ),
+        (
+            "mmmu",
+            f"MMMU/MMMU@{SHA} Accounting, MMMU/MMMU@{SHA} Art",
+            ("MMMU/MMMU", None, "validation", SHA),
+        ),
+    ):
+        asked = replace(row, benchmark=benchmark, settings={"data_path": path})
+        [found] = yaml.safe_load(model_index(read_run(run), read_run(run).scored[0], [asked]))[
+            "model-index"
+        ][0]["results"]
+        told = found["dataset"]
+        keys = ("type", "config", "split", "revision")
+        assert tuple(told.get(key) for key in keys) == wanted
 
 
 def test_every_required_key_of_the_hubs_specification_is_there(make_run):
-    run = make_run(settings={"sft": {"data_path": "lmms-lab/MME"}})
+    run = make_run(settings={"sft": {"data_path": f"lmms-lab/MME@{SHA}"}})
     for path in write_format(run, "hf"):
         (model,) = yaml.safe_load(path.read_text().split("---")[1])["model-index"]
         assert model["name"].startswith("quickstart-")
