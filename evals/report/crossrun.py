@@ -161,7 +161,8 @@ def _csv(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     heads = [(c.benchmark, end) for c in columns for end in ("", "_low", "_high")]
-    writer.writerow(["run", "stage", *(leaderboard.safe_cell(name + end) for name, end in heads)])
+    names = [leaderboard.safe_cell(name + end) for name, end in heads]
+    writer.writerow(["run", "stage", *names, "schema"])
     for entry in entries:
         cells: list[Any] = [
             leaderboard.safe_cell(entry.run.name),
@@ -170,7 +171,7 @@ def _csv(entries: Sequence[Entry], columns: Sequence[Column]) -> str:
         for column in columns:
             row = entry.rows.get(column.benchmark)
             cells += [row.value, *(row.interval or (None, None))] if row else [None] * 3
-        writer.writerow(cells)
+        writer.writerow([*cells, SCHEMA])
     return out.getvalue()
 
 
@@ -203,7 +204,7 @@ def _markdown(entries: Sequence[Entry], columns: Sequence[Column], seeds: Sequen
         lines += ["", "Over seeds:", ""]
     for one in seeds:
         lines.append(f"- {_over_seeds(one)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"Schema {SCHEMA}.", ""])
 
 
 def _over_seeds(one: Spread) -> str:

@@ -232,12 +232,15 @@ def to_json(run: Run, found: list[Row]) -> str:
 
 
 def to_csv(found: list[Row]) -> str:
-    """The leaderboard as CSV: one flat line a row, plain numbers, empty where there is none."""
+    """The leaderboard as CSV: one flat line a row, plain numbers, empty where there is none; each
+    says the version of the schema.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([name for key in _COLUMNS for name in _names(key)])
+    writer.writerow([*(name for key in _COLUMNS for name in _names(key)), "schema"])
     for row in found:
-        writer.writerow([safe_cell(value) for key in _COLUMNS for value in _values(row, key)])
+        values = [value for key in _COLUMNS for value in _values(row, key)]
+        writer.writerow([*map(safe_cell, values), SCHEMA])
     return out.getvalue()
 
 

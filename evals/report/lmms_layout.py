@@ -7,6 +7,7 @@ lmms_eval/loggers/evaluation_tracker.py; task names and metrics: lmms_eval/tasks
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +65,7 @@ class Task:
     metrics: dict[str, Any]
     stderr: Any
     asked: int
+    num_shots: int
 
     @property
     def result(self) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class Task:
             "task": self.name,
             "dataset_path": settings.get("data_path"),
             "output_type": "generate_until",
-            "num_fewshot": 0,
+            "num_fewshot": self.num_shots,
             "metric_list": [{"metric": name, "aggregation": "mean"} for name in self.metrics],
             "generation_kwargs": {
                 "max_new_tokens": settings.get("max_new_tokens"),
@@ -103,7 +105,7 @@ def results_file(run: Run, stage: Stage, rows: list[Row]) -> dict[str, Any]:
         "group_subtasks": {task.name: [] for task in tasks},
         "configs": {task.name: task.config for task in tasks},
         "versions": {task.name: task.row.version for task in tasks},
-        "n-shot": {task.name: 0 for task in tasks},
+        "n-shot": {task.name: task.num_shots for task in tasks},
         "higher_is_better": {
             task.name: {name: not name.endswith("yes_ratio") or None for name in task.metrics}
             for task in tasks
@@ -124,7 +126,9 @@ def results_file(run: Run, stage: Stage, rows: list[Row]) -> dict[str, Any]:
 def _task(run: Run, stage: Stage, row: Row) -> Task:
     result = stage.results[row.benchmark]
     name, names = _TASKS.get(row.benchmark, (row.benchmark, {}))
-    metrics, profile = _metrics(run, stage, row)
+    answers = run.root / "evals" / stage.name / row.benchmark / "responses.jsonl"
+    rows = [given for given in read_lines(answers) if given.get("part") == row.part]
+    metrics, profile = _metrics(run, stage, row, rows)
     told = {theirs: factor * metrics[k] for theirs, (k, factor) in names.items() if k in metrics}
     stderr = result.part.stderr_clustered
     return Task(
@@ -134,7 +138,14 @@ def _task(run: Run, stage: Stage, row: Row) -> Task:
         told or {row.metric: row.value},
         "N/A" if stderr is None else stderr,
         sum(part.n for part in result.parts.values()),
+        _num_shots(rows),
     )
+
+
+def _num_shots(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many worked examples stood in front of a question: the most, as that tool states it."""
+    found = [given.get("num_shots") for given in rows]
+    return max((number for number in found if isinstance(number, int)), default=0)
 
 
 def _config(run: Run, stage: Stage, row: Row) -> dict[str, Any]:
@@ -176,14 +187,14 @@ def _tracked(run: Run, stage: Stage, row: Row) -> dict[str, Any]:
     }
 
 
-def _metrics(run: Run, stage: Stage, row: Row) -> tuple[dict[str, Any], str]:
+def _metrics(
+    run: Run, stage: Stage, row: Row, rows: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], str]:
     """The benchmark's metrics by lmms-eval's rule, and the profile that gave them."""
     judge = judge_of(run, row.benchmark)
     kept = stage.results[row.benchmark].part.metrics
     if judge is None or "lmms_eval" not in judge.profiles or row.profile == "lmms_eval":
         return kept, row.profile
-    answers = run.root / "evals" / stage.name / row.benchmark / "responses.jsonl"
-    rows = [given for given in read_lines(answers) if given.get("part") == row.part]
     try:
         return score_rows(judge, rows, "lmms_eval").metrics(judge, "lmms_eval"), "lmms_eval"
     except (PlumblineError, KeyError):

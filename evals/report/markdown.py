@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from evals.report.figures import NONE, PERCENT, p_value
-from evals.report.leaderboard import Against, Row
+from evals.report.leaderboard import SCHEMA, Against, Row
 from evals.report.run import Run
 from evals.report.sentences import detectable, verdicts
 
@@ -38,7 +38,7 @@ def to_markdown(run: Run, found: list[Row]) -> str:
     if not found:
         out += ["No stage has been evaluated yet.", ""]
     out += [f"- Not read: {plain(problem)}" for problem in run.problems]
-    return "\n".join(out).rstrip("\n") + "\n"
+    return "\n".join(out).rstrip("\n") + f"\n\nSchema {SCHEMA}.\n"
 
 
 def _section(benchmark: str, mine: list[Row]) -> list[str]:

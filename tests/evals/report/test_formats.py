@@ -142,6 +142,19 @@ def test_lmms_evals_layout(make_run):
     assert 0 < told["results"]["textvqa_val"]["exact_match,none"] < 1
 
 
+def test_worked_examples_are_counted_in_lmms_evals_layout(make_run):
+    run = make_run()
+    answers = run / "evals/sft/mme/responses.jsonl"
+    given = [json.loads(line) for line in answers.read_text().splitlines()]
+    answers.write_text("".join(json.dumps({**row, "num_shots": 5}) + "\n" for row in given))
+    told = {
+        path.parent.name: json.loads(path.read_text()) for path in write_format(run, "lmms-eval")
+    }
+    assert told["sft"]["n-shot"] == {"mme": 5, "textvqa_val": 0}
+    assert told["sft"]["configs"]["mme"]["num_fewshot"] == 5
+    assert told["base"]["n-shot"] == {"mme": 0, "textvqa_val": 0}
+
+
 def test_another_format_is_refused(make_run):
     with pytest.raises(ConfigError, match="hf \\| lmms-eval"):
         write_format(make_run(), "xml")

@@ -37,6 +37,7 @@ def test_json_csv_and_markdown_say_the_same(make_run):
     told = json.loads((folder / "leaderboard.json").read_text())
     lines = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
     assert told["schema"] == 1
+    assert {line["schema"] for line in lines} == {"1"}
     assert told["run"] == "quickstart"
     assert [s["name"] for s in told["stages"]] == ["base", "sft", "pairs", "dpo", "kto", "grpo"]
     for row, line in zip(told["rows"], lines, strict=True):
@@ -54,6 +55,7 @@ def test_json_csv_and_markdown_say_the_same(make_run):
     )
     assert "| dpo | " in text
     assert "| clean |" in text
+    assert text.endswith("|\n\nSchema 1.\n")
 
 
 def test_the_same_run_gives_the_same_bytes(make_run):

@@ -78,9 +78,12 @@ def test_the_index_marks_benchmarks_whose_settings_differ(two, tmp_path):
         ("quickstart (two)", "sft"),
     ]
     assert {b["name"]: b["unequal"] for b in told["benchmarks"]}["mme"] == ["max_pixels"]
-    assert "**mme: not comparable" in (tmp_path / "all" / "leaderboard.md").read_text()
+    board = (tmp_path / "all" / "leaderboard.md").read_text()
+    assert "**mme: not comparable" in board
+    assert board.endswith("\n\nSchema 1.\n")
     lines = (tmp_path / "all" / "leaderboard.csv").read_text().splitlines()
-    assert lines[0] == "run,stage,mme,mme_low,mme_high,textvqa,textvqa_low,textvqa_high"
+    assert lines[0] == "run,stage,mme,mme_low,mme_high,textvqa,textvqa_low,textvqa_high,schema"
+    assert all(line.endswith(",1") for line in lines[1:])
 
 
 def test_equal_runs_have_a_best(two, tmp_path):
