@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.base import Benchmark, Item
+from evals.judge import failure
 from evals.responses import (
     HEADER,
     RESPONSES,
@@ -116,14 +117,16 @@ def evaluate(
 def is_current(
     folder: Path, benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
 ) -> bool:
-    """Whether the folder's answers are to these questions, by these weights, so generated."""
+    """Whether the folder's answers are to these questions, by these weights, so generated, and
+    none of them failed, nor its judge.
+    """
     try:
         header, rows = read_responses(folder)
     except (EvalError, ValueError):
         return False
     ours = _header(benchmark, items, settings, weights)
     is_same = all(header.get(key) == value for key, value in ours.items())
-    return is_same and len(rows) == len(items) and not any(row.get("error") for row in rows)
+    return is_same and len(rows) == len(items) and not any(map(failure, rows))
 
 
 def split_reasoning(text: str) -> tuple[str, str, bool]:

@@ -112,6 +112,18 @@ def judge_rows(rows: Sequence[Row], benchmark: Judged, judge: Judge) -> list[dic
     return judged
 
 
+def failure(row: Row) -> str:
+    """Why our side failed at this answer, or "": its error, or its judge's (of several answers, the
+    first's that has one).
+    """
+    if error := row.get("error"):
+        return str(error)
+    for answer in (row, *(row.get("samples") or ())):
+        if error := answer.get(JUDGE_ERROR):
+            return f"{JUDGE_ERROR}: {error}"
+    return ""
+
+
 def judge_text(row: Row) -> str | None:
     """What the judge wrote of this row; None where its call failed, which is an error of ours.
 
