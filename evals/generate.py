@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ _OPEN, _CLOSE = "<think>", "</think>"
 @dataclass(frozen=True)
 class EvalSettings:
     """What besides weights and questions decides an answer. `backend` names the engine and its
-    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor).
+    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor);
+    `extra` is what else every request to an endpoint says (reasoning_effort, top_p, stop).
     """
 
     max_new_tokens: int
@@ -49,6 +50,7 @@ class EvalSettings:
     n: int = 1  # answers a question
     files: str = ""
     images: bool = True  # False: the text-only probe
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -286,6 +288,8 @@ def _header(
         for item in items
     ]
     fixed = asdict(settings) | {"chat_template": digest(settings.chat_template)}
+    if not settings.extra:  # so that answers of before it was a setting keep their key
+        del fixed["extra"]
     return {
         "schema": 1,
         "benchmark": benchmark.id,

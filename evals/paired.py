@@ -28,7 +28,7 @@ ALPHA = 0.05
 _FREE = ("data_path", "backend", "dtype")
 _OF_THE_MODEL = ("chat_template", "files")
 _BY_QUESTION = ("prompt_hash", "data_fingerprint")
-_DEFAULTS: dict[str, Any] = {"images": True, "n": 1, "files": ""}
+_DEFAULTS: dict[str, Any] = {"images": True, "n": 1, "files": "", "extra": {}}
 _QUESTION = ("part", "question", "references", "images")
 
 

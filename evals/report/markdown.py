@@ -53,8 +53,8 @@ def _section(benchmark: str, mine: list[Row]) -> list[str]:
         f"## {plain(benchmark)}",
         "",
         f"{plain(first.metric)}, {unit}; {parts} part, {first.n} questions on {first.images} "
-        f"images; always giving the most common answer: {majority} right{guessing}. Intervals are 95 %, "
-        "images as clusters; p-values adjusted by Holm over the stage's benchmarks.",
+        f"images; always giving the most common answer: {majority} right{guessing}. Intervals are "
+        "95 %, images as clusters; p-values adjusted by Holm over the stage's benchmarks.",
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|---" * len(HEADINGS) + "|",
