@@ -71,6 +71,25 @@ def test_what_guessing_scores_stands_beside_the_score_everywhere(make_run):
     assert len(re.findall(r"random baseline</abbr> 375.0<", page)) == 1
 
 
+def test_a_part_without_a_score_has_no_figure_and_no_zero(make_run):
+    run = make_run(stages=("base",))
+    nothing = ("value", "accuracy", "stderr", "stderr_clustered", "interval", "accuracy_interval")
+
+    def change(value):
+        for part in value["parts"].values():
+            part |= dict.fromkeys((*nothing, "parse_rate", "mean_tokens"))
+            part["errors"] = part["n"]
+            part["categories"] = {"count": {"n": 0, "accuracy": None, "interval": None}}
+
+    for benchmark in ("mme", "textvqa"):
+        edit(run / "evals/base" / benchmark / "result.json", change)
+    folder = board(run)
+    rows = json.loads((folder / "leaderboard.json").read_text())["rows"]
+    assert [(row["value"], row["interval"]) for row in rows] == [(None, None)] * 2
+    assert "| base | – (" in (folder / "leaderboard.md").read_text()
+    assert (folder / "index.html").exists()
+
+
 def test_the_same_run_gives_the_same_bytes(make_run):
     run = make_run()
     folder = board(run)
