@@ -165,7 +165,7 @@ class POPE(Benchmark):
         return 1.0
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """The F1 of tossing a coin: half of the share of yes is found, half of the answers are yes."""
+        """The F1 of tossing a coin: half of what is there is found, half of the answers are yes."""
         share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))
         return share / (share + 0.5)
 
