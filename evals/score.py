@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,6 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
     }
 
 
-def _cluster(row: dict[str, Any]) -> tuple[str, str]:
+def _cluster(row: Mapping[str, Any]) -> tuple[str, str]:
     cluster = row.get("cluster_id")
     return ("row", str(row["sample_id"])) if cluster is None else ("cluster", str(cluster))
