@@ -13,11 +13,13 @@ from typing import Any
 from evals.accuracy import AccuracyBenchmark
 from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.messages import cluster_of, user_message
-from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit, letters_of
+from rewards.letters import DECLINED, LETTERS, letter_lmms_eval, letter_vlmevalkit, letters_of
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
 CLOSING = "Answer with the option's letter from the given choices directly."
+# What lmms-eval's extractor looks for where a row states no options.
+DEFAULT_LETTERS = LETTERS[:8]
 
 Options = dict[str, str]
 
@@ -47,11 +49,13 @@ class ChoiceBenchmark(AccuracyBenchmark):
         """What precedes the question; "" for nothing."""
         return ""
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
-        """The letter that a response states by the profile's rule."""
+    def read(self, text: str, row: Row, profile: str) -> str | None:
+        """The letter that a response states by the profile's rule, which asks for the row's options
+        where it needs them. Raises: DataError.
+        """
         if profile == "lmms_eval":
-            return letter_lmms_eval(text, list(options))
-        return letter_vlmevalkit(text, options)
+            return letter_lmms_eval(text, row_letters(row, self.id, DEFAULT_LETTERS))
+        return letter_vlmevalkit(text, row_options(row, self.id))
 
     def prompt(self, row: Row, profile: str) -> str:
         """Question, a line for each option, the closing line; VLMEvalKit's own form in its
@@ -80,9 +84,8 @@ class ChoiceBenchmark(AccuracyBenchmark):
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """1 where the letter read is the reference. Raises: DataError."""
-        options = row_options(row, self.id)
         reference = row_letter(row, self.id)
-        letter = self.read(response_text(row, self.id), options, profile)
+        letter = self.read(response_text(row, self.id), row, profile)
         is_parsed = letter is not None and letter != DECLINED
         return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)
 
@@ -92,7 +95,7 @@ class ChoiceBenchmark(AccuracyBenchmark):
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
         """What guessing scores on average: the mean of 1/number of options."""
-        counts = [len(row["options"]) for row in rows if row.get("options")]
+        counts = [len(row_options(row, self.id)) for row in rows if row.get("options")]
         return sum(1 / count for count in counts) / len(counts) if counts else None
 
 
@@ -155,6 +158,14 @@ def row_options(row: Row, benchmark: str) -> Options:
             do="mend the row",
         )
     return by_letter(options)
+
+
+def row_letters(row: Row, benchmark: str, otherwise: Sequence[str]) -> list[str]:
+    """The letters of a response row's options; `otherwise` where it states none. Raises: DataError
+    where what it states is no options.
+    """
+    stated = row.get("options") is not None
+    return list(row_options(row, benchmark) if stated else otherwise)
 
 
 def listed(text: str) -> list[Any] | None:

@@ -197,9 +197,9 @@ def select_score(results: Mapping[str, Mapping[str, Any]]) -> float:
     shares = []
     for benchmark, result in results.items():
         part = result["parts"].get("select")
-        if part is None or not part["n"]:
+        if part is None or not part["n"] or part["value"] is None:
             raise EvalError(
-                "no select part",
+                "no score on the select part" if part and part["n"] else "no select part",
                 where=f"{benchmark} of stage {result.get('stage', '?')}",
                 expected="questions in both parts: decisions read select only",
                 do="raise evals.benchmarks[].limit, or give a select file beside the report one",

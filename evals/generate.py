@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evals.base import Benchmark, Item
+from evals.judge import failure
 from evals.responses import (
     HEADER,
     RESPONSES,
@@ -35,7 +36,8 @@ _OPEN, _CLOSE = "<think>", "</think>"
 @dataclass(frozen=True)
 class EvalSettings:
     """What besides weights and questions decides an answer. `backend` names the engine and its
-    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor).
+    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor);
+    `extra` is what else every request to an endpoint says (reasoning_effort, top_p, stop).
     """
 
     max_new_tokens: int
@@ -48,6 +50,7 @@ class EvalSettings:
     n: int = 1  # answers a question
     files: str = ""
     images: bool = True  # False: the text-only probe
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -116,14 +119,16 @@ def evaluate(
 def is_current(
     folder: Path, benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
 ) -> bool:
-    """Whether the folder's answers are to these questions, by these weights, so generated."""
+    """Whether the folder's answers are to these questions, by these weights, so generated, and
+    none of them failed, nor its judge.
+    """
     try:
         header, rows = read_responses(folder)
     except (EvalError, ValueError):
         return False
     ours = _header(benchmark, items, settings, weights)
     is_same = all(header.get(key) == value for key, value in ours.items())
-    return is_same and len(rows) == len(items) and not any(row.get("error") for row in rows)
+    return is_same and len(rows) == len(items) and not any(map(failure, rows))
 
 
 def split_reasoning(text: str) -> tuple[str, str, bool]:
@@ -283,6 +288,8 @@ def _header(
         for item in items
     ]
     fixed = asdict(settings) | {"chat_template": digest(settings.chat_template)}
+    if not settings.extra:  # so that answers of before it was a setting keep their key
+        del fixed["extra"]
     return {
         "schema": 1,
         "benchmark": benchmark.id,

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -38,6 +38,11 @@ class JudgeIdentity:
     revision: str
     backend: str = ""
     max_new_tokens: int = 256
+    extra: Row = field(default_factory=dict)  # what else every request to an endpoint says
+
+    def facts(self) -> dict[str, Any]:
+        """As the result and the judgements' keys hold it; an empty `extra` is left out."""
+        return {key: value for key, value in asdict(self).items() if value != {}}
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,18 @@ def judge_rows(rows: Sequence[Row], benchmark: Judged, judge: Judge) -> list[dic
     return judged
 
 
+def failure(row: Row) -> str:
+    """Why our side failed at this answer, or "": its error, or its judge's (of several answers, the
+    first's that has one).
+    """
+    if error := row.get("error"):
+        return str(error)
+    for answer in (row, *(row.get("samples") or ())):
+        if error := answer.get(JUDGE_ERROR):
+            return f"{JUDGE_ERROR}: {error}"
+    return ""
+
+
 def judge_text(row: Row) -> str | None:
     """What the judge wrote of this row; None where its call failed, which is an error of ours.
 
@@ -133,7 +150,7 @@ def judge_text(row: Row) -> str | None:
 def judge_facts(benchmark: Judged, judge: Judge) -> dict[str, Any]:
     """What a result records of its judge: model, revision, backend, and the prompt's hash."""
     template = hashlib.sha256(benchmark.judge_template.encode()).hexdigest()[:16]
-    return {**asdict(judge.identity), "prompt_hash": template}
+    return {**judge.identity.facts(), "prompt_hash": template}
 
 
 def judge_folder(folder: Path, benchmark: Judged, judge: Judge) -> None:
@@ -213,7 +230,7 @@ class CachedJudge:
 
     def ask(self, prompts: Sequence[str], attempt: int = 0) -> list[Judgement]:
         """One judgement a prompt; only unknown ones reach the judge."""
-        keys = [_digest([asdict(self.identity), prompt, attempt]) for prompt in prompts]
+        keys = [_digest([self.identity.facts(), prompt, attempt]) for prompt in prompts]
         unknown = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._known}
         failed: dict[str, Judgement] = {}
         if unknown:

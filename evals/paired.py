@@ -28,7 +28,7 @@ ALPHA = 0.05
 _FREE = ("data_path", "backend", "dtype")
 _OF_THE_MODEL = ("chat_template", "files")
 _BY_QUESTION = ("prompt_hash", "data_fingerprint")
-_DEFAULTS: dict[str, Any] = {"images": True, "n": 1, "files": ""}
+_DEFAULTS: dict[str, Any] = {"images": True, "n": 1, "files": "", "extra": {}}
 _QUESTION = ("part", "question", "references", "images")
 
 
@@ -236,13 +236,17 @@ def statistics(benchmark: Benchmark) -> Statistic:
 
 
 def figures_of(benchmark: Benchmark, valid: Scored) -> dict[str, float | None]:
-    """What a difference is split into; a row's `num_tokens` are those of all its answers."""
-    rounds = [[s for s in scores if s.score is not None] for scores in valid.rounds]
+    """What a difference is split into, None without rows; a row's `num_tokens` are those of all its
+    answers.
+    """
+    if not valid.rows:
+        return dict.fromkeys(("parse_rate", "truncated", "mean_tokens", "yes_ratio"))
+    rounds = [[s for s in scores if s.score is not None] for scores in valid.scored_rounds]
     yes = [benchmark.yes_ratio(scores) for scores in rounds]
     return {
         "parse_rate": fmean(mean(map(benchmark.is_parsed, scores)) for scores in rounds),
         "truncated": fmean(mean(s.status == "truncated" for s in scores) for scores in rounds),
-        "mean_tokens": mean(row.get("num_tokens", 0) for row in valid.rows) / len(rounds),
+        "mean_tokens": mean(row.get("num_tokens", 0) for row in valid.rows) / len(valid.rounds),
         "yes_ratio": fmean(known) if (known := [y for y in yes if y is not None]) else None,
     }
 

@@ -54,7 +54,8 @@ def take(items: Sequence[Item], limit: int) -> list[Item]:
     """At most `limit` items of each part, whole images, stratified by category, in the order given.
 
     Images of a category are ranked by hash and taken at the same pace in every category, so a
-    smaller limit is a subset of a larger one.
+    smaller limit is a subset of a larger one. Raises: DataError where a part's first image has more
+    questions than that (a smaller one in its place would break the nesting).
     """
     kept: set[str] = set()
     for part in dict.fromkeys(item.part for item in items):
@@ -70,6 +71,13 @@ def take(items: Sequence[Item], limit: int) -> list[Item]:
             for ranked in map(sorted, by_category.values())
             for rank, (share, key) in enumerate(ranked)
         )
+        if (needed := len(groups[paced[0][2]])) > limit:
+            raise DataError(
+                f"limit {limit} leaves the {part} part without a question",
+                where=items[0].origin or "take",
+                expected=f"{needed} or more: its first image has {needed} questions",
+                do=f"raise limit (--limit) to {needed}",
+            )
         left = limit
         for _, _, key in paced:
             left -= len(groups[key])

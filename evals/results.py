@@ -15,7 +15,7 @@ from evals.accuracy import cell_sums
 from evals.base import PARTS, Benchmark, ItemScore
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
-from evals.judge import JUDGE_ERROR, JUDGEMENT, Judged
+from evals.judge import JUDGE_ERROR, JUDGEMENT, Judged, failure
 from evals.paired import (
     compare,
     figures_of,
@@ -25,7 +25,7 @@ from evals.paired import (
     unequal_settings,
 )
 from evals.responses import json_line, read_responses, replace_file, write_json
-from evals.samples import Scored, score_rows, summary
+from evals.samples import Scored, answer_rows, score_rows, summary
 from evals.stats import Floats, bootstrap, stderr, stderr_clustered
 from rl.errors import DataError, EvalError
 
@@ -79,7 +79,7 @@ def write_result(
     `<stage>/<benchmark>`), writes `result.json`.
 
     `force` compares even where settings differ (the report marks it). Gives the result's contents.
-    Raises: EvalError where more than 1 % of the answers are errors of ours.
+    Raises: EvalError where more than 1 % of the answers are errors of ours, a judge's too.
     """
     header, _ = read_responses(folder)
     benchmark = benchmark.for_profile(profile)
@@ -155,8 +155,12 @@ def _compare_with(
 
 
 def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[str, Any]:
-    """The figures of one part: each is its mean over rounds of answers (`evals.samples`)."""
+    """The figures of one part: each is its mean over rounds of answers (`evals.samples`), None
+    where nothing has a score.
+    """
     valid = part.valid
+    is_scored = bool(valid.rows)
+    counts = Counter(row["category"] for row in valid.rows)
     clusters = [row["cluster_id"] for row in valid.rows]
     categories = sorted({row["category"] for row in part.rows})
     layout = benchmark.layout(part.rows)
@@ -170,8 +174,8 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         )
 
     def everything(totals: Floats) -> Floats:
-        counts = totals[..., -width:].reshape(*totals.shape[:-1], -1, 2)
-        shares = counts[..., 0] / np.maximum(counts[..., 1], 1)
+        cells = totals[..., -width:].reshape(*totals.shape[:-1], -1, 2)
+        shares = cells[..., 0] / np.maximum(cells[..., 1], 1)
         both: Floats = np.concatenate([statistics(benchmark)(totals[..., :-width]), shares], -1)
         return both
 
@@ -190,13 +194,13 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "value": part.value(benchmark, profile),
         "max": benchmark.max_score(part.rows),
         "accuracy": part.accuracy,
-        "stderr": stderr(valid.values),
-        "stderr_clustered": stderr_clustered(valid.values, clusters),
-        "interval": [primary.low, primary.high],
-        "accuracy_interval": [accuracy.low, accuracy.high],
+        "stderr": stderr(valid.values) if is_scored else None,
+        "stderr_clustered": stderr_clustered(valid.values, clusters) if is_scored else None,
+        "interval": [primary.low, primary.high] if is_scored else None,
+        "accuracy_interval": [accuracy.low, accuracy.high] if is_scored else None,
         "majority_baseline": always.accuracy if always else None,
         "majority_value": always.value(benchmark, profile) if always else None,
-        "random_baseline": benchmark.random_baseline(valid.rows),
+        "random_baseline": benchmark.random_baseline(valid.rows) if is_scored else None,
         "parse_rate": figures["parse_rate"],
         "truncated_share": figures["truncated"],
         "mean_tokens": figures["mean_tokens"],
@@ -204,9 +208,9 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
         "metrics": part.metrics(benchmark, profile),
         "categories": {
             category: {
-                "n": sum(row["category"] == category for row in valid.rows),
-                "accuracy": interval.value,
-                "interval": [interval.low, interval.high],
+                "n": counts[category],
+                "accuracy": interval.value if counts[category] else None,
+                "interval": [interval.low, interval.high] if counts[category] else None,
             }
             for category, interval in zip(categories, per_category, strict=True)
         },
@@ -270,13 +274,30 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def require_valid(scored: Scored, where: str) -> None:
-    """Raises: EvalError where more than 1 % of the answers are errors of ours."""
-    errors = [row for row in scored.rows if row.get("error")]
-    if len(errors) > MAX_ERROR_SHARE * len(scored.rows):
+    """Raises: EvalError where more than 1 % of the answers have no score: an answer that failed, or
+    one that a judge failed at.
+    """
+    errors = [
+        (row, number)
+        for number, scores in enumerate(scored.rounds)
+        for row, score in zip(scored.rows, scores, strict=True)
+        if score.score is None
+    ]
+    asked = sum(map(len, scored.rounds))
+    if len(errors) > MAX_ERROR_SHARE * asked:
         raise EvalError(
-            f"{len(errors)} of {len(scored.rows)} answers are errors; the first "
-            f"({errors[0]['sample_id']}): {errors[0]['error']}",
+            f"{len(errors)} of {asked} answers are errors; the first "
+            f"({errors[0][0]['sample_id']}): {_why_unscored(*errors[0])}",
             where=where,
             expected=f"at most {MAX_ERROR_SHARE:.0%}",
             do="mend what the first says, then go on with --resume",
         )
+
+
+def _why_unscored(row: Mapping[str, Any], number: int) -> str:
+    """Why this answer of the row has no score."""
+    answers = answer_rows(row)
+    answer = answers[min(number, len(answers) - 1)]
+    said = answer.get(JUDGEMENT)
+    unread = f"the judge's text holds no verdict: {said[:80]!r}" if isinstance(said, str) else ""
+    return failure(answer) or unread or "the rule gave no score"

@@ -90,28 +90,44 @@ class Scored:
         return [score.score for score in self.scores if score.score is not None]
 
     @property
-    def accuracy(self) -> float:
-        """The mean score."""
-        return statistics.fmean(map(mean_of, self.rounds))
+    def scored_rounds(self) -> Sequence[Sequence[ItemScore]]:
+        """The rounds that have a score: one of errors alone is no 0."""
+        return [scores for scores in self.rounds if any(one.score is not None for one in scores)]
+
+    @property
+    def accuracy(self) -> float | None:
+        """The mean score; None where there is no score."""
+        found = self.scored_rounds
+        return statistics.fmean(map(mean_of, found)) if found else None
 
     def metrics(self, benchmark: Benchmark, profile: str) -> dict[str, Any]:
-        """The benchmark's metrics, each the mean over rounds. Raises: DataError."""
-        found = [benchmark.aggregate(self.rows, scores, profile) for scores in self.rounds]
-        return dict(_mean_tree(found))
+        """The benchmark's metrics, each the mean over rounds; every figure is None where there is
+        no score. Raises: DataError.
+        """
+        rounds = self.scored_rounds or self.rounds
+        found = _mean_tree([benchmark.aggregate(self.rows, each, profile) for each in rounds])
+        return dict(found if self.scored_rounds else _unknown(found))
 
-    def value(self, benchmark: Benchmark, profile: str) -> float:
-        """The benchmark's own statistic, the mean over rounds. Raises: DataError."""
-        return statistics.fmean(_values(benchmark, self, profile))
+    def value(self, benchmark: Benchmark, profile: str) -> float | None:
+        """The benchmark's own statistic, the mean over rounds; None where there is no score.
+        Raises: DataError.
+        """
+        found = _values(benchmark, self, profile)
+        return statistics.fmean(found) if found else None
 
     def sums(self, sums_of: Callable[[Sequence[ItemScore]], Floats]) -> Floats:
-        """The sufficient statistics of each round beside one another: [C, rounds x K]."""
-        return np.concatenate([sums_of(scores) for scores in self.rounds], axis=1)
+        """The sufficient statistics of each round beside one another: [C, rounds x K]; of the
+        rounds that have a score, where any has.
+        """
+        rounds = self.scored_rounds or self.rounds
+        return np.concatenate([sums_of(scores) for scores in rounds], axis=1)
 
     def statistic(self, one: Statistic) -> Statistic:
         """The mean over rounds of a round's statistic, of totals that `sums` lays out."""
 
         def over_rounds(totals: Floats) -> Floats:
-            by_round = totals.reshape(*totals.shape[:-1], len(self.rounds), -1)
+            num = len(self.scored_rounds or self.rounds)
+            by_round = totals.reshape(*totals.shape[:-1], num, -1)
             found: Floats = one(by_round).mean(axis=-2)
             return found
 
@@ -172,29 +188,30 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 def summary(
     benchmark: Benchmark, scored: Scored, profile: str = "official"
 ) -> dict[str, Any] | None:
-    """What several answers a question come to; None where there is one each.
+    """What several answers a question come to; None where there is one each, or no score.
 
     `mean` is the benchmark's own statistic over the first answers, over the second ones, ...,
     averaged, `stdev` its spread between them; `majority` the statistic of the majority's answers;
     `pass_at` the share of questions with a right answer among k. Errors stand outside.
     """
     n = len(scored.rounds)
-    if n < 2:
+    rounds = _values(benchmark, scored, profile)
+    if n < 2 or not rounds:
         return None
     answers = [[scores[i] for scores in scored.rounds] for i in range(len(scored.rows))]
     voted = [majority(benchmark, each) for each in answers]
-    rounds = _values(benchmark, scored, profile)
     whole = [each for each in answers if all(score.score is not None for score in each)]
     right = [sum(score.score == _RIGHT for score in each) for each in whole]
     flat = [score for each in answers for score in each if score.score is not None]
     return {
         "n": n,
         "mean": statistics.fmean(rounds),
-        "stdev": statistics.stdev(rounds),
+        "stdev": statistics.stdev(rounds) if len(rounds) > 1 else None,
         "majority": benchmark.primary(benchmark.aggregate(scored.rows, voted, profile)),
         "pass_at": {
             str(k): mean(pass_at_k(n, count, k) for count in right)
             for k in sorted({1, *(2**power for power in range(n.bit_length()) if 2**power < n), n})
+            if right
         },
         "truncated_share": mean(score.status == "truncated" for score in flat),
     }
@@ -217,8 +234,13 @@ def _merged(benchmark: Benchmark, scores: Sequence[ItemScore]) -> ItemScore:
 def _values(benchmark: Benchmark, scored: Scored, profile: str) -> list[float]:
     return [
         benchmark.primary(benchmark.aggregate(scored.rows, scores, profile))
-        for scores in scored.rounds
+        for scores in scored.scored_rounds
     ]
+
+
+def _unknown(found: Any) -> Any:
+    """The same keys, no figures."""
+    return {k: _unknown(v) for k, v in found.items()} if isinstance(found, Mapping) else None
 
 
 def _mean_tree(found: Sequence[Any]) -> Any:

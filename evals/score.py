@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
     "parsed"}]}`; by the benchmark's default profile where none is named.
 
     `metrics` also holds the items' `stderr` and `stderr_clustered` (by `cluster_id`; a row without
-    one is a cluster of its own). Raises: DataError naming file:line for a row that cannot be
+    one, or with null, is a cluster of its own). Every figure is None where no row has a score.
+    Raises: DataError naming file:line for a row that cannot be
     scored, ConfigError for an unknown benchmark or profile.
     """
     judge = get_benchmark(benchmark)
@@ -62,9 +64,9 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
     except PlumblineError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
         raise DataError(error.what, where=where, expected=error.expected, do=error.do) from error
-    clusters = [str(row.get("cluster_id", row["sample_id"])) for row in scored.valid.rows]
-    metrics["stderr"] = stderr(scored.values)
-    metrics["stderr_clustered"] = stderr_clustered(scored.values, clusters)
+    clusters = [_cluster(row) for row in scored.valid.rows]
+    metrics["stderr"] = stderr(scored.values) if clusters else None
+    metrics["stderr_clustered"] = stderr_clustered(scored.values, clusters) if clusters else None
     items = [
         {
             "sample_id": row["sample_id"],
@@ -81,3 +83,8 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
         "metrics": metrics,
         "items": items,
     }
+
+
+def _cluster(row: Mapping[str, Any]) -> tuple[str, str]:
+    cluster = row.get("cluster_id")
+    return ("row", str(row["sample_id"])) if cluster is None else ("cluster", str(cluster))

@@ -86,8 +86,9 @@ def endpoint_settings(recipe: Recipe, loaded: LoadedBenchmark) -> EvalSettings:
     """How an endpoint is asked: chat template and precision are its own."""
     config = recipe.evals.endpoint
     assert config is not None
-    extra = f", {dict(sorted(config.extra.items()))}" if config.extra else ""
-    return EvalSettings(**_settings(recipe, loaded), backend=f"endpoint {config.url}{extra}")
+    return EvalSettings(
+        **_settings(recipe, loaded), backend=f"endpoint {config.url}", extra=config.extra
+    )
 
 
 def _settings(recipe: Recipe, loaded: LoadedBenchmark) -> dict[str, Any]:
@@ -131,6 +132,7 @@ def open_judge(recipe: Recipe, folder: Path, line: Line | None) -> Judge | None:
             section.endpoint.fingerprint,
             f"endpoint {section.endpoint.url}",
             section.max_new_tokens,
+            section.endpoint.extra,
         )
     else:
         assert section.path is not None

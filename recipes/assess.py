@@ -163,14 +163,20 @@ class Assessor:
 
 
 def result_line(stage: str, result: Mapping[str, Any]) -> str:
-    """A result in one line: value with interval, difference to the parent, gate."""
+    """A result in one line: value with interval, what guessing scores, difference to the parent,
+    gate.
+    """
     part = result["parts"].get("report") or result["parts"]["select"]
     primary = result["primary"]
-    low, high = part["interval"]
-    shown = (
-        f"{stage}: {result['benchmark']} {primary['name']} {part['value']:.4g} of "
-        f"{part.get('max', primary['max']):g} [{low:.4g}, {high:.4g}]"
-    )
+    shown = f"{stage}: {result['benchmark']} {primary['name']} "
+    if part["value"] is None:
+        shown += f"no score: all {part['n']} answers are errors"
+    else:
+        low, high = part["interval"]
+        most = part.get("max", primary["max"])
+        shown += f"{part['value']:.4g} of {most:g} [{low:.4g}, {high:.4g}]"
+    if (guessing := part.get("random_baseline")) is not None:
+        shown += f" (guessing: {guessing:.4g})"
     against = result["comparisons"].get("parent")
     compared = (against or {}).get("report")
     if against and compared:

@@ -75,7 +75,7 @@ def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
 def evaluate(
     benchmark: Annotated[
         list[str],
-        typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme, or my.yaml"),
+        typer.Option("--benchmark", "-b", help="name=path, e.g. mme=data/mme; my.yaml"),
     ],
     out: Annotated[Path, typer.Option(help="Run folder for responses and results.")],
     model: Annotated[
@@ -103,6 +103,7 @@ def evaluate(
     from recipes.config import recipe_of
     from recipes.endpoint import evaluate_endpoint
     from recipes.pipeline import Pipeline
+    from rl.plugins import is_own
 
     if (endpoint is None) == (model is None) or (endpoint is None) != (name is None):
         raise ConfigError(
@@ -115,10 +116,10 @@ def evaluate(
     benchmarks = []
     for pair in benchmark:
         which, equals, path = pair.partition("=")
-        if not equals and not which.endswith((".yaml", ".yml")):
+        if not equals and not which.endswith((".yaml", ".yml")) and not is_own(which):
             raise ConfigError(
                 f"--benchmark {pair}",
-                expected="name=path, or a page my.yaml",
+                expected="name=path, a page my.yaml, or a file mine.py:Mine that has a path",
                 do="write it as mme=data/mme",
             )
         benchmarks.append({"name": which, "path": path or None, **common})

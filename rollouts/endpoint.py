@@ -317,7 +317,9 @@ def _data_url(image: ImageSource) -> str:
 
 
 def _completion(reply: Mapping[str, Any]) -> tuple[Completion, int]:
-    """Raises: KeyError and its like where the reply is no chat completion."""
+    """Raises: KeyError and its like where the reply is no chat completion; _GivenUp where the
+    server's filter withheld the answer: what the model said is not known.
+    """
     choice = reply["choices"][0]
     message, usage = choice["message"], reply.get("usage") or {}
     text = message.get("content")
@@ -325,6 +327,8 @@ def _completion(reply: Mapping[str, Any]) -> tuple[Completion, int]:
         text = "".join(part.get("text", "") for part in text)
     if text is None:
         text = message.get("refusal") or ""
+    if not text and choice.get("finish_reason") == "content_filter":
+        raise _GivenUp("the server's content filter withheld the answer")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
         # As a model that writes its own thinking: the harness splits it off and counts what was

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import ChoiceBenchmark, Options, by_letter, letter_at
+from evals.choices import ChoiceBenchmark, Options, by_letter, letter_at, row_letters
 from evals.layout import HubData, lmms_lab
-from rewards.letters import letter_ai2d
+from rewards.letters import LETTERS, letter_ai2d
 
 
 class AI2D(ChoiceBenchmark):
@@ -56,9 +56,10 @@ class AI2D(ChoiceBenchmark):
         """Rows bear no id: their number."""
         return f"{number:05d}", str(row.get("category") or "all"), {}
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
+    def read(self, text: str, row: Row, profile: str) -> str | None:
         """lmms-eval compares whole texts: what is no letter cannot be right."""
         if profile != "lmms_eval":
-            return super().read(text, options, profile)
+            return super().read(text, row, profile)
         answer = letter_ai2d(text)
-        return next((letter for letter in options if letter.lower() == answer), None)
+        letters = row_letters(row, self.id, LETTERS)
+        return next((letter for letter in letters if letter.lower() == answer), None)

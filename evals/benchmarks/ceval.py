@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import ChoiceBenchmark, Options, option_lines
+from evals.choices import ChoiceBenchmark, Options, option_lines, row_letters
 from evals.fewshot import FewShotBenchmark
 from evals.layout import HubData
 from rewards.letters import LETTERS, letter_first_line, letter_lmms_eval
@@ -137,11 +137,12 @@ class CEval(FewShotBenchmark, ChoiceBenchmark):
         columns = {"num_shots": len(self.shots(row))}
         return f"{subject}-{row['id']}", subject, columns
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
-        """The profile's rule."""
+    def read(self, text: str, row: Row, profile: str) -> str | None:
+        """The profile's rule; every question has four options."""
+        letters = row_letters(row, self.id, _LETTERS)
         if profile == "flexible":
-            return letter_lmms_eval(text, list(options))
-        return letter_first_line(text, list(options), _MARKS)
+            return letter_lmms_eval(text, letters)
+        return letter_first_line(text, letters, _MARKS)
 
     def _ask(self, row: Row) -> str:
         lines = option_lines(self.options(row))

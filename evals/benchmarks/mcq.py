@@ -16,7 +16,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import ItemScore, Row, response_text, verdict
-from evals.choices import ChoiceBenchmark, Options, by_letter, row_options
+from evals.choices import (
+    DEFAULT_LETTERS,
+    ChoiceBenchmark,
+    Options,
+    by_letter,
+    row_letters,
+    row_options,
+)
 from evals.layout import HubData
 from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit
 from rl.errors import DataError
@@ -64,10 +71,8 @@ class LetterChoice(ChoiceBenchmark):
         text = response_text(row, self.id)
         if profile == "vlmevalkit":
             letter = letter_vlmevalkit(text, row_options(row, self.id))
-        elif row.get("options") is None:
-            letter = letter_lmms_eval(text)
         else:
-            letter = letter_lmms_eval(text, list(row_options(row, self.id)))
+            letter = letter_lmms_eval(text, row_letters(row, self.id, DEFAULT_LETTERS))
         references = row.get("references") or [None]
         given = references if isinstance(references, str) else references[0]
         reference = str(given).strip().upper() if given else None

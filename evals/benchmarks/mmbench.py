@@ -111,12 +111,13 @@ class MMBench(ChoiceBenchmark):
         _index(row)
         return super().judge(_with_options(row), profile)
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
+    def read(self, text: str, row: Row, profile: str) -> str | None:
         """lmms-eval counts absent options as the text "nan"."""
         if profile == "lmms_eval":
+            options = row_options(row, self.id)
             padded = {letter: options.get(letter, "nan") for letter in _LETTERS}
             return letter_mmbench_lmms_eval(text, padded)
-        return super().read(text, options, profile)
+        return super().read(text, row, profile)
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"

@@ -201,6 +201,12 @@ class MME(Benchmark):
         """200 a category present."""
         return 200.0 * len(self.layout(rows))
 
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """Tossing a coin: 50 + 25 a category, since both answers to an image are right once in
+        four.
+        """
+        return 75.0 * len(self.layout(rows))
+
 
 def _require_category(category: Any, where: str) -> None:
     if category not in PERCEPTION and category not in COGNITION:

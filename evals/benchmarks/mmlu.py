@@ -17,10 +17,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import ChoiceBenchmark, Options, by_letter, letter_at, option_lines
+from evals.choices import (
+    ChoiceBenchmark,
+    Options,
+    by_letter,
+    letter_at,
+    option_lines,
+    row_letters,
+)
 from evals.fewshot import FewShotBenchmark
 from evals.layout import HubData
-from rewards.letters import letter_first_line, letter_lmms_eval
+from rewards.letters import LETTERS, letter_first_line, letter_lmms_eval
 
 _ZERO_SHOT = "Answer with the letter of the right option alone."
 
@@ -70,11 +77,12 @@ class MMLU(FewShotBenchmark, ChoiceBenchmark):
         """Rows bear no id: their number."""
         return f"{number:05d}", self.subject(row), {"num_shots": len(self.shots(row))}
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
-        """The profile's rule."""
+    def read(self, text: str, row: Row, profile: str) -> str | None:
+        """The profile's rule; every question has four options."""
+        letters = row_letters(row, self.id, LETTERS[:4])
         if profile == "flexible":
-            return letter_lmms_eval(text, list(options))
-        return letter_first_line(text, list(options))
+            return letter_lmms_eval(text, letters)
+        return letter_first_line(text, letters)
 
     def _ask(self, row: Row) -> str:
         return f"{str(row['question']).strip()}\n{option_lines(self.options(row))}\nAnswer:"

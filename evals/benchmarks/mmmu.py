@@ -192,17 +192,18 @@ class MMMU(AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Accuracy, by kind and by subject; a kind without rows is None."""
+        """Accuracy, by kind, by subject and by domain; a kind without rows is None."""
         kinds: dict[bool, list[ItemScore]] = {True: [], False: []}
         for row, score in zip(rows, scores, strict=True):
             kinds[_is_choice(row)].append(score)
         scored = [score for score in scores if score.score is not None]
-        named = [{**row, "subject": _subject(row)} for row in rows]
+        named = [{**row, **_subject_and_domain(row)} for row in rows]
         return {
             "accuracy": mean_of(scores),
             "multiple_choice": mean_of(kinds[True]) if kinds[True] else None,
             "open": mean_of(kinds[False]) if kinds[False] else None,
             "subjects": group_means(named, scores, "subject"),
+            "domains": group_means(named, scores, "domain"),
             "parse_rate": sum(map(self.is_parsed, scored)) / max(1, len(scored)),
         }
 
@@ -309,6 +310,13 @@ def _read(answer: str | float) -> str | float | None:
     if isinstance(answer, float) and not math.isfinite(answer):
         return str(answer)
     return None if answer == "" else answer
+
+
+def _subject_and_domain(row: Row) -> dict[str, str | None]:
+    """Both as far as the row tells: its own domain, else its subject's."""
+    subject = _subject(row)
+    domain = row.get("domain") or _DOMAIN_OF.get(subject or "")
+    return {"subject": subject, "domain": str(domain) if domain else None}
 
 
 def _subject(row: Row) -> str | None:

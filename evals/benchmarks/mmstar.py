@@ -25,7 +25,7 @@ from evals.base import ItemScore, Row
 from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
 from evals.layout import HubData
 from evals.stats import Floats
-from rewards.letters import LETTERS
+from rewards.letters import LETTERS, letter_lmms_eval
 from rl.errors import DataError
 
 _MARK = "\nOptions: "
@@ -101,11 +101,11 @@ class MMStar(ChoiceBenchmark):
         columns = {"index": int(row["index"]), "l2_category": str(row["l2_category"])}
         return f"{int(row['index']):05d}", str(row["category"]), columns
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
+    def read(self, text: str, row: Row, profile: str) -> str | None:
         """lmms-eval looks for A to D whatever the options."""
         if profile == "lmms_eval":
-            options = dict.fromkeys(LETTERS[:4], "")
-        return super().read(text, options, profile)
+            return letter_lmms_eval(text, LETTERS[:4])
+        return super().read(text, row, profile)
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"

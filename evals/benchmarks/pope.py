@@ -164,6 +164,11 @@ class POPE(Benchmark):
         """1."""
         return 1.0
 
+    def random_baseline(self, rows: Sequence[Row]) -> float | None:
+        """The F1 of tossing a coin: half of what is there is found, half of the answers are yes."""
+        share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))
+        return share / (share + 0.5)
+
     def floor_score(self, rows: Sequence[Row], profile: str = "official") -> float:
         """Officially an empty answer is yes; its F1 is that of always saying yes."""
         if profile != "official":

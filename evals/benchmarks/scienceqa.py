@@ -18,9 +18,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.base import Row
-from evals.choices import CLOSING, ChoiceBenchmark, Options, by_letter, letter_at, option_lines
+from evals.choices import (
+    CLOSING,
+    ChoiceBenchmark,
+    Options,
+    by_letter,
+    letter_at,
+    option_lines,
+    row_letters,
+)
 from evals.layout import HubData, lmms_lab
-from rewards.letters import letter_scienceqa
+from rewards.letters import LETTERS, letter_scienceqa
 
 
 class ScienceQA(ChoiceBenchmark):
@@ -80,8 +88,8 @@ class ScienceQA(ChoiceBenchmark):
         columns = {key: str(row[key]) for key in ("topic", "grade")}
         return f"{number:05d}", str(row["subject"]), columns
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
+    def read(self, text: str, row: Row, profile: str) -> str | None:
         """The profile's rule."""
         if profile == "lmms_eval":
-            return letter_scienceqa(text, len(options))
-        return super().read(text, options, profile)
+            return letter_scienceqa(text, len(row_letters(row, self.id, LETTERS)))
+        return super().read(text, row, profile)

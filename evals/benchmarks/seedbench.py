@@ -24,6 +24,7 @@ from evals.choices import ChoiceBenchmark, Options
 from evals.layout import HubData, lmms_lab
 from evals.parts import take
 from rewards.letters import letter_seedbench
+from rl.errors import DataError
 
 DIMENSIONS = (
     *("Scene Understanding", "Instance Identity", "Instance Attributes", "Instance Location"),
@@ -82,6 +83,13 @@ class SEEDBench(ChoiceBenchmark):
         """As every benchmark's, video rows left out. Raises: DataError."""
         items = super().load(path, part, profile=profile, prompt=prompt)
         images = [item for item in items if item.columns["data_type"] == "image"]
+        if not images:
+            raise DataError(
+                "no image questions",
+                where=str(path),
+                expected='rows whose data_type is "image"',
+                do="check the path",
+            )
         return images if limit is None else take(images, limit)
 
     def options(self, row: Row) -> Options:
@@ -97,8 +105,8 @@ class SEEDBench(ChoiceBenchmark):
         columns = {"question_id": str(row["question_id"]), "data_type": str(row["data_type"])}
         return f"{row['data_type']}-{row['question_id']}", category, columns
 
-    def read(self, text: str, options: Options, profile: str) -> str | None:
+    def read(self, text: str, row: Row, profile: str) -> str | None:
         """lmms-eval takes the first character."""
         if profile == "lmms_eval":
             return letter_seedbench(text)
-        return super().read(text, options, profile)
+        return super().read(text, row, profile)

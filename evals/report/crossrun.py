@@ -31,6 +31,7 @@ MUST_AGREE = (
     "max_new_tokens",
     "temperature",
     "seed",
+    "extra",
     "version",
     "profile",
 )

@@ -20,6 +20,9 @@ TERMS: dict[str, str] = {
     "majority baseline": (
         "Accuracy of always giving the most common right answer, without looking at the image."
     ),
+    "random baseline": (
+        "What guessing among the options scores on average, in the benchmark's own statistic."
+    ),
     "difference": (
         "This stage minus the other one on the same questions, in points of the benchmark's own"
         " statistic."

@@ -65,6 +65,7 @@ class Row:
     accuracy_interval: Interval | None
     majority_baseline: float | None
     majority_value: float | None
+    random_baseline: float | None
     parse_rate: float | None
     truncated_share: float | None
     mean_tokens: float | None
@@ -138,6 +139,7 @@ def _row(
         accuracy_interval=part.accuracy_interval,
         majority_baseline=part.majority_baseline,
         majority_value=part.majority_value,
+        random_baseline=part.random_baseline,
         parse_rate=part.parse_rate,
         truncated_share=part.truncated_share,
         mean_tokens=part.mean_tokens,

@@ -45,13 +45,16 @@ def _section(benchmark: str, mine: list[Row]) -> list[str]:
     first = mine[0]
     parts = " and ".join(sorted({row.part for row in mine}))
     majority = PERCENT.value(first.majority_baseline)
+    guessing = ""
+    if first.random_baseline is not None:
+        guessing = f", guessing scores {first.scale.value(first.random_baseline)}"
     unit = "percent" if first.max == 1 else f"of {first.max:g}"
     head = [
         f"## {plain(benchmark)}",
         "",
         f"{plain(first.metric)}, {unit}; {parts} part, {first.n} questions on {first.images} "
-        f"images; always giving the most common answer: {majority} right. Intervals are 95 %, "
-        "images as clusters; p-values adjusted by Holm over the stage's benchmarks.",
+        f"images; always giving the most common answer: {majority} right{guessing}. Intervals are "
+        "95 %, images as clusters; p-values adjusted by Holm over the stage's benchmarks.",
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|---" * len(HEADINGS) + "|",

@@ -100,6 +100,7 @@ class Part(Record):
     accuracy_interval: Interval | None = None
     majority_baseline: float | None = None
     majority_value: float | None = None
+    random_baseline: float | None = None
     parse_rate: float | None = None
     truncated_share: float | None = None
     mean_tokens: float | None = None

@@ -98,6 +98,7 @@ def test_the_last_evaluated_stage_stands_for_a_run(runs):
         ({"max_new_tokens": 4}, "max_new_tokens differs: 4 and 16"),
         ({"temperature": 0.5}, "temperature differs: 0.5 and 0.0"),
         ({"images": False}, "images differs: False and True"),
+        ({"extra": {"top_p": 0.5}}, "extra differs: {'top_p': 0.5} and {}"),
     ],
 )
 def test_unequal_settings_are_refused_and_forced_with_a_mark(runs, change, told):

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -107,6 +108,10 @@ def test_judgements_are_kept_by_judge_prompt_and_attempt_but_failures_are_not(tm
     assert asked(fails)[0] == 0
     other = JudgeIdentity("judge-7b", "fedcba9876543210", "vllm 0.32.0")
     assert asked(lambda prompt, temperature: "0", other) == (2, ["0", None, None, "0", "0"])
+    # Another effort is another judge; none at all is the judge that was.
+    hard = replace(IDENTITY, extra={"reasoning_effort": "high"})
+    assert asked(lambda prompt, temperature: "1", hard) == (2, ["1", None, None, "1", "1"])
+    assert asked(fails, replace(IDENTITY, extra={}))[0] == 0
     # A line that a crash tore is asked again, and what follows it is kept.
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(lines[0][:20])

@@ -115,6 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
             message["reasoning_content"] = "a cat"
         if how == "thinks too long":
             message, reason = {"content": None, "reasoning_content": "a cat and"}, "length"
+        if how == "is filtered":
+            message, reason = {"content": "", "reasoning_content": "a cat"}, "content_filter"
+        if how == "is filtered late":
+            reason = "content_filter"
         usage = {"completion_tokens": 5, "prompt_tokens": 70}
         return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
 
@@ -235,6 +239,14 @@ def test_what_does_not_pass_is_one_questions_error(server: Server) -> None:
     assert "an image cannot be read" in errors["q6: ok"]
     with pytest.raises(DataError, match="sample q1: is too long: HTTP 400"):
         list(endpoint(server).sample_stream([samples[1]], GREEDY))
+
+
+def test_what_a_filter_withheld_is_no_answer(server: Server) -> None:
+    late = "r: is filtered late"
+    found, errors = answers(endpoint(server), [ask("q: is filtered"), ask(late)])
+    assert errors == {"q: is filtered": "the server's content filter withheld the answer"}
+    assert server.tries["q: is filtered"] == 1
+    assert found[late].completions[0].text == "answer "
 
 
 def test_an_answer_has_a_deadline_over_all_its_tries(server: Server) -> None:

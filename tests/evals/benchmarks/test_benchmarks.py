@@ -169,6 +169,13 @@ def test_limit_nests_is_stratified_and_keeps_pairs(mme_folder):
     assert select.count("count") == 20  # 40 of the 60 questions are count
 
 
+def test_a_limit_too_small_for_one_image_says_so(mme_folder):
+    mme = get_benchmark("mme")
+    with pytest.raises(DataError, match=r"limit 1 leaves the report part without.*2 or more"):
+        mme.load(mme_folder, limit=1)
+    assert len(mme.load(mme_folder, limit=2)) == 4
+
+
 def test_jsonl_with_image_paths(tmp_path):
     (tmp_path / "a.png").write_bytes(png(1))
     rows = [{**row, "image": "a.png"} for row in mme_rows(1, 1)]

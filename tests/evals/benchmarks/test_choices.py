@@ -75,7 +75,7 @@ def test_mmmu_golden(tmp_path):
     found = scored(tmp_path, "mmmu", mmmu_golden())
     assert set(found["metrics"]) == {
         *("accuracy", "multiple_choice", "open"),
-        *("subjects", "parse_rate"),
+        *("subjects", "domains", "parse_rate"),
         *("stderr", "stderr_clustered"),
     }
     right = []
@@ -91,6 +91,8 @@ def test_mmmu_golden(tmp_path):
     of_open = [value for value, kind in zip(right, is_open, strict=True) if kind]
     assert found["metrics"]["open"] == pytest.approx(sum(of_open) / len(of_open), abs=1e-12)
     assert list(found["metrics"]["subjects"]) == ["Art", "Music"]
+    domains = found["metrics"]["domains"]
+    assert domains == {"Art and Design": pytest.approx(found["metrics"]["accuracy"])}
 
 
 @pytest.mark.parametrize("references", [[["5", "five"]], ["5", "five"], ["['5', 'five']"]])

@@ -23,7 +23,7 @@ CONTRACT: dict[str, tuple[dict, str, set[str]]] = {
     "mmmu": (
         {**CHOICE, "question_type": "multiple-choice"},
         "A",
-        {"accuracy", "multiple_choice", "open", "subjects", "parse_rate"},
+        {"accuracy", "multiple_choice", "open", "subjects", "domains", "parse_rate"},
     ),
     "mmbench": (CHOICE, "A", {"circular", "vanilla", "categories", "l2_categories"}),
     "mmstar": ({**CHOICE, "l2_category": "l"}, "A", ACCURACY),
@@ -93,6 +93,7 @@ def test_a_missing_column_is_named_with_file_and_line(name, tmp_path):
     loose = {"mcq": {"references", "options"}, "mmvet": {"references", "capability"}}
     loose["mmstar"] = {"l2_category"}
     loose["mmmu"] = {"question_type"}
+    loose |= {"mmlu": {"options"}, "ceval": {"options"}}  # always A to D
     loose["mathvista"] = {"question_type", "answer_type"}  # free text where nothing says otherwise
     loose["hallusionbench"] = {"category"}
     for column in set(row) - {"sample_id"} - loose.get(name, set()):

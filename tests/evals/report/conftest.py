@@ -278,6 +278,7 @@ class MadeRun:
             "accuracy_interval": interval,
             "majority_baseline": 0.5 if most > 1 else 0.21,
             "majority_value": 500.0 if most > 1 else 0.21,
+            "random_baseline": 375.0 if most > 1 else None,
             "parse_rate": sum(s["status"] == "ok" for s in scores) / len(scores),
             "truncated_share": 0.0,
             "mean_tokens": 2.4,

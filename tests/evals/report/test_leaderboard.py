@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,39 @@ def test_json_csv_and_markdown_say_the_same(make_run):
     assert "| dpo | " in text
     assert "| clean |" in text
     assert text.endswith("|\n\nSchema 1.\n")
+
+
+def test_what_guessing_scores_stands_beside_the_score_everywhere(make_run):
+    folder = board(make_run())
+    told = json.loads((folder / "leaderboard.json").read_text())
+    assert {(r["benchmark"], r["random_baseline"]) for r in told["rows"]} == {
+        ("mme", 375.0),
+        ("textvqa", None),
+    }
+    lines = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
+    assert {line["random_baseline"] for line in lines} == {"375.0", ""}
+    assert (folder / "leaderboard.md").read_text().count("guessing scores 375.0. ") == 1
+    page = (folder / "index.html").read_text()
+    assert len(re.findall(r"random baseline</abbr> 375.0<", page)) == 1
+
+
+def test_a_part_without_a_score_has_no_figure_and_no_zero(make_run):
+    run = make_run(stages=("base",))
+    nothing = ("value", "accuracy", "stderr", "stderr_clustered", "interval", "accuracy_interval")
+
+    def change(value):
+        for part in value["parts"].values():
+            part |= dict.fromkeys((*nothing, "parse_rate", "mean_tokens"))
+            part["errors"] = part["n"]
+            part["categories"] = {"count": {"n": 0, "accuracy": None, "interval": None}}
+
+    for benchmark in ("mme", "textvqa"):
+        edit(run / "evals/base" / benchmark / "result.json", change)
+    folder = board(run)
+    rows = json.loads((folder / "leaderboard.json").read_text())["rows"]
+    assert [(row["value"], row["interval"]) for row in rows] == [(None, None)] * 2
+    assert "| base | – (" in (folder / "leaderboard.md").read_text()
+    assert (folder / "index.html").exists()
 
 
 def test_the_same_run_gives_the_same_bytes(make_run):
