@@ -15,7 +15,12 @@ from rl.runs.store import RunStore
 from tests.chaos.runs import events
 from tests.processes import titles
 
-pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.chaos,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
 
 
 def test_a_learner_lost_while_it_serves_is_replaced(
