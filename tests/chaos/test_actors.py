@@ -90,7 +90,10 @@ class Killer(threading.Thread):
 
 @pytest.mark.parametrize(
     ("engine", "victims"),
-    [("in_process", ("reward", "rollout", "learner")), ("async", ("core", "rollout"))],
+    [
+        ("in_process", ("reward", "rollout", "learner")),
+        pytest.param("async", ("core", "rollout"), marks=pytest.mark.slow),
+    ],
 )
 def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
     tiny_qwen3vl: Path,

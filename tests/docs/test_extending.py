@@ -33,7 +33,10 @@ FOLDERS = {  # example -> the folder that is its registry
 # Contract tests and how many of them each example must meet.
 CONTRACTS = {
     "first_word": ("tests/rewards/test_base.py", 2),
-    "counting": ("tests/evals/benchmarks/test_benchmarks.py", 4),
+    "counting": (
+        "tests/evals/benchmarks/test_benchmarks.py tests/evals/benchmarks/test_any_text.py",
+        4,
+    ),
     "best_of": ("tests/rl/algorithms/test_splits.py", 1),
     "mistral": ("tests/rl/models tests/rl/learners/test_passes.py tests/rl/data/test_render.py", 6),
     "captions": ("tests/rl/data/test_row_formats.py", 4),

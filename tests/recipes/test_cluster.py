@@ -51,8 +51,17 @@ def page(model: Path, data: Path, root: Path) -> Path:
     whole = load_recipe(ROOT / "recipes" / "configs" / "quickstart.yaml")
     found = yaml.safe_load(resolved(whole))
     (grpo,) = [stage for stage in found["stages"] if stage["name"] == "grpo"]
+    # The base model answers nothing right, and ends no answer: what it can learn from is graded.
     grpo["algorithm"] |= {"group_size": GROUP, "train_truncated": True}
+    own = root / "own.py"
+    own.write_text(
+        "from rewards.base import reward\n\n"
+        "@reward(name='spread')\n"
+        "def spread(text: str) -> float:\n"
+        "    return sum(map(ord, text)) % 97 / 97\n"
+    )
     grpo |= {
+        "rewards": [{"name": f"{own}:spread"}],
         "from": "base",
         "data": [{"path": str(data / "rl.jsonl")}],
         "steps": STEPS,
