@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes.config import Recipe
 from recipes.hardware import roles
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rollouts.pool import Pool
 
 Record = Sample | Preference | Labelled
+Done = TypeVar("Done")
 # Ray takes about this long to be sure of a lost node.
 _NODE_LOSS_S = 30.0
 
@@ -75,6 +76,7 @@ class Line:
         self.version = 0
         self.on_event: Callable[..., None] = lambda event, **facts: None
         self.at: Mapping[str, Any] = {}  # the stage and step under way: what events say of both
+        self.is_ending: Callable[[], bool] = lambda: False  # told to: nothing starts anew then
         self.holds: Path | None = None  # the checkpoint whose weights the workers serve
         self._published: Mapping[str, float] = {}
         self.gate = ParityGate(
@@ -311,13 +313,15 @@ class Line:
         self.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
         self.publish()
 
-    def with_learner(self, work: Callable[[], Any]) -> Any:
+    def with_learner(self, work: Callable[[], Done]) -> Done:
         """What `work` gives; where a learner is lost in it, it is done again with a new one,
         `learner.max_restarts` times at most. Raises: what `work` does."""
         for _ in range(self.recipe.learner.max_restarts):
             try:
                 return work()
             except RunError as error:
+                if self.is_ending():
+                    raise
                 self.revive_learner(error)
         return work()
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 
@@ -34,8 +34,6 @@ from rl.runs.metrics import Metrics
 from rl.runs.store import RunStore, StageStore, write_json
 from rollouts.collect import collect
 from rollouts.pairs import write_pairs
-
-Done = TypeVar("Done")
 
 
 class Pipeline:
@@ -90,7 +88,8 @@ class Pipeline:
         prepared, name = self.prepared, self.root.name
         try:
             with Line(self.recipe, prepared.eyes, prepared.prompts, name=name) as line:
-                self.line, line.on_event = line, self.store.event
+                self.line, line.on_event = line, self._told
+                line.is_ending = lambda: self.interrupt.is_asked
                 with of_workers(self.recipe, prepared, line, self.root) as answering:
                     self._run_stages(answering, overlaps, time.perf_counter() - started)
         except Interrupted:
@@ -233,7 +232,7 @@ class Pipeline:
             self.line.serve(store.checkpoint())
         else:
             records = self._records(stage)
-            store.write_facts(**self._with_learner(lambda: trainer.train(records)))
+            store.write_facts(**self.line.with_learner(lambda: trainer.train(records)))
         trainer.settle()
         failed = str(store.facts().get("failed_inside") or "")
         if stage.evaluate and self.prepared.benchmarks:
@@ -262,18 +261,11 @@ class Pipeline:
             stage = str(to)
         return stage
 
-    def _with_learner(self, work: Callable[[], Done]) -> Done:
-        """What `work` gives; where a learner's process is lost in it, it is done again with new
-        ones (training goes on from the stage's last checkpoint)."""
-        for _ in range(self.recipe.learner.max_restarts):
-            try:
-                return work()
-            except RunError as error:
-                if self.interrupt.is_asked:  # no learner was lost: the grace is over
-                    raise
-                self.line.revive_learner(error)
-                say(self.console, f"{error}; the learner was started anew")
-        return work()
+    def _told(self, event: str, **facts: Any) -> None:
+        """An event of the engines: kept, and a lost learner's also said."""
+        self.store.event(event, **facts)
+        if event == "learner_lost":
+            say(self.console, f"{', '.join(facts['ranks'])} lost; the learner is started anew")
 
     def _is_trained(self, store: StageStore) -> bool:
         """Whether only the evaluation is left."""

@@ -37,13 +37,7 @@ from rl.runs.checkpoint import (
     set_latest,
     write_checkpoint,
 )
-from rl.runs.metrics import (
-    JsonlSink,
-    Metrics,
-    Sink,
-    TensorboardSink,
-    read_metrics,
-)
+from rl.runs.metrics import JsonlSink, Metrics, Sink, TensorboardSink, read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import collect, write_rollouts
 
@@ -176,16 +170,13 @@ class StageTrainer:
         """The checkpoint that an attempt at this very stage left to go on from."""
         found = newest_valid(self.store.checkpoints, holding=STATE)
         step = int(checkpoint_facts(found)["step"]) if found is not None else 0
-        done = max((row["step"] for row in read_metrics(self.store.metrics)), default=0)
         if found is None or step > num_steps:
-            if done:
+            if any(read_metrics(self.store.metrics)):
                 say(self.console, f"{self.stage.name}: begins anew, no checkpoint to go on from")
-                self.run.event("stage_restarted", stage=self.stage.name, steps_lost=done)
+                self.run.event("stage_restarted", stage=self.stage.name)
             return None
         say(self.console, f"{self.stage.name}: goes on after step {step}")
-        self.run.event(
-            "stage_resumed", stage=self.stage.name, step=step, steps_lost=max(0, done - step)
-        )
+        self.run.event("stage_resumed", stage=self.stage.name, step=step)
         return found
 
     def _take_up(self, begun: Path | None, metrics: Metrics) -> None:

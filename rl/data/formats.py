@@ -31,6 +31,7 @@ __all__ = [
 
 OnBadRow = Literal["stop", "skip"]
 _SHOWN = 10
+_DO = "mend or remove the row"
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,6 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(vars(reject), ensure_ascii=True) for reject in rejects)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-_DO = "mend or remove the row"
 
 
 def _convert(

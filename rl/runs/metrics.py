@@ -73,7 +73,7 @@ METRICS: dict[str, str] = {
     "samples/s": "Completions (online) or rows (offline) per second of the step.",
     "eval/select": "Mean over benchmarks of eval/*/select, in the middle of the stage.",
     "eval/*/select": "Value on the benchmark's select part as a share of its maximum.",
-    "eval/gate": ("Worst verdict of the gate in the middle of the stage: 0 pass, 1 warn, 2 fail."),
+    "eval/gate": "Worst verdict of the gate in the middle of the stage: 0 pass, 1 warn, 2 fail.",
     "time/step_s": "Seconds of the whole step.",
     "time/generate_s": "Seconds spent sampling.",
     "time/reward_s": "Seconds spent in rewards.",

@@ -47,6 +47,7 @@ def line(*generations: list[_Rank], max_restarts: int = 3) -> tuple[Line, list[d
     made.learner = LearnerGroup(left.pop(0), deadline_s=1)
     made.on_event = lambda event, **facts: events.append({"event": event, **facts})
     made.at, made.holds, made._published = {}, None, {}
+    made.is_ending = lambda: False
     made.publish = lambda: events.append({"event": "published"})
     made._replace = lambda start: left.pop(0)
     return made, events
@@ -103,3 +104,31 @@ def test_restarts_are_bounded(tmp_path: Path, max_restarts: int) -> None:
     with pytest.raises(ActorLostError):
         made.serve(tmp_path)
     assert sum(event["event"] == "learner_restarted" for event in events) == max_restarts
+
+
+def test_work_is_done_again_as_often_as_the_page_allows() -> None:
+    made, events = line(*(both(lives=False) for _ in range(4)))
+    losses = [LOST] * 3
+
+    def work() -> str:
+        if losses:
+            raise losses.pop()
+        return "done"
+
+    assert made.with_learner(work) == "done"
+    assert sum(event["event"] == "learner_restarted" for event in events) == 3
+
+
+def test_a_run_that_is_told_to_stop_starts_no_new_learner() -> None:
+    """A step that outlasts the grace: its error is no lost learner's, though the ranks may be gone
+    too.
+    """
+    made, events = line(both(lives=False), both())
+
+    def work() -> None:
+        made.is_ending = lambda: True
+        raise DeadlineError("the step did not end within 60 s of SIGTERM")
+
+    with pytest.raises(DeadlineError, match="did not end"):
+        made.with_learner(work)
+    assert events == []
