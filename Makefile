@@ -31,7 +31,7 @@ test: setup  ## every test but the slow ones and those for a GPU (ARGS="-k word"
 	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest -m "not slow and not gpu" $(ARGS)
 
 test-all: setup  ## every test that this machine can run
-	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest $(ARGS)
+	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest --hypothesis-profile=default $(ARGS)
 
 docs-test: setup  ## run every command and snippet of README.md and docs/
 	@OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 pytest tests/docs $(ARGS)

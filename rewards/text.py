@@ -294,7 +294,7 @@ def choice_letter(text: str) -> str | None:
 
 
 _NUMBER = re.compile(
-    r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:(?<=\d)[eE][-+]?\d+)?%?", re.ASCII
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?", re.ASCII
 )
 
 
@@ -305,7 +305,7 @@ def last_number(text: str) -> float | None:
     >>> last_number("from 3 to 1,250.5"), last_number("12%"), last_number("none")
     (1250.5, 0.12, None)
     """
-    found = [token for token in _NUMBER.findall(text) if any(sign.isdigit() for sign in token)]
+    found = _NUMBER.findall(text)
     if not found:
         return None
     token = found[-1].replace(",", "")

@@ -14,6 +14,7 @@ from recipes.pipeline import Pipeline
 from rl.runs.store import RunStore
 from tests.chaos.runs import events
 from tests.processes import titles
+from tests.recipes.own_reward import spread_reward
 
 pytestmark = [
     pytest.mark.engine,
@@ -26,15 +27,9 @@ pytestmark = [
 def test_a_learner_lost_while_it_serves_is_replaced(
     tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = tmp_path / "own.py"
-    own.write_text(
-        "from rewards.base import reward\n\n"
-        "@reward(name='spread')\n"
-        "def spread(text: str) -> float:\n"
-        "    return sum(map(ord, text)) % 97 / 97\n"
-    )
+    spread = spread_reward(tmp_path)
     sft = {"name": "sft", "algorithm": "sft", "steps": 1, "evaluate": False}
-    pairs = {"name": "pairs", "from": "base", "sample": {"n": 4, "rewards": [f"{own}:spread"]}}
+    pairs = {"name": "pairs", "from": "base", "sample": {"n": 4, "rewards": [spread]}}
     page = recipe_of(
         {
             "run": {"name": "lost", "root": str(tmp_path), "tensorboard": False},

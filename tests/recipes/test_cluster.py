@@ -21,6 +21,7 @@ from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts
 from tests.chaos.runs import events
+from tests.recipes.own_reward import spread_reward
 from tests.recipes.test_resume import assert_learning
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(1200)]
@@ -53,15 +54,9 @@ def page(model: Path, data: Path, root: Path) -> Path:
     (grpo,) = [stage for stage in found["stages"] if stage["name"] == "grpo"]
     # The base model answers nothing right, and ends no answer: what it can learn from is graded.
     grpo["algorithm"] |= {"group_size": GROUP, "train_truncated": True}
-    own = root / "own.py"
-    own.write_text(
-        "from rewards.base import reward\n\n"
-        "@reward(name='spread')\n"
-        "def spread(text: str) -> float:\n"
-        "    return sum(map(ord, text)) % 97 / 97\n"
-    )
+    spread = spread_reward(root)
     grpo |= {
-        "rewards": [{"name": f"{own}:spread"}],
+        "rewards": [{"name": spread}],
         "from": "base",
         "data": [{"path": str(data / "rl.jsonl")}],
         "steps": STEPS,

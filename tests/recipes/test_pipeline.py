@@ -15,22 +15,14 @@ from recipes.pipeline import Pipeline
 from rl.errors import GateError
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
+from tests.recipes.own_reward import spread_reward
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 def recipe(model: Path, data: Path, root: Path, **changes: Any) -> Recipe:
     offline = {"from": "sft", "data": [{"stage": "pairs"}], "heldout": "pairs", "lr": 2e-5}
-    # A user's own reward that tells any two answers apart: pairs and advantages exist although
-    # the model knows nothing yet.
-    own = root / "own.py"
-    own.write_text(
-        "from rewards.base import reward\n\n"
-        "@reward(name='spread')\n"
-        "def spread(text: str) -> float:\n"
-        "    return sum(map(ord, text)) % 97 / 97\n"
-    )
-    spread = [{"name": f"{own}:spread"}]
+    spread = [{"name": spread_reward(root)}]  # the model knows nothing yet
     rl = [{"path": str(data / "rl.jsonl")}]
     stages = [
         {

@@ -17,6 +17,7 @@ from rl.errors import ConfigError
 from rl.runs.checkpoint import STATE, fingerprint
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
+from tests.recipes.own_reward import spread_reward
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -27,13 +28,7 @@ STAGES = ("sft", "dpo", "kto", "grpo")
 
 def recipe(model: Path, data: Path, root: Path, name: str, **stage: Any) -> Recipe:
     """Four stages of four steps from files, a checkpoint every two."""
-    own = root / "own.py"
-    own.write_text(
-        "from rewards.base import reward\n\n"
-        "@reward(name='spread')\n"
-        "def spread(text: str) -> float:\n"
-        "    return sum(map(ord, text)) % 97 / 97\n"
-    )
+    spread = spread_reward(root)
     write_preferences(data, root)
     steps = {"steps": 4, "prompts_per_step": 6, "save_every": 2, "evaluate": False, **stage}
     offline = {"from": "sft", "lr": 1e-3, **steps}
@@ -44,9 +39,9 @@ def recipe(model: Path, data: Path, root: Path, name: str, **stage: Any) -> Reci
             "evals": {
                 "benchmarks": [
                     {
-                        "name": "textvqa",
-                        "path": str(data / "textvqa"),
+                        "name": str(write_graded(data, root, spread)),
                         "max_new_tokens": 8,
+                        "temperature": 1.0,
                         "limit": 16,
                     }
                 ],
@@ -85,13 +80,22 @@ def recipe(model: Path, data: Path, root: Path, name: str, **stage: Any) -> Reci
                         "train_truncated": True,
                     },
                     "data": [{"path": str(data / "rl.jsonl")}],
-                    "rewards": [{"name": f"{own}:spread"}],
+                    "rewards": [{"name": spread}],
                     "eval_every": 2,
                     **offline,
                 },
             ],
         }
     )
+
+
+def write_graded(data: Path, root: Path, scorer: str) -> Path:
+    """A benchmark's page on which a model that knows nothing yet has scores that differ."""
+    page = root / "graded.yaml"
+    columns = {"question": "question", "answer": "answers", "images": ["image"]}
+    found = {"name": "graded", "data": str(data / "textvqa"), "columns": columns, "scorer": scorer}
+    page.write_text(json.dumps(found))
+    return page
 
 
 def write_preferences(data: Path, root: Path) -> None:
@@ -221,6 +225,7 @@ def test_the_best_checkpoint_is_kept_and_goes_on(undisturbed: Path) -> None:
     rows = [row for row in read_metrics(store.metrics) if "eval/select" in row]
     scores = {row["step"]: row["eval/select"] for row in rows}
     assert len(scores) == 4
+    assert len(set(scores.values())) > 1
     best = max(scores, key=lambda step: (scores[step], -step))
     assert store.facts()["checkpoint"].endswith(f"step-{best:06d}")
     kept = {path.name for path in store.checkpoints.iterdir()}

@@ -105,6 +105,8 @@ def test_choice_letter_never_guesses(text, letter):
         ("1e3 m", 1000.0),
         ("3.", 3.0),
         (".5", 0.5),
+        ("0E0E0", 0.0),
+        ("3E", 3.0),
     ],
 )
 def test_last_number(text, number):
