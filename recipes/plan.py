@@ -9,8 +9,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from recipes.config import Recipe, StageSection
 from recipes.console import say
@@ -193,8 +194,9 @@ def show_plan(recipe: Recipe, console: Console) -> None:
     _print_model(recipe, arch, console, is_whole=is_whole)
     seats = _print_placement(recipe, console)
     table = Table(
-        *("stage", "from", "rows", "steps", "one step", "tokens a tree", "as rows"),
-        "micro-batches a rank",
+        *("stage", Column("from", overflow="fold"), "rows", "steps", "one step"),
+        *("tokens\na tree", "as\nrows", "micro-\nbatches\na rank"),
+        box=box.SIMPLE_HEAD,
     )
     for stage in recipe.stages:
         p = plan_stage(stage, prepared, recipe)
