@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evals.base import Benchmark, ItemScore, Row, mean_of
+from evals.base import Benchmark
+from evals.items import ItemScore, Row, mean_of
 from evals.stats import Floats, cluster_rows
 
 

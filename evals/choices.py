@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.messages import cluster_of, user_message
 from rewards.letters import DECLINED, LETTERS, letter_lmms_eval, letter_vlmevalkit, letters_of
 from rl.core import ImageSource, Sample

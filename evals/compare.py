@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.base import Benchmark, PartName, get_benchmark
+from evals.base import Benchmark
+from evals.items import PartName
 from evals.paired import ALPHA, compare, pair, unequal_settings
+from evals.registry import get_benchmark
 from evals.report.run import read_run
 from evals.responses import HEADER, read_responses
 from evals.results import require_valid

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.base import Item
+from evals.items import Item
 from evals.ngrams import Covered, Question, TextIndex, words_of
 from evals.perceptual import CROPS, HOPE, Box, Small, centred, is_same, near
 from evals.prints import Print, PrintStore

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evals.accuracy import AccuracyBenchmark, cell_sums, group_means
-from evals.base import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
 from evals.layout import HubData
 from evals.messages import one_turn
 from evals.stats import Floats

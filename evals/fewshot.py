@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from evals.base import Benchmark, Item, PartName, Row
+from evals.base import Benchmark
+from evals.items import Item, PartName, Row
 from evals.layout import HubData, choose_files
 from evals.sources import Table, read_table
 from rl.errors import DataError

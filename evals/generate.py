@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evals.base import Benchmark, Item
+from evals.base import Benchmark
+from evals.items import Item
 from evals.judge import failure
 from evals.responses import (
     HEADER,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals.base import Item
+from evals.items import Item
 from rl.core import Image, ImageSource, Message, Sample, Text
 from rl.errors import DataError
 

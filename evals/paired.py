@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evals.accuracy import cell_sums
-from evals.base import Benchmark, ItemScore
+from evals.base import Benchmark
+from evals.items import ItemScore
 from evals.samples import Scored, mean
 from evals.stats import (
     Floats,

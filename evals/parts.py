@@ -7,12 +7,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from evals.items import Item, PartName
 from rl.errors import DataError
-
-if TYPE_CHECKING:
-    from evals.base import Item, PartName
 
 _SELECT_SHARE = 1 / 3
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from evals.accuracy import cell_sums
-from evals.base import PARTS, Benchmark, ItemScore
+from evals.base import Benchmark
 from evals.contamination import Overlap
 from evals.gates import Gate, GateConfig, decide
+from evals.items import PARTS, ItemScore
 from evals.judge import JUDGE_ERROR, JUDGEMENT, Judged, failure
 from evals.paired import (
     compare,

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from evals.base import Benchmark, ItemScore, mean_of
+from evals.base import Benchmark
+from evals.items import ItemScore, mean_of
 from evals.stats import Floats, Statistic
 from rl.errors import DataError, EvalError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.samples import Scored, score_answers
 from evals.sources import json_rows
 from evals.stats import stderr, stderr_clustered

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from evals.base import Item
 from evals.contamination import Overlap
 from evals.gates import Best, Gate, best, enforce, failures, select_score, worst
 from evals.generate import evaluate
+from evals.items import Item
 from evals.judge import Judged, judge_folder
 from evals.results import write_result
 from recipes.answering import Answering

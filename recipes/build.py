@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes.config import Recipe
-from recipes.hardware import roles
+from recipes.seats import roles
 from rl.core import Labelled, Preference, Sample, Sampling
 from rl.errors import ActorLostError, DeadlineError, RunError
 from rl.learners.base import LogitView, OptimPlan

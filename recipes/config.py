@@ -304,7 +304,7 @@ def _checked(page: Page) -> Recipe:
         check_names(page, problems)
         problems.raise_if_any()
     assert recipe is not None
-    check_hardware(recipe, page)
+    check_hardware(recipe.hardware, recipe.learner, recipe.rollout, recipe.runtime, page)
     recipe = recipe.model_copy(update={"stages": order_stages(recipe, page)})
     recipe._written = _Written(page)
     return recipe

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from evals.base import BenchmarkConfig, get_benchmark
+from evals.base import BenchmarkConfig
+from evals.registry import get_benchmark
 from evals.sources import require_data
 from rewards.base import RewardConfig, Rubric
 from rl.config import Node, Page, Problems, build

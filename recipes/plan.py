@@ -16,9 +16,9 @@ from rich.table import Column, Table
 from recipes.config import Recipe, StageSection
 from recipes.console import say
 from recipes.faults import Faults
-from recipes.hardware import local_placement, roles
 from recipes.prepare import Prepared, prepare
 from recipes.run_folder import require_writable
+from recipes.seats import local_placement, roles
 from recipes.sizes import (
     GIB,
     PROCESS,

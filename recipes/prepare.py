@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
+from evals.base import Benchmark, BenchmarkConfig
 from evals.contamination import without_images
+from evals.items import Item
+from evals.registry import get_benchmark
 from evals.results import MAX_ERROR_SHARE
 from recipes.build import Eyes, open_eyes, prompts_of
 from recipes.config import BASE, Recipe, StageSection
 from recipes.faults import Faults
-from recipes.hardware import local_placement
+from recipes.seats import local_placement
 from recipes.sizes import is_config_alone
 from rewards.base import Rubric
 from rewards.worker import check_on_two_rows

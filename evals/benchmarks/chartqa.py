@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import answer_list, one_turn
 from rewards.relaxed_accuracy import relaxed_match, relaxed_number

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import answer_list, one_turn
 from rewards.anls import anls_answer, anls_similarity

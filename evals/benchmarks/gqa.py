@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import one_turn
 from rewards.text import unpunctuated

@@ -21,15 +21,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import (
-    Item,
-    ItemScore,
-    Row,
-    reference_texts,
-    response_text,
-    verdict,
-)
 from evals.fewshot import FewShotBenchmark
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.layout import HubData
 from evals.messages import cluster_of, user_message
 from rewards.open_answers import gsm8k_answer, gsm8k_is_right

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, PartName, Row, response_text, verdict
+from evals.items import Item, ItemScore, PartName, Row, response_text, verdict
 from evals.layout import HubData
 from evals.messages import cluster_of, user_message
 from evals.sandbox import require, run

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, response_text, verdict
+from evals.items import Item, ItemScore, Row, response_text, verdict
 from evals.layout import HubData
 from evals.messages import cluster_of, user_message
 from rewards.instructions import CHECKS, follow_all

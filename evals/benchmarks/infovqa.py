@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from evals.base import Row
 from evals.benchmarks.docvqa import DocVQA
+from evals.items import Row
 from evals.layout import HubData, lmms_lab
 
 

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.choices import by_letter
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.judge import JUDGE_ERROR, JUDGEMENT, judge_text
 from evals.layout import HubData
 from evals.messages import cluster_of, user_message

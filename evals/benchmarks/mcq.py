@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from evals.base import ItemScore, Row, response_text, verdict
 from evals.choices import (
     DEFAULT_LETTERS,
     ChoiceBenchmark,
@@ -24,6 +23,7 @@ from evals.choices import (
     row_letters,
     row_options,
 )
+from evals.items import ItemScore, Row, response_text, verdict
 from evals.layout import HubData
 from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit
 from rl.errors import DataError

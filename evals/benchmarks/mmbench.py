@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.accuracy import cell_sums
-from evals.base import ItemScore, Row
 from evals.choices import (
     CLOSING,
     ChoiceBenchmark,
@@ -32,6 +31,7 @@ from evals.choices import (
     row_letter,
     row_options,
 )
+from evals.items import ItemScore, Row
 from evals.layout import HubData, lmms_lab
 from evals.stats import Floats
 from rewards.letters import LETTERS, letter_mmbench_lmms_eval

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from evals.base import Row
 from evals.choices import (
     ChoiceBenchmark,
     Options,
@@ -26,6 +25,7 @@ from evals.choices import (
     row_letters,
 )
 from evals.fewshot import FewShotBenchmark
+from evals.items import Row
 from evals.layout import HubData
 from rewards.letters import LETTERS, letter_first_line, letter_lmms_eval
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark, group_means
-from evals.base import Item, ItemScore, PartName, Row, mean_of, response_text, verdict
 from evals.choices import (
     CLOSING,
     Options,
@@ -38,6 +37,7 @@ from evals.choices import (
     row_options,
     vlmevalkit_prompt,
 )
+from evals.items import Item, ItemScore, PartName, Row, mean_of, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import cluster_of, user_message
 from rewards.letters import DECLINED, letter_mmmu, letter_mmmu_lmms_eval, letter_vlmevalkit

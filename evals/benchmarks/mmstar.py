@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.accuracy import cell_sums, group_means
-from evals.base import ItemScore, Row
 from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
+from evals.items import ItemScore, Row
 from evals.layout import HubData
 from evals.stats import Floats
 from rewards.letters import LETTERS, letter_lmms_eval

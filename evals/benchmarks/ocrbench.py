@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.layout import HubData
 from evals.messages import answer_list, one_turn
 from evals.stats import Floats

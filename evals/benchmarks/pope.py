@@ -22,7 +22,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evals.base import Benchmark, Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.base import Benchmark
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import one_turn
 from evals.stats import Floats, cluster_rows

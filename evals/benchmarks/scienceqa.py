@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from evals.base import Row
 from evals.choices import (
     CLOSING,
     ChoiceBenchmark,
@@ -27,6 +26,7 @@ from evals.choices import (
     option_lines,
     row_letters,
 )
+from evals.items import Row
 from evals.layout import HubData, lmms_lab
 from rewards.letters import LETTERS, letter_scienceqa
 

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evals.base import Item, PartName, Row
 from evals.choices import ChoiceBenchmark, Options
+from evals.items import Item, PartName, Row
 from evals.layout import HubData, lmms_lab
 from evals.parts import take
 from rewards.letters import letter_seedbench

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
-from evals.base import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.layout import HubData, lmms_lab
 from evals.messages import answer_list, one_turn
 from rewards.text import (

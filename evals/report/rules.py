@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.base import Benchmark, get_benchmark
+from evals.base import Benchmark
+from evals.registry import get_benchmark
 from evals.report.answers import files_of, signature, stages_of
 from evals.report.browser import slug, write_text
 from evals.report.run import Run, read_lines

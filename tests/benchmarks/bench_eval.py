@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from evals.base import Item
+from evals.items import Item
 from recipes.answering import of_workers
 from recipes.assess import Assessor
 from recipes.build import Line

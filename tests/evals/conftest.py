@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from evals.base import Benchmark, BenchmarkConfig, Item, get_benchmark
+from evals.base import Benchmark, BenchmarkConfig
+from evals.items import Item
+from evals.registry import get_benchmark
 from rl.core import Completion, OnRefused, Rollout, Sample, Sampling
 from rl.errors import DataError
 

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from evals.base import get_benchmark
 from evals.generate import EvalSettings, evaluate
+from evals.registry import get_benchmark
 from rl.core import Completion, Rollout
 
 

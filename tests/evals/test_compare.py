@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from evals.base import get_benchmark
 from evals.compare import compare_sides, open_side, refusals
 from evals.generate import EvalSettings, evaluate
 from evals.paired import compare, pair
+from evals.registry import get_benchmark
 from evals.samples import score_rows
 from rl.errors import ConfigError, EvalError
 from tests.evals.conftest import TableSampler, mme_rows, textvqa_rows, write_parquet

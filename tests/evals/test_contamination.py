@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
-from evals.base import get_benchmark
 from evals.contamination import Flag, Overlap, overlaps, train_row, without_images
 from evals.gates import GateConfig
 from evals.generate import EvalSettings, evaluate
 from evals.prints import PrintStore, print_of
+from evals.registry import get_benchmark
 from evals.results import write_result
 from rl.core import Answer, ImageSource, Labelled, Message, Preference, Sample, Text
 from rl.core import Image as Mark
@@ -163,7 +163,7 @@ def test_fingerprints_are_kept_and_read_again(photos, tmp_path, monkeypatch):
 
 def asked(text: str, references=("yes",), uid: str = "q-0"):
     """A text-only benchmark row."""
-    from evals.base import Item
+    from evals.items import Item
 
     sample = Sample(uid, (Message("user", (Text(text),)),), (), tuple(references))
     return Item(sample, text, uid, "all", "report")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from evals.base import BenchmarkConfig, get_benchmark
+from evals.base import BenchmarkConfig
 from evals.gates import GateConfig
 from evals.generate import EvalSettings, evaluate
+from evals.registry import get_benchmark
 from evals.results import write_result
 from evals.score import score_file
 from recipes.cli import app

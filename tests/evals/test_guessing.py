@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 
 
 def test_mme_is_the_mean_over_every_way_to_answer_an_image():

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from evals.base import get_benchmark
 from evals.gates import GateConfig, select_score
 from evals.generate import EvalSettings, evaluate, split_reasoning
+from evals.registry import get_benchmark
 from evals.results import score_folder, write_result
 from evals.sandbox import why_not
 from rl.core import Completion, ImageSource, Rollout

@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from evals.base import get_benchmark
 from evals.gates import GateConfig
+from evals.registry import get_benchmark
 from evals.results import write_result
 from tests.evals.conftest import mme_rows, write_parquet
 

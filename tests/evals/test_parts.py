@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.base import Item
+from evals.items import Item
 from evals.parts import take
 from rl.core import Message, Sample, Text
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from evals.base import BenchmarkConfig, ItemScore, get_benchmark
+from evals.base import BenchmarkConfig
 from evals.gates import GateConfig
 from evals.generate import EvalSettings, evaluate
+from evals.items import ItemScore
+from evals.registry import get_benchmark
 from evals.results import write_result
 from evals.samples import majority, pass_at_k, score_rows, summary
 from rl.core import Completion

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from evals import sandbox
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.sandbox import Limits, run, why_not
 from rl.errors import EvalError
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from evals.base import ItemScore, get_benchmark
 from evals.gates import select_score
+from evals.items import ItemScore
+from evals.registry import get_benchmark
 from evals.results import _part, require_valid
 from evals.samples import Scored, score_rows
 from evals.score import score_file

@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from evals.base import Item, get_benchmark
+from evals.items import Item
+from evals.registry import get_benchmark
 from recipes.answering import open_judge
 from recipes.cli import app
 from recipes.config import recipe_of

@@ -99,7 +99,7 @@ def test_overlap(
     assert plumbline(monkeypatch, "overlap", str(page), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"mme": {"images": 0, "flagged": {}}}
     assert (tmp_path / "runs" / ".cache" / "images.sqlite").is_file()
-    from evals.base import get_benchmark
+    from evals.registry import get_benchmark
 
     items = get_benchmark("mme").load(scene_data / "mme")[:4]
     rows = []

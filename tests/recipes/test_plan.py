@@ -89,7 +89,7 @@ def test_a_page_for_gpus_ends_in_one_line_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a whole model and data beside it: hardware is what is missing. No engine starts."""
-    monkeypatch.setattr("recipes.hardware.count_gpus", lambda: 0)
+    monkeypatch.setattr("recipes.seats.count_gpus", lambda: 0)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("Ray was started")

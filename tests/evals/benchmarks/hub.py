@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from tests.evals.conftest import png
 
 TEXT, TEXTS = pa.string(), pa.list_(pa.string())

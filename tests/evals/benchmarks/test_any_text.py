@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.sandbox import why_not
 from rl.plugins import names
 from tests.evals.benchmarks.test_benchmarks import as_rows, example_rows

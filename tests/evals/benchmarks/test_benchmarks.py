@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from evals.base import BenchmarkConfig, get_benchmark
+from evals.base import BenchmarkConfig
+from evals.registry import get_benchmark
 from evals.sandbox import why_not
 from evals.score import score_file
 from rl.errors import ConfigError, DataError

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from evals.base import get_benchmark
 from evals.benchmarks.mmmu import DOMAINS
+from evals.registry import get_benchmark
 from evals.score import score_file
 from rl.core import Image
 from rl.errors import DataError

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from recipes.cli import app
 
 YES_NO = {"references": ["Yes"]}

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.sandbox import why_not
 from recipes.cli import app
 

@@ -9,10 +9,10 @@ import math
 import pytest
 
 from evals.accuracy import group_means
-from evals.base import get_benchmark
 from evals.benchmarks import humaneval
 from evals.gates import GateConfig
 from evals.paired import compare, figures_of
+from evals.registry import get_benchmark
 from evals.responses import write_json, write_rows
 from evals.results import write_result
 from evals.samples import score_rows

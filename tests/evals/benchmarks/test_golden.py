@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.score import score_file
 from evals.stats import stderr, stderr_clustered
 from rewards.text import evalai_answer

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evals.base import Item, get_benchmark
 from evals.fewshot import FewShotBenchmark
+from evals.items import Item
 from evals.layout import HubData
+from evals.registry import get_benchmark
 from evals.sandbox import why_not
 from tests.evals.benchmarks import hub, test_hub_types
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.sandbox import why_not
 from tests.evals.benchmarks.test_benchmarks import example_rows
 

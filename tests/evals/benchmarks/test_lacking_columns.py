@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from rl.errors import DataError
 
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from evals.base import Item, get_benchmark
+from evals.items import Item
 from evals.layout import HubData, choose_files
 from evals.messages import one_turn
 from evals.parts import split_parts
+from evals.registry import get_benchmark
 from evals.sources import _read_hub, require_count
 from rl.core import Image, ImageSource, Text
 from rl.errors import DataError

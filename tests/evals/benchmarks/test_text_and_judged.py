@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from evals.base import get_benchmark
 from evals.benchmarks.humaneval import solution
 from evals.judge import Judged, JudgeIdentity, Judgement, judge_rows
+from evals.registry import get_benchmark
 from evals.sandbox import why_not
 from evals.score import score_file
 from rl.errors import DataError

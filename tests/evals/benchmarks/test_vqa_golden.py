@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evals.base import get_benchmark
+from evals.registry import get_benchmark
 from evals.score import score_file
 from rewards.anls import edit_distance
 from tests.evals.conftest import FIXTURES
