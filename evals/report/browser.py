@@ -25,7 +25,7 @@ from evals.report import groups, quoted
 from evals.report.answers import Answer, Question, files_of, read_answers, signature, stages_of
 from evals.report.content import judge_of
 from evals.report.habits import habits
-from evals.report.kinds import is_kind
+from evals.report.kinds import OTHER, is_kind
 from evals.report.moves import as_dict, split
 from evals.report.run import Run, Stage
 from evals.report.turned import as_lists, turned
@@ -135,7 +135,8 @@ def _index(
     benchmark: str, stages: Sequence[Stage], questions: Sequence[Question], starts: Sequence[int]
 ) -> dict[str, Any]:
     names = [stage.name for stage in stages]
-    categories = sorted({question.category for question in questions})
+    named = {question.category for question in questions}
+    categories = sorted(named, key=lambda name: (name == OTHER, name))
     number = {name: at for at, name in enumerate(categories)}
     return {
         "benchmark": benchmark,

@@ -149,7 +149,7 @@ def _gone(before: Mapping[str, Any], after: Mapping[str, Any], told: set[str]) -
     return [
         f"{answer} ({PERCENT.value(share)} before)"
         for answer, share in before.get("common") or ()
-        if answer and share >= _SPOKEN and not told & {answer}
+        if answer and share >= _SPOKEN and not any(holds(answer, one) for one in told)
         if not any(holds(answer, said) or holds(said, answer) for said in given)
     ]
 

@@ -20,6 +20,7 @@ from evals.report import charts, figures, habits, moves, provenance
 from evals.report.content import judge_of
 from evals.report.glossary import TERMS
 from evals.report.groups import Share
+from evals.report.kinds import OTHER
 from evals.report.leaderboard import Row
 from evals.report.overview import Summaries, floors_of, overview, shares_of, split_of, turned_of
 from evals.report.progress import progress
@@ -270,7 +271,8 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
         bars = {
             stage: {c: one.as_category for c, one in mine.items()} for stage, mine in shares.items()
         }
-    categories = sorted({name for found in bars.values() for name in found})
+    named = {name for found in bars.values() for name in found}
+    categories = sorted(named, key=lambda name: (name == OTHER, name))
     places = [
         figures.decimals((100 * category.interval[0], 100 * category.interval[1]))
         for found in bars.values()
