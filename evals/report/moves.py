@@ -188,7 +188,10 @@ def in_words(split: Split, baseline: float | None) -> str:
     elif split.interval is not None or "form" in what:
         text.append(_seen(split))
     if split.shift is not None and split.shift.is_all:
-        text.append(split.shift.in_words)
+        always, accuracy = split.shift.always
+        text.append(
+            f"{split.shift.in_words}, always answering {always}: {PERCENT.value(accuracy)}"
+        )
     return "; ".join(text)
 
 
@@ -213,7 +216,8 @@ def _answered_in_words(split: Split) -> str:
         for kind in REASONS
         if split.moves[kind].questions
     )
-    return f"{count(newly + ceased)} questions {whose} ({reasons})"
+    n = newly + ceased
+    return f"{count(n)} question{'s' if n != 1 else ''} {whose} ({reasons})"
 
 
 def _against_always(newly: Answered, baseline: float) -> str:
