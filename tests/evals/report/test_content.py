@@ -11,6 +11,7 @@ from evals.benchmarks.textvqa import TextVQA
 from evals.report import build_report
 from evals.report.content import Contents, words
 from evals.samples import score_rows
+from tests.evals.report.test_build import script
 
 THREE = {"sample_id": "q", "references": ["3"] * 7 + ["three", "4", "unanswerable"]}
 
@@ -113,3 +114,14 @@ def test_the_page_tells_score_from_content(make_run):
     text = page.read_text()
     assert "are right answers that the rule does not take for the words around them" in text
     assert ">right in content</a></th>" in text
+    index = script(page.parent / "data" / "textvqa" / "index.js")
+    assert set(index["content"][2]) == {1.0}
+    assert set(index["score"][2]) == {0.0}
+
+
+def test_closed_questions_have_no_content_of_their_own(make_run):
+    page = build_report(make_run(benchmarks=("mme",)))
+    assert script(page.parent / "data" / "mme" / "index.js")["content"] is None
+    text = page.read_text()
+    assert ">right in content</a></th>" not in text
+    assert "content rose" not in text
