@@ -1,9 +1,10 @@
 """What an answer states, whatever the words around it."""
 
+import copy
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.base import get_benchmark
@@ -11,6 +12,8 @@ from evals.benchmarks.textvqa import TextVQA
 from evals.report import build_report
 from evals.report.content import Contents, words
 from evals.samples import score_rows
+from rl.plugins import names
+from tests.evals.benchmarks.test_any_text import ANY, DENSE, rows_of
 from tests.evals.report.test_build import script
 
 THREE = {"sample_id": "q", "references": ["3"] * 7 + ["three", "4", "unanswerable"]}
@@ -90,6 +93,23 @@ def test_without_the_rule_content_is_the_score():
 def test_content_is_never_below_the_score(around, reference):
     score, stated = content("textvqa", THREE | {"response": f"{around} {reference}"})
     assert 0 <= score <= stated <= 1
+
+
+@pytest.mark.parametrize("name", [n for n in names("evals.benchmarks") if n != "humaneval"])
+@settings(max_examples=20, deadline=None)
+@given(text=ANY | DENSE)
+def test_every_rule_has_a_content_of_any_text(name, text):
+    judge = get_benchmark(name)
+    for row in rows_of(name):
+        for said in (text, f"{text} {judge.gold(row)} {text}"):
+            asked = row | {"response": said}
+            before = copy.deepcopy(asked)
+            score, stated = content(name, asked)
+            assert score <= stated <= 1
+            assert asked == before
+        assert content(name, row | {"response": judge.gold(row)})[1] == pytest.approx(
+            judge.score(row | {"response": judge.gold(row)}).score
+        )
 
 
 def test_characters_of_scripts_without_spaces_are_words():
