@@ -24,6 +24,8 @@ const TESTS = {
   ceased: (a, b) => a.score !== null && b.score !== null && b.score >= 1 && a.score < 1,
   rose: (a, b) => a.score !== null && b.score !== null && a.score > b.score && a.score < 1,
   fell: (a, b) => a.score !== null && b.score !== null && a.score < b.score && b.score < 1,
+  stated: (a, b) => a.score !== null && b.score !== null && a.content > b.content,
+  unstated: (a, b) => a.score !== null && b.score !== null && a.content < b.content,
   parsed: (a, b) => a.score !== null && b.score !== null && a.isParsed && !b.isParsed,
   unparsed: (a, b) => a.score !== null && b.score !== null && !a.isParsed && b.isParsed,
   right: (a, b) => a.score >= 1 && b.score >= 1,
@@ -35,7 +37,8 @@ const TESTS = {
 };
 const verdict = (stage, number) => {
   const flag = data.flags[stage][number];
-  return { score: data.score[stage][number], flag, isParsed: PARSED.includes(flag) };
+  const score = data.score[stage][number];
+  return { score, content: data.content ? data.content[stage][number] : score, flag, isParsed: PARSED.includes(flag) };
 };
 
 const pieceOf = (number) => {
