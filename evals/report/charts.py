@@ -153,7 +153,9 @@ def shares(values: list[tuple[int, float]]) -> Markup:
 
 @dataclass(frozen=True)
 class Curve:
-    """A drawn curve and the words that stand around it."""
+    """A drawn curve and the words that stand around it; its running mean goes from `begin` to
+    `end`.
+    """
 
     svg: Markup
     low: str
@@ -162,6 +164,8 @@ class Curve:
     last_step: str
     last: str
     points: int
+    begin: float
+    end: float
 
 
 def curve(
@@ -202,6 +206,8 @@ def curve(
         last_step=compact(last if across else points[-1][0]),
         last=compact(mean[-1][1]),
         points=len(points),
+        begin=mean[0][1],
+        end=mean[-1][1],
     )
 
 

@@ -1,0 +1,85 @@
+"""What came of the run, in one sentence: the last stage against base, and which stages on its way
+made the difference.
+"""
+
+from __future__ import annotations
+
+from evals.report.leaderboard import Row
+from evals.report.run import Run, Stage
+
+_TOLD = 4  # benchmarks that are told one by one
+_CLAIMS = {"better": "better than", "worse": "worse than"}
+
+
+def conclusion(run: Run, rows: list[Row]) -> str:
+    """One sentence that claims no more than the tables; empty where no stage has been compared."""
+    found = {(row.stage, row.benchmark): row for row in rows}
+    compared = {row.stage for row in rows if row.base}
+    ends = [stage for stage in run.scored if stage.name in compared]
+    if not ends:
+        return ""
+    last = ends[-1]
+    line = run.line(last.name)
+    mine = [row for row in rows if row.stage == last.name and row.base]
+    way = " → ".join(stage.name for stage in line)
+    so_far = "So far " if run.is_running else ""
+    text = f"{so_far}{last.name} ({way}) is "
+    if len(mine) <= _TOLD:
+        return text + _and([_one(row, line, found) for row in mine]) + "."
+    return text + _counted(mine) + "."
+
+
+def _one(row: Row, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
+    """One benchmark: from what to what, and where on the way it moved."""
+    base = row.base
+    assert base is not None
+    before = found.get((base.stage, row.benchmark))
+    of = "" if row.max == 1 else f" {row.scale.unit}"
+    figures = f"{row.scale.value(before.value)} → " if before else ""
+    figures += f"{row.scale.value(row.value)}{of}"
+    steps = _steps(row.benchmark, line, found)
+    return (
+        f"{_CLAIMS.get(base.verdict, 'not shown to differ from')} {base.stage} on {row.benchmark} "
+        f"({figures}{f'; {steps}' if steps else ''})"
+    )
+
+
+def _steps(benchmark: str, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
+    """The stages of the line by their verdict against the stage before them."""
+    by_verdict: dict[str, list[str]] = {}
+    for stage in line:
+        row = found.get((stage.name, benchmark))
+        if row is not None and row.parent is not None:
+            by_verdict.setdefault(row.parent.verdict, []).append(stage.name)
+    words = {
+        "better": "gain in",
+        "worse": "loss in",
+        "no evidence": "no evidence of a change in",
+        "refused": "not compared in",
+    }
+    return ", ".join(
+        f"{text} {_and(by_verdict[verdict])}"
+        for verdict, text in words.items()
+        if verdict in by_verdict
+    )
+
+
+def _counted(mine: list[Row]) -> str:
+    """Many benchmarks: on how many which verdict against base holds."""
+    named: dict[str, list[str]] = {}
+    for row in mine:
+        if row.base is not None:
+            named.setdefault(row.base.verdict, []).append(row.benchmark)
+    told = [f"better than base on {len(named.get('better', []))} of {len(mine)} benchmarks"]
+    if worse := named.get("worse"):
+        more = f" and {len(worse) - _TOLD} more" if len(worse) > _TOLD else ""
+        told.append(f"worse on {len(worse)} ({', '.join(worse[:_TOLD])}{more})")
+    else:
+        told.append("worse on none")
+    if rest := len(mine) - sum(len(named.get(word, [])) for word in ("better", "worse")):
+        told.append(f"without evidence of a difference on {rest}")
+    return ", ".join(told)
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
