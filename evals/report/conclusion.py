@@ -4,11 +4,16 @@ made the difference.
 
 from __future__ import annotations
 
-from evals.report.leaderboard import Row
+from evals.report.leaderboard import Against, Row
 from evals.report.run import Run, Stage
 
 _TOLD = 4  # benchmarks that are told one by one
-_CLAIMS = {"better": "better than", "worse": "worse than"}
+_CLAIMS = {
+    "better": "better than",
+    "worse": "worse than",
+    "no evidence": "not shown to differ from",
+    "refused": "not comparable with",
+}
 
 
 def conclusion(run: Run, rows: list[Row]) -> str:
@@ -39,9 +44,14 @@ def _one(row: Row, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
     figures += f"{row.scale.value(row.value)}{of}"
     steps = _steps(row.benchmark, line, found)
     return (
-        f"{_CLAIMS.get(base.verdict, 'not shown to differ from')} {base.stage} on {row.benchmark} "
+        f"{_CLAIMS[_verdict(base)]} {base.stage} on {row.benchmark} "
         f"({figures}{f'; {steps}' if steps else ''})"
     )
+
+
+def _verdict(against: Against) -> str:
+    """The verdict; one that was shown by force claims nothing here."""
+    return "refused" if against.refused or against.unequal else against.verdict
 
 
 def _steps(benchmark: str, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
@@ -50,12 +60,12 @@ def _steps(benchmark: str, line: list[Stage], found: dict[tuple[str, str], Row])
     for stage in line:
         row = found.get((stage.name, benchmark))
         if row is not None and row.parent is not None:
-            by_verdict.setdefault(row.parent.verdict, []).append(stage.name)
+            by_verdict.setdefault(_verdict(row.parent), []).append(stage.name)
     words = {
         "better": "gain in",
         "worse": "loss in",
         "no evidence": "no evidence of a change in",
-        "refused": "not compared in",
+        "refused": "not comparable in",
     }
     return ", ".join(
         f"{text} {_and(by_verdict[verdict])}"
@@ -69,7 +79,7 @@ def _counted(mine: list[Row]) -> str:
     named: dict[str, list[str]] = {}
     for row in mine:
         if row.base is not None:
-            named.setdefault(row.base.verdict, []).append(row.benchmark)
+            named.setdefault(_verdict(row.base), []).append(row.benchmark)
     told = [f"better than base on {len(named.get('better', []))} of {len(mine)} benchmarks"]
     if worse := named.get("worse"):
         more = f" and {len(worse) - _TOLD} more" if len(worse) > _TOLD else ""
