@@ -24,8 +24,8 @@ def about(run: Run) -> list[str]:
 def _model(run: Run) -> str:
     page = run.config.get("model")
     path = str(page.get("path") or "") if isinstance(page, dict) else ""
-    what, size = _architecture(run)
-    named = " ".join(filter(None, [path, f"({', '.join(told)})" if (told := what + size) else ""]))
+    facts = ", ".join(_architecture(run))
+    named = f"{path} ({facts})".strip() if facts else path
     learned = [f"{stage.name} {told}" for stage in run.stages if (told := _data(stage))]
     parts = [f"the model is {named}"] if named else []
     return _sentence("; ".join([*parts, ", ".join(learned)] if learned else parts))
@@ -45,7 +45,7 @@ def _data(stage: Stage) -> str:
     return f"learns from {' and '.join(names)}{told}"
 
 
-def _architecture(run: Run) -> tuple[list[str], list[str]]:
+def _architecture(run: Run) -> list[str]:
     """The model's class and its parameters, from the first whole checkpoint that the run holds."""
     for stage in run.stages:
         named = stage.facts.get("checkpoint")
@@ -59,8 +59,8 @@ def _architecture(run: Run) -> tuple[list[str], list[str]]:
             continue
         listed = config.get("architectures") if isinstance(config, dict) else None
         names = [str(name) for name in listed] if isinstance(listed, list) else []
-        return names[:1], [f"{count(total)} parameters"] if total else []
-    return [], []
+        return [*names[:1], *([f"{count(total)} parameters"] if total else [])]
+    return []
 
 
 def parameters(files: Iterable[Path]) -> int:
