@@ -20,7 +20,8 @@ def conclusion(run: Run, rows: list[Row]) -> str:
     """One sentence that claims no more than the tables; empty where no stage has been compared."""
     found = {(row.stage, row.benchmark): row for row in rows}
     compared = {row.stage for row in rows if row.base}
-    ends = [stage for stage in run.scored if stage.name in compared]
+    standing = [stage for stage in run.scored if not stage.facts.get("rolled_back_to")]
+    ends = [stage for stage in standing if stage.name in compared]
     if not ends:
         return ""
     last = ends[-1]
@@ -29,9 +30,26 @@ def conclusion(run: Run, rows: list[Row]) -> str:
     way = " → ".join(stage.name for stage in line)
     so_far = "So far " if run.is_running else ""
     text = f"{so_far}{last.name} ({way}) is "
-    if len(mine) <= _TOLD:
-        return text + _and([_one(row, line, found) for row in mine]) + "."
-    return text + _counted(mine) + "."
+    if len(mine) > _TOLD:
+        return f"{text}{_counted(mine)}."
+    text += _and([_one(row, line, found) for row in mine])
+    parents = {stage.parent for stage in standing}
+    others = [s.name for s in ends[:-1] if s.name not in parents]
+    return f"{text}{''.join(_other(name, rows) for name in others[:_TOLD])}."
+
+
+def _other(name: str, rows: list[Row]) -> str:
+    """What a stage scores on which another line ends."""
+    told = [
+        f"{_written(row)} on {row.benchmark}"
+        for row in rows
+        if row.stage == name and row.value is not None
+    ]
+    return f"; {name}, where another line ends, scores {_and(told)}" if told else ""
+
+
+def _written(row: Row) -> str:
+    return row.scale.value(row.value) + ("" if row.max == 1 else f" {row.scale.unit}")
 
 
 def _one(row: Row, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
@@ -39,9 +57,7 @@ def _one(row: Row, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
     base = row.base
     assert base is not None
     before = found.get((base.stage, row.benchmark))
-    of = "" if row.max == 1 else f" {row.scale.unit}"
-    figures = f"{row.scale.value(before.value)} → " if before else ""
-    figures += f"{row.scale.value(row.value)}{of}"
+    figures = (f"{row.scale.value(before.value)} → " if before else "") + _written(row)
     steps = _steps(row.benchmark, line, found)
     return (
         f"{_CLAIMS[_verdict(base)]} {base.stage} on {row.benchmark} "

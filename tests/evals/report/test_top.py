@@ -71,8 +71,32 @@ def test_what_is_not_known_is_left_out(make_run, tmp_path):
 def test_one_sentence_says_what_came_of_the_run(make_run):
     assert concluded(make_run(benchmarks=("textvqa",))) == (
         "grpo (base → sft → dpo → grpo) is better than base on textvqa "
-        "(0.0\u202f% → 95.8\u202f%; gain in sft, dpo and grpo)."
+        "(0.0\u202f% → 95.8\u202f%; gain in sft, dpo and grpo); "
+        "kto, where another line ends, scores 66.7\u202f% on textvqa."
     )
+
+
+def test_with_many_benchmarks_the_conclusion_counts_them(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("textvqa",))
+    for number in range(5):
+        for stage in ("base", "sft"):
+            path = run / "evals" / stage / "textvqa" / "result.json"
+            value = json.loads(path.read_text()) | {"benchmark": f"bench{number}"}
+            for against in value["comparisons"].values():
+                against["report"] |= {"verdict": "worse" if number == 3 else "no evidence"}
+                against["report"] |= {"p_value": 0.001 if number == 3 else 0.5}
+            other = run / "evals" / stage / f"bench{number}" / "result.json"
+            other.parent.mkdir()
+            other.write_text(json.dumps(value))
+    assert concluded(run) == (
+        "sft (base → sft) is better than base on 1 of 6 benchmarks, worse on 1 (bench3), without "
+        "evidence of a difference on 4."
+    )
+
+
+def test_a_stage_that_was_rolled_back_is_not_what_the_run_came_to(make_run):
+    facts = {"grpo": {"rolled_back_to": "dpo"}}
+    assert concluded(make_run(facts=facts)).startswith("kto (base → sft → kto) is better")
 
 
 def test_a_run_in_which_nothing_was_compared_has_no_conclusion(make_run):
