@@ -17,6 +17,23 @@ from evals.report.run import Run, depth
 MAX_POINTS = 240
 
 
+ENDS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+STEPS = (1, 2, 5, 10)
+
+
+def round_up(value: float, digits: tuple[float, ...] = ENDS) -> float:
+    """The next of `digits` times a power of ten; 1 where the value is no size.
+
+    >>> round_up(23.4), round_up(0.0352), round_up(589.0), round_up(6.0, STEPS), round_up(0.0)
+    (25.0, 0.04, 600.0, 10.0, 1.0)
+    """
+    if not 0 < value < math.inf:
+        return 1.0
+    size = 10.0 ** math.floor(math.log10(value))
+    digit = next((digit for digit in digits if digit * size >= value * (1 - 1e-9)), 10)
+    return float(f"{digit * size:.6g}")
+
+
 @dataclass(frozen=True)
 class Axis:
     """A linear axis from `low` to `high`, drawn over 0 to 100 %."""
@@ -28,10 +45,19 @@ class Axis:
     def around(
         cls, values: list[float], *, floor: float | None = None, top: float | None = None
     ) -> Axis:
-        """An axis with a little room on both sides, kept within `floor` and `top`."""
-        low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
-        low, high = low - room, high + room
+        """An axis whose ends are round numbers, kept within `floor` and `top`.
+
+        >>> Axis.around([71.6, 73.2]), Axis.around([0.0, 598.0, 400.0], floor=0.0, top=800.0)
+        (Axis(low=71.5, high=73.5), Axis(low=0.0, high=600.0))
+        """
+        finite = [value for value in values if math.isfinite(value)]
+        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+        if low == high and floor is not None and top is not None:
+            return cls(floor, top)
+        room = (abs(high) * 0.05 or 0.5) if low == high else 0.0
+        step = round_up((high - low + 2 * room) / 5, STEPS)
+        low = round(math.floor((low - room) / step + 1e-9) * step, 12)
+        high = round(math.ceil((high + room) / step - 1e-9) * step, 12)
         low = low if floor is None else max(floor, low)
         high = high if top is None else min(top, high)
         return cls(low, high) if high > low else cls(low, low + 1)
@@ -112,8 +138,8 @@ def split_bar(form: float, sight: float, largest: float) -> Markup:
 
 
 def change(value: float, interval: Interval | None, largest: float) -> Markup:
-    """A difference with its interval around the zero line; an arrow where it lies beyond."""
-    axis = Axis(-largest * 1.04, largest * 1.04)
+    """A difference with its interval around the zero line; an arrow where either lies beyond."""
+    axis = Axis(-largest, largest)
     parts = [
         '<line class="rule" x1="0" x2="100%" y1="7" y2="7"/>',
         '<line class="zero" x1="50%" x2="50%" y1="0" y2="14"/>',
@@ -121,11 +147,22 @@ def change(value: float, interval: Interval | None, largest: float) -> Markup:
     if interval is not None:
         low, high = axis.at(interval[0]), axis.at(interval[1])
         parts.append(f'<line class="ci" x1="{low}%" x2="{high}%" y1="7" y2="7"/>')
-    if abs(value) > largest * 1.001:
-        parts.append(_arrow("beyond", value > 0, 7))
-    else:
+    sides = beyond(value, interval, largest)
+    parts += [_arrow("beyond", side == "right", 7) for side in sides]
+    if abs(value) <= largest * 1.001:
         parts.append(f'<circle class="dot" cx="{axis.at(value)}%" cy="7" r="3.5"/>')
     return _svg("change", 14, parts)
+
+
+def beyond(value: float, interval: Interval | None, largest: float) -> list[str]:
+    """On which sides a difference, or its interval, lies beyond the axis.
+
+    >>> beyond(575.0, (561.0, 589.0), 25.0), beyond(3.0, (-30.0, 9.0), 25.0)
+    (['right'], ['left'])
+    """
+    ends = [value, *(interval or ())]
+    most = largest * 1.001
+    return ["left"] * (min(ends) < -most) + ["right"] * (max(ends) > most)
 
 
 def _arrow(kind: str, to_right: bool, y: float) -> str:
@@ -153,9 +190,10 @@ def shares(values: list[tuple[int, float]]) -> Markup:
 
 @dataclass(frozen=True)
 class Curve:
-    """A drawn curve and the words that stand around it."""
+    """A drawn curve and the words that stand around it; a constant one has no height of its own."""
 
     svg: Markup
+    is_constant: bool
     low: str
     high: str
     first_step: str
@@ -177,13 +215,13 @@ def curve(
     first, last = across or (drawn[0][0], drawn[-1][0])
     steps = Axis(first, max(last, first + 1))
     heights = [y for _, y in drawn]
-    up = Axis(min(heights), max(heights))
-    if up.low == up.high:
-        up = Axis.around(heights)
+    is_constant = math.isclose(min(heights), max(heights), rel_tol=1e-9)
+    room = 1.0 if is_constant else 0.0
+    up = Axis(min(heights) - room, max(heights) + room)
     mean = running_mean(drawn, max(1, len(drawn) // 10))
     lines = [
         f'<line class="rule" x1="0" x2="100" y1="{y}" y2="{y}" vector-effect="non-scaling-stroke"/>'
-        for y in (0, 50, 100)
+        for y in ((50,) if is_constant else (0, 50, 100))
     ]
     if len(drawn) >= 20:
         lines.append(_line("raw", drawn, steps, up))
@@ -196,6 +234,7 @@ def curve(
     )
     return Curve(
         svg=Markup(svg),
+        is_constant=is_constant,
         low=_end(up.low, up),
         high=_end(up.high, up),
         first_step=compact(first if across else points[0][0]),
