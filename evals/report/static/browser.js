@@ -29,13 +29,13 @@ const TESTS = {
 };
 const KINDS = new Map(Array.from(pick.kind.options, (option) => [option.value, option.textContent]));
 
-const tell = (searched) => {
+const tell = (searched) => hold(cards, () => {
   at("more").hidden = drawn >= found.length;
   const all = data.category.length;
   at("found").textContent = searched < all
     ? `${count(found.length)} found, still searching: ${count(searched)} of ${count(all)} questions read`
     : `${count(found.length)} of ${count(all)} questions${found.length ? `, ${count(drawn)} shown` : ""}`;
-};
+});
 // Draws the next examples: in place of those that are there, or below them.
 const draw = async (mine, isFresh = false) => {
   const numbers = found.slice(drawn, drawn + PAGE);
@@ -49,7 +49,9 @@ const drawMore = async () => {
   await draw(turn);
   tell(data.category.length);
 };
-const fail = (error) => { at("found").textContent = `${error.message}. Is the whole report folder here?`; };
+const fail = (error) => hold(cards, () => {
+  at("found").textContent = `${error.message}. Is the whole report folder here?`;
+});
 
 // Why nothing is left, and the way back to everything.
 const blank = (left) => {
