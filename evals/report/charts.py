@@ -1,5 +1,5 @@
-"""Inline SVG: curves, intervals, bars, the stage graph. Geometry only: every word stays in HTML,
-where it can wrap and be read.
+"""Inline SVG: curves, intervals, bars. Geometry only: every word stays in HTML, where it can wrap
+and be read.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evals.report.figures import compact
+from evals.report.figures import MINUS, compact
 from evals.report.records import Interval
-from evals.report.run import Run, depth
 
 MAX_POINTS = 240
 
@@ -190,11 +189,14 @@ def shares(values: list[tuple[int, float]]) -> Markup:
 
 @dataclass(frozen=True)
 class Curve:
-    """A drawn curve and the words that stand around it; a constant one has no height of its own."""
+    """A drawn curve and the words that stand around it. `middle` stands at half height: the value
+    of a constant, which has no ends, or what ends too close to be told apart are written from.
+    """
 
     svg: Markup
     is_constant: bool
     low: str
+    middle: str
     high: str
     first_step: str
     last_step: str
@@ -228,6 +230,7 @@ def curve(
     else:
         mean = drawn
     lines.append(_line("mean", mean, steps, up))
+    low, middle, high = ("", compact(heights[0]), "") if is_constant else _ends(up)
     svg = (
         '<svg class="curve" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
         f"{''.join(lines)}</svg>"
@@ -235,8 +238,9 @@ def curve(
     return Curve(
         svg=Markup(svg),
         is_constant=is_constant,
-        low=_end(up.low, up),
-        high=_end(up.high, up),
+        low=low,
+        middle=middle,
+        high=high,
         first_step=compact(first if across else points[0][0]),
         last_step=compact(last if across else points[-1][0]),
         last=compact(mean[-1][1]),
@@ -244,9 +248,19 @@ def curve(
     )
 
 
-def _end(value: float, axis: Axis) -> str:
-    """An axis's end; rounding dust beside the other end is zero."""
-    return compact(0.0 if abs(value) < 1e-5 * (axis.high - axis.low) else value)
+def _ends(axis: Axis) -> tuple[str, str, str]:
+    """What stands at an axis's foot, middle and head. Rounding dust beside the other end is zero;
+    ends that would read the same are written as distances from the middle.
+
+    >>> _ends(Axis(0.0, 49.0)), _ends(Axis(1 - 2e-8, 1 + 2e-8))
+    (('0', '', '49'), ('−2e−08', '1', '+2e−08'))
+    """
+    dust = 1e-5 * (axis.high - axis.low)
+    low, high = (compact(0.0 if abs(end) < dust else end) for end in (axis.low, axis.high))
+    if low != high:
+        return low, "", high
+    half = compact((axis.high - axis.low) / 2)
+    return f"{MINUS}{half}", compact((axis.low + axis.high) / 2), f"+{half}"
 
 
 @dataclass(frozen=True)
@@ -313,78 +327,4 @@ def _svg(kind: str, height: int, parts: list[str]) -> Markup:
     return Markup(
         f'<svg class="{kind}" width="100%" height="{height}" aria-hidden="true">'
         f"{''.join(parts)}</svg>"
-    )
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a stage's card stands in the strip, in pixels."""
-
-    stage: str
-    left: int
-    top: int
-    depth: int
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The stage graph: cards in columns by depth, and the lines between parent and child."""
-
-    boxes: list[Box]
-    edges: Markup
-    width: int
-    height: int
-    card_width: int
-    card_height: int
-
-    @property
-    def style(self) -> Markup:
-        """Where the cards stand, as rules of the page's one style sheet: no element has its own."""
-        rules = [
-            f"#card-{number} {{ left: {box.left}px; top: {box.top}px; width: {self.card_width}px; "
-            f"height: {self.card_height}px; --depth: {box.depth}; }}"
-            for number, box in enumerate(self.boxes)
-        ]
-        return Markup(
-            "\n".join([f".strip {{ width: {self.width}px; height: {self.height}px; }}", *rules])
-        )
-
-
-def strip(run: Run, *, card_width: int = 208, card_height: int = 96, gap: int = 52) -> Strip:
-    """Lays the stages out from left to right."""
-    parents = {stage.name: stage.parent for stage in run.stages}
-    columns: dict[int, list[str]] = {}
-    for stage in run.stages:
-        columns.setdefault(depth(stage.name, parents), []).append(stage.name)
-    for names in columns.values():
-        names.sort(
-            key=lambda name: (stage := run.stage(name)) is not None and stage.kind == "sample"
-        )
-    tallest = max((len(names) for names in columns.values()), default=1)
-    space = 16
-    height = tallest * (card_height + space) - space
-    where: dict[str, tuple[int, int]] = {}
-    for column, names in columns.items():
-        top = (height - len(names) * (card_height + space) + space) // 2
-        for lane, name in enumerate(names):
-            where[name] = (column * (card_width + gap), top + lane * (card_height + space))
-    edges = [
-        _edge(where[parent], where[name], card_width, card_height)
-        for name, parent in parents.items()
-        if parent in where and parent is not None
-    ]
-    width = (max(columns, default=0) + 1) * (card_width + gap) - gap
-    size = f'width="{width}" height="{height}"'
-    svg = f'<svg class="edges" {size} aria-hidden="true">{"".join(edges)}</svg>'
-    boxes = [Box(name, left, top, depth(name, parents)) for name, (left, top) in where.items()]
-    return Strip(boxes, Markup(svg), width, height, card_width, card_height)
-
-
-def _edge(start: tuple[int, int], end: tuple[int, int], width: int, height: int) -> str:
-    x1, y1 = start[0] + width, start[1] + height // 2
-    x2, y2 = end[0], end[1] + height // 2
-    bend = (x2 - x1) // 2
-    return (
-        f'<path d="M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2 - 5} {y2}"/>'
-        f'<path class="tip" d="M{x2 - 6} {y2 - 4} L{x2} {y2} L{x2 - 6} {y2 + 4} Z"/>'
     )

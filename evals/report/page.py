@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evals.report import charts, figures, moves, provenance
+from evals.report import charts, figures, graph, moves, provenance
 from evals.report.glossary import TERMS
 from evals.report.leaderboard import Row
 from evals.report.overview import Summaries, overview, split_of, turned_of
@@ -43,7 +43,7 @@ def render(
     rules: Mapping[str, Rules],
 ) -> str:
     """The whole page as one string."""
-    strip = charts.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
+    strip = graph.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
     trained = [found for stage in run.stages if (found := training(stage))]
     rewards, total = progress(run), total_cost(run)
     costs = {item.stage.name: item for item in total.stages}

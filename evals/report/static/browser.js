@@ -60,7 +60,7 @@ const blank = (left) => {
   const of = pick.category.value === "*" ? "" : ` of the category ${pick.category.selectedOptions[0].textContent}`;
   const all = count(data.category.length);
   const text = pick.text.value.trim();
-  let words = `None of the questions${of} is “${kind}” for ${stage} held against ${against}.`;
+  let words = `No question${of} fits “${kind}” for ${stage} held against ${against}.`;
   if (text && left) {
     const among = left < data.category.length ? `the ${count(left)} questions that the other filters leave` : `the ${all} questions`;
     words = `None of ${among} holds “${text}”: not in the question, its options, the right answers, or what a stage said.`;
