@@ -1,5 +1,5 @@
-"""Moving through the page in a real browser: jumps land and stay, Back finds the list again, a phone
-reaches every score.
+"""Moving through the page in a real browser: jumps land and stay, Back finds the list again, and
+a phone reaches every score.
 """
 
 import pytest
@@ -205,6 +205,12 @@ def test_a_kind_that_does_not_occur_is_counted_and_not_offered(fresh):
     assert told["became"] == (f"became right ({became})", False)
     own = "[...document.getElementById('by-against').options].filter((o) => o.disabled)"
     assert page.js(f"{own}.map((o) => o.text)") == ["grpo"]
+    page.js(
+        "(() => { const by = document.getElementById('by-stage'); by.value = '0';"
+        " by.dispatchEvent(new Event('change')); })()"
+    )
+    page.until(f"{own}.map((o) => o.text).join() === 'base'")
+    assert page.js("document.getElementById('by-against').selectedOptions[0].text") == "sft"
 
 
 @pytest.mark.parametrize(
