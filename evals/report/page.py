@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evals.report import charts, figures, moves, provenance
+from evals.report import charts, figures, graph, moves, provenance
 from evals.report.about import about
 from evals.report.conclusion import conclusion
 from evals.report.gate import beside, news
@@ -35,7 +35,8 @@ from evals.report.turned import Turned, all_of
 from evals.report.visible import visible
 
 HERE = Path(__file__).parent
-SCRIPTS = ("text.js", "data.js", "live.js", "browser.js")  # one function, in this order
+# One function, in this order.
+SCRIPTS = ("text.js", "data.js", "live.js", "sections.js", "cards.js", "browser.js")
 OPEN_BENCHMARKS = 4  # with more of them, only the first ones' details are open
 
 
@@ -47,7 +48,7 @@ def render(
     pairs: Mapping[str, Table],
 ) -> str:
     """The whole page as one string."""
-    strip = charts.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
+    strip = graph.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
     trained = [found for stage in run.stages if (found := training(stage))]
     rewards, total = progress(run), total_cost(run)
     costs = {item.stage.name: item for item in total.stages}
@@ -263,16 +264,24 @@ class Section:
         only because nothing else moved.
         """
         ends = [max(abs(split.form), abs(split.sight)) for split in self.splits.values()]
-        return max(charts.scale_of(ends), 5.0)
+        return charts.round_up(max(charts.scale_of(ends), 5.0))
+
+    @property
+    def has_larger_move(self) -> bool:
+        """Whether a split bar ends in an arrow."""
+        most = self.largest_move * 1.001
+        return any(max(abs(s.form), abs(s.sight)) > most for s in self.splits.values())
 
     def largest_change(self, whom: str) -> float:
         """The axis of the differences with parent or base, zero in the middle."""
-        return charts.scale_of(
-            [
-                max(abs(end) for end in (*other.interval, other.difference or 0.0))
-                for _, row, _ in self.columns
-                if row and (other := getattr(row, whom)) and other.interval
-            ]
+        return charts.round_up(
+            charts.scale_of(
+                [
+                    max(abs(end) for end in (*other.interval, other.difference or 0.0))
+                    for _, row, _ in self.columns
+                    if row and (other := getattr(row, whom)) and other.interval
+                ]
+            )
         )
 
 

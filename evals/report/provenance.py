@@ -91,7 +91,7 @@ def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
     if not rows:
         return []
     settings = {"link": "#provenance", "more": "all settings side by side"}
-    overlap = {"link": "#scores", "more": "row by row"}
+    overlap = {"link": f"#training-rows-{_first_marked(run, rows)}", "more": "stage by stage"}
     found = [
         replace(_comparable(rows, tables), **settings),
         replace(_overlap(rows), **overlap),
@@ -99,6 +99,18 @@ def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
         _errors(rows),
     ]
     return [*found, *_gate(run)]
+
+
+def _first_marked(run: Run, rows: list[Row]) -> int:
+    """The number, on the page, of the first benchmark that holds training rows; else of the first
+    that was not checked, else 1.
+    """
+    shown = [name for name in run.benchmarks if any(row.benchmark == name for row in rows)]
+    for harmless in (("clean", "unchecked"), ("clean",)):
+        marked = {row.benchmark for row in rows if row.contamination not in harmless}
+        if marked:
+            return 1 + min(shown.index(name) for name in marked)
+    return 1
 
 
 def _comparable(rows: list[Row], tables: list[Table]) -> Check:
@@ -118,7 +130,7 @@ def _comparable(rows: list[Row], tables: list[Table]) -> Check:
     return Check(
         question,
         "good",
-        "Yes: questions, prompt, limits, engine and scoring rule are the same in all",
+        "Yes: questions, prompt, limits, engine and scoring rule are the same",
     )
 
 
