@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from evals.report.content import judge_of
 from evals.report.figures import count
 from evals.report.records import Result
-from evals.report.rules import judge_of
 from evals.report.run import Run, Stage
 
 _MOST_HEADER = 100_000_000  # bytes; what the format allows

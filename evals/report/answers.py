@@ -7,13 +7,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evals.report.content import Contents, is_read_in_part, judge_of, words
+from evals.report.kinds import kinds
 from evals.report.run import Run, Stage, read_lines
 
+_SAID = 300  # characters of a statement that are kept
 _SHA = re.compile(r"[0-9a-f]{16,64}")
 # How a refusal begins. Scorers that know refusals say so in `status`; this is for the others.
 _REFUSAL = re.compile(
@@ -26,7 +30,9 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one stage said to one question, and what the rule made of it."""
+    """What one stage said to one question, and what the rule made of it. `content` is its score
+    whatever the words around it (None: as its score); `said` the words that it comes to.
+    """
 
     text: str
     score: float | None
@@ -37,6 +43,18 @@ class Answer:
     is_refused: bool
     tokens: int | None
     error: str | None
+    content: float | None = None
+    said: str = ""
+
+    @property
+    def states(self) -> float:
+        """The score in content; never below the score."""
+        return max(self.content or 0.0, self.score or 0.0)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is an answer at all: readable, whole and no refusal."""
+        return self.is_parsed and not self.is_cut and not self.is_refused
 
     @property
     def flag(self) -> str:
@@ -50,7 +68,9 @@ class Answer:
 
 @dataclass(slots=True)
 class Question:
-    """One question with each stage's answer; None where a stage was not asked."""
+    """One question with each stage's answer; None where a stage was not asked. Where a benchmark
+    has one category, `category` is the kind of question (`kinds`).
+    """
 
     id: str
     category: str
@@ -60,6 +80,13 @@ class Question:
     answers: list[Answer | None]
     options: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)  # what training knows of it
+    gold: str = ""  # the most frequent reference
+    cluster: str = ""  # names the images
+
+    @property
+    def wanted(self) -> str:
+        """The answer that most references give."""
+        return self.gold or (self.references[0].partition(" ×")[0] if self.references else "")
 
 
 def stages_of(run: Run, benchmark: str) -> list[Stage]:
@@ -97,22 +124,29 @@ def read_answers(run: Run, benchmark: str) -> list[Question]:
     if not stages:
         return []
     part = stages[0].results[benchmark].shown
+    contents = Contents(judge_of(run, benchmark))
     questions: dict[str, Question] = {}
     for column, stage in enumerate(stages):
         folder = run.root / "evals" / stage.name / benchmark
         flagged = stage.results[benchmark].contamination.flagged
         flags = {uid: flag.kinds for uid, flag in flagged.items()}
-        for row, answer in _answers(folder, part):
+        for row, answer in _answers(folder, part, contents, stage.results[benchmark].profile):
             name = str(row.get("sample_id"))
             question = questions.get(name)
             if question is None:
                 question = questions[name] = _question(name, row, len(stages))
             question.flags += [kind for kind in flags.get(name, []) if kind not in question.flags]
             question.answers[column] = answer
-    return sorted(questions.values(), key=_interest)
+    found = sorted(questions.values(), key=_interest)
+    if len({question.category for question in found}) == 1:
+        for question, kind in zip(found, kinds([q.text for q in found]), strict=True):
+            question.category = kind or question.category
+    return found
 
 
-def _answers(folder: Path, part: str) -> Iterator[tuple[dict[str, Any], Answer]]:
+def _answers(
+    folder: Path, part: str, contents: Contents, profile: str
+) -> Iterator[tuple[dict[str, Any], Answer]]:
     scores = {
         str(row.get("sample_id")): row
         for row in read_lines(folder / "scores.jsonl")
@@ -120,7 +154,8 @@ def _answers(folder: Path, part: str) -> Iterator[tuple[dict[str, Any], Answer]]
     }
     for row in read_lines(folder / "responses.jsonl"):
         if row.get("part") == part:
-            yield row, _answer(row, scores.get(str(row.get("sample_id")), {}))
+            score = scores.get(str(row.get("sample_id")), {})
+            yield row, _answer(row, score, contents, profile)
 
 
 def _question(name: str, row: dict[str, Any], columns: int) -> Question:
@@ -132,7 +167,14 @@ def _question(name: str, row: dict[str, Any], columns: int) -> Question:
         images=[str(sha) for sha in _list(row.get("images")) if _SHA.fullmatch(str(sha))],
         answers=[None] * columns,
         options=[_text(option) for option in _list(row.get("options"))],
+        gold=_most(_list(row.get("references"))),
+        cluster=str(row.get("cluster_id") or name),
     )
+
+
+def _most(references: list[Any]) -> str:
+    """The most frequent one (the first of equals)."""
+    return Counter(map(_text, references)).most_common(1)[0][0] if references else ""
 
 
 def _counted(references: list[Any]) -> list[str]:
@@ -144,22 +186,27 @@ def _counted(references: list[Any]) -> list[str]:
     return [text if times == 1 else f"{text} ×{times}" for text, times in seen.items()][:12]
 
 
-def _answer(row: dict[str, Any], score: dict[str, Any]) -> Answer:
+def _answer(row: dict[str, Any], score: dict[str, Any], contents: Contents, profile: str) -> Answer:
     parsed, value = score.get("parsed"), score.get("score")
     status = str(score.get("status") or ("error" if row.get("error") else ""))
     text = _said(row)
     tokens = row.get("num_tokens")
     is_cut = status == "truncated" or row.get("finish_reason") == "length"
+    is_refused = status == "refused" or _REFUSAL.match(text) is not None
+    told = float(value) if isinstance(value, int | float) else None
+    states = told if is_refused else contents.of(row, told, parsed, profile)
     return Answer(
         text=text,
-        score=round(float(value), 4) if isinstance(value, int | float) else None,
+        score=None if told is None else round(told, 4),
         status=status,
         parsed=None if parsed is None else _text(parsed)[:200],
         is_parsed=parsed not in (None, "", "other") and status != "unparsed",
         is_cut=is_cut or row.get("is_truncated") is True,
-        is_refused=status == "refused" or _REFUSAL.match(text) is not None,
+        is_refused=is_refused,
         tokens=tokens if isinstance(tokens, int) else None,
         error=_text(row["error"])[:400] if row.get("error") else None,
+        content=None if states is None else round(states, 4),
+        said=(_text(parsed) if is_read_in_part(text, parsed) else words(text))[:_SAID],
     )
 
 

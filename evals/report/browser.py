@@ -17,17 +17,20 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evals.report import quoted
+from evals.report import groups, quoted
 from evals.report.answers import Answer, Question, files_of, read_answers, signature, stages_of
-from evals.report.moves import as_dict, habits, split
+from evals.report.content import judge_of
+from evals.report.habits import habits
+from evals.report.kinds import OTHER, is_kind
+from evals.report.moves import as_dict, split
 from evals.report.run import Run, Stage
 from evals.report.turned import as_lists, turned
 
-SCHEMA = 5
+SCHEMA = 6
 PIECE_QUESTIONS = 250
 PIECE_CHARACTERS = 1_000_000
 LONGEST_ANSWER = 2_000
@@ -58,7 +61,8 @@ def write_browser(run: Run, benchmark: str, folder: Path) -> dict[str, Any] | No
         return None
     home = folder / "data" / slug(benchmark)
     parents = [[stage.name, stage.parent] for stage in stages]
-    key = [SCHEMA, signature(files_of(run, benchmark)), parents]
+    rule = judge.version if (judge := judge_of(run, benchmark)) else None
+    key = [SCHEMA, rule, signature(files_of(run, benchmark)), parents]
     kept = home / "summary.json"
     if kept.is_file():
         try:
@@ -82,18 +86,32 @@ def write_browser(run: Run, benchmark: str, folder: Path) -> dict[str, Any] | No
 def _summary(
     run: Run, benchmark: str, stages: Sequence[Stage], questions: Sequence[Question]
 ) -> dict[str, Any]:
-    names = [stage.name for stage in stages]
     found: dict[str, Any] = {"questions": len(questions)}
-    found |= {"habits": {}, "splits": {}, "turned": {}, "quotes": {}}
+    found |= {"habits": {}, "splits": {}, "turned": {}, "quotes": {}, "tallies": {}}
+    pairs = _pairs(stages)
+    is_open = any(
+        answer is not None and answer.states != answer.score
+        for question in questions
+        for answer in question.answers
+        if answer is not None and answer.score is not None
+    )
     for column, stage in enumerate(stages):
         told = habits(questions, column)
         found["habits"][stage.name] = asdict(told) if told else None
-        for other in {stage.parent, "base" if "base" in names else None} - {None, stage.name}:
-            if other in names:
-                before, key = names.index(str(other)), f"{stage.name}\n{other}"
-                found["splits"][key] = as_dict(split(questions, column, before))
-                found["turned"][key] = as_lists(turned(questions, column, before))
-                found["quotes"][key] = quoted.as_lists(quoted.quotes(questions, column, before))
+    intervals = groups.content_intervals(questions, list(pairs.values())) if is_open else {}
+    for key, (now, before) in pairs.items():
+        parts = split(questions, now, before)
+        if parts is not None:
+            parts = replace(parts, interval=intervals.get((now, before)))
+        found["splits"][key] = as_dict(parts)
+        found["turned"][key] = as_lists(turned(questions, now, before))
+        found["tallies"][key] = groups.as_dicts(groups.tallies(questions, now, before))
+        found["quotes"][key] = quoted.as_lists(quoted.quotes(questions, now, before))
+    found["baselines"] = groups.baselines(questions)
+    found["has_kinds"] = any(is_kind(question.category) for question in questions)
+    if found["has_kinds"] or is_open:
+        told_of = zip(stages, groups.shares(questions, len(stages)), strict=True)
+        found["shares"] = {stage.name: groups.as_dicts(shares) for stage, shares in told_of}
     asked = run.root / "evals" / stages[0].name / benchmark / "responses.jsonl"
     shown = sum(len(question.images) for question in questions)
     found["images_a_question"] = shown / len(questions) if questions else 0.0
@@ -101,11 +119,24 @@ def _summary(
     return found
 
 
+def _pairs(stages: Sequence[Stage]) -> dict[str, tuple[int, int]]:
+    """Which stages are held against which, (now, before) each: parent and base."""
+    names = [stage.name for stage in stages]
+    base = "base" if "base" in names else None
+    return {
+        f"{stage.name}\n{other}": (column, names.index(other))
+        for column, stage in enumerate(stages)
+        for other in dict.fromkeys((stage.parent, base))
+        if other is not None and other != stage.name and other in names
+    }
+
+
 def _index(
     benchmark: str, stages: Sequence[Stage], questions: Sequence[Question], starts: Sequence[int]
 ) -> dict[str, Any]:
     names = [stage.name for stage in stages]
-    categories = sorted({question.category for question in questions})
+    named = {question.category for question in questions}
+    categories = sorted(named, key=lambda name: (name == OTHER, name))
     number = {name: at for at, name in enumerate(categories)}
     return {
         "benchmark": benchmark,

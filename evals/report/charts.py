@@ -121,19 +121,19 @@ def scale_of(ends: list[float]) -> float:
     return sizes[0] if sizes else 1.0
 
 
-def split_bar(form: float, sight: float, largest: float) -> Markup:
-    """A difference as two bars from the zero line: form above, sight below; points of accuracy. One
+def split_bar(answered: float, form: float, sight: float, largest: float) -> Markup:
+    """A difference as three bars from the zero line: answered, form, sight; points of accuracy. One
     beyond the axis ends in an arrow.
     """
     parts = []
-    for kind, value, y in (("form", form, 1), ("sight", sight, 10)):
+    for kind, value, y in (("answered", answered, 1), ("form", form, 10), ("sight", sight, 19)):
         width = min(abs(value) / largest, 1.0) * 48
         x = 50 - width if value < 0 else 50
         parts.append(f'<rect class="{kind}" x="{x:.2f}%" y="{y}" width="{width:.2f}%" height="7"/>')
         if abs(value) > largest * 1.001:
             parts.append(_arrow(kind, value > 0, y + 3.5))
-    parts.append('<line class="zero" x1="50%" x2="50%" y1="0" y2="18"/>')
-    return _svg("split", 18, parts)
+    parts.append('<line class="zero" x1="50%" x2="50%" y1="0" y2="27"/>')
+    return _svg("split", 27, parts)
 
 
 def change(value: float, interval: Interval | None, largest: float) -> Markup:

@@ -65,14 +65,37 @@ TERMS: dict[str, str] = {
     "no longer right": "Questions that scored 1 under the parent and score less now.",
     "fell in part": "Questions whose score fell and was less than 1 before.",
     "became readable": (
-        "Questions whose answer could not be read before and can be now: a gain of format, not "
-        "of sight."
+        "Questions whose answer could not be read before and can be now; an answer that is cut off"
+        " may be readable."
     ),
     "readable": "Share of answers that the benchmark's rule could read.",
     "form or sight": (
-        "The difference in accuracy, question by question. Form: the answer became readable, was no"
-        " longer cut off or refused, or lost words around it, or the reverse. Sight: another answer"
-        " to a question that both stages answered in a readable form."
+        "The difference in accuracy, question by question, as a sum of three parts. Form: right"
+        " answers that lost the words around them, so that the rule takes them, or the reverse."
+        " Answered: questions where only one of the two stages gave an answer that is readable,"
+        " whole and no refusal. Sight: other answers, right or wrong in content, where both did."
+    ),
+    "right in content": (
+        "The mean score whatever the words around an answer: it is worth what the rule gives the"
+        " reference whose words stand in it, if that is more than its own score. Where the rule"
+        " reads a part of the answer (yes or no, a letter, a number), that reading is the content."
+        " An answer that names several things states each of them."
+    ),
+    "shift of yes": (
+        "Nine in ten answers that turned between yes and no went the same way, and the share of yes"
+        " moved with them by 3 points or more: such a change cannot be told from a model that only"
+        " says yes more or less often."
+    ),
+    "kind of question": (
+        "Where a benchmark has one category: the first two words of the question, where at least"
+        " 3 % of the questions begin so; the rest are other questions."
+    ),
+    "distinct answers": (
+        "How many different answers the stage gave, capital letters and punctuation left aside."
+    ),
+    "never answers": (
+        "Answers that are right on at least 3 % of the benchmark's questions and that the stage"
+        " never gives, on any question or on that kind of question."
     ),
     "right where readable": "Accuracy over the answers that the rule could read.",
     "refused": "Share of answers that the rule calls a refusal or that begin like one.",
@@ -86,8 +109,9 @@ TERMS: dict[str, str] = {
         "Share of yes among yes and no; far from the data's own share it means a lean to one side."
     ),
     "skill": (
-        "Categories that turned more answers one way than chance would: an exact sign test over"
-        " questions, adjusted by Holm over the benchmark's categories."
+        "Categories (or kinds of question) that turned more answers one way in content than chance"
+        " would: an exact sign test over questions, adjusted by Holm over the benchmark's"
+        " categories. One that rose and is not above always giving one answer is named as such."
     ),
     "several answers": (
         "Where a question was answered several times: what the majority of its answers scores, and "

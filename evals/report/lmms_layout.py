@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from evals.report.content import judge_of
 from evals.report.leaderboard import Row
-from evals.report.rules import judge_of
 from evals.report.run import Run, Stage, read_lines
 from evals.samples import score_rows
 from rl.errors import PlumblineError

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from evals.layout import HubOrigin
+from evals.report.content import judge_of
 from evals.report.leaderboard import Row
-from evals.report.rules import judge_of
 from evals.report.run import Run, Stage
 
 

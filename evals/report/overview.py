@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evals.report import figures, moves, quoted, skills
+from evals.report import figures, groups, habits, moves, quoted, skills
 from evals.report.choices import Choice, choice
 from evals.report.leaderboard import Row
 from evals.report.progress import Progress
 from evals.report.quoted import Quote
+from evals.report.records import Interval, Result
 from evals.report.run import Run, Stage
 from evals.report.sentences import Clause, Sentence, verdicts
 from evals.report.spent import Spent
@@ -66,9 +67,17 @@ def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str
     for benchmark in run.benchmarks:
         result = stage.results.get(benchmark)
         comparison = result.comparison("parent") if result else None
-        if result is None or comparison is None or len(comparison.flips_by_category) < 2:
+        if result is None or comparison is None:
             continue
-        found = skills.skills(comparison, result, parent.results.get(benchmark) if parent else None)
+        tallies = tallies_of(summaries, benchmark, stage.name, stage.parent)
+        if len(tallies or comparison.flips_by_category) < 2:
+            continue
+        if tallies:
+            floors, now = floors_of(summaries, benchmark), _now(summaries, benchmark, result)
+            found = skills.skills_of(tallies, floors, now)
+        else:
+            theirs = parent.results.get(benchmark) if parent else None
+            found = skills.skills(comparison, result, theirs)
         told = turned_of(summaries, benchmark, stage.name, stage.parent)
         out.append((benchmark, skills.in_words(found, told)))
     return out
@@ -84,6 +93,15 @@ def _heldout(stage: Stage) -> str:
         f"preference accuracy {figures.share(right)}: of {figures.count(told.get('pairs'))} pairs "
         "that no step trained on, the share whose chosen answer has the higher implicit reward"
     )
+
+
+def _now(summaries: Summaries, benchmark: str, result: Result) -> dict[str, Interval]:
+    """The interval of a stage's content in every category."""
+    found = shares_of(summaries, benchmark, result.stage)
+    if found:
+        return {category: one.content_interval for category, one in found.items()}
+    told = result.part.categories.items()
+    return {category: one.interval for category, one in told if one.interval}
 
 
 def _quotes(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, list[Quote]]]:
@@ -103,9 +121,9 @@ def _why(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
         parts = split_of(summaries, benchmark, stage.name, stage.parent)
         if result is not None and parts is not None:
             sentence = moves.in_words(parts, result.part.majority_baseline)
-            habits = summaries.get(benchmark, {}).get("habits", {})
-            before, after = habits.get(stage.parent), habits.get(stage.name)
-            changed = moves.habits_in_words(before, after) if before and after else ""
+            told = summaries.get(benchmark, {}).get("habits", {})
+            before, after = told.get(stage.parent), told.get(stage.name)
+            changed = habits.in_words(before, after) if before and after else ""
             out.append((benchmark, f"{sentence}; {changed}" if changed else sentence))
     return out
 
@@ -123,6 +141,26 @@ def turned_of(
 ) -> dict[str, Turned]:
     """By category, which answers turned, from what the browser's data told."""
     return from_lists(summaries.get(benchmark, {}).get("turned", {}).get(f"{stage}\n{other}"))
+
+
+def tallies_of(
+    summaries: Summaries, benchmark: str, stage: str, other: str | None
+) -> dict[str, groups.Tally]:
+    """By category, what became of score and content, from what the browser's data told."""
+    return groups.tallies_from(
+        summaries.get(benchmark, {}).get("tallies", {}).get(f"{stage}\n{other}")
+    )
+
+
+def shares_of(summaries: Summaries, benchmark: str, stage: str) -> dict[str, groups.Share]:
+    """By category, a stage's score and content, from what the browser's data told."""
+    return groups.shares_from(summaries.get(benchmark, {}).get("shares", {}).get(stage))
+
+
+def floors_of(summaries: Summaries, benchmark: str) -> dict[str, skills.Floor]:
+    """By category, what always giving one answer is right on."""
+    told = summaries.get(benchmark, {}).get("baselines", {})
+    return {category: skills.Floor(*found) for category, found in told.items()}
 
 
 def cost(item: Spent) -> str:

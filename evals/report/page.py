@@ -16,19 +16,23 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evals.report import charts, figures, graph, moves, provenance
+from evals.report import charts, figures, graph, habits, moves, provenance
 from evals.report.about import about
 from evals.report.conclusion import conclusion
+from evals.report.content import judge_of
 from evals.report.gate import beside, news
 from evals.report.glossary import TERMS
+from evals.report.groups import Share
+from evals.report.kinds import OTHER
 from evals.report.leaderboard import Row
-from evals.report.overview import Summaries, overview, split_of, turned_of
+from evals.report.overview import Summaries, floors_of, overview, shares_of, split_of, turned_of
 from evals.report.pairs import Table
 from evals.report.progress import progress
-from evals.report.records import Comparison, Gate, Result
-from evals.report.rules import Rules, judge_of
+from evals.report.records import Category, Comparison, Gate, Result
+from evals.report.rules import Rules
 from evals.report.run import Run, Stage
 from evals.report.sentences import detectable
+from evals.report.skills import Floor
 from evals.report.spent import asked, reached, total_cost
 from evals.report.training import training
 from evals.report.turned import Turned, all_of
@@ -102,7 +106,7 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
         f=figures,
         charts=charts,
         terms=TERMS,
-        moves=moves,
+        habits_of=habits,
         detectable=detectable,
         beside=beside,
         news=news,
@@ -189,10 +193,19 @@ class Section:
     splits: dict[str, moves.Split]  # stage -> its difference from its parent
     turned: dict[str, dict[str, Turned]]  # stage -> category -> turned answers
     habits: dict[str, Mapping[str, Any]]  # stage -> how it answers
+    bars: dict[str, dict[str, Category]]  # stage -> category -> share right
+    stated: dict[str, dict[str, Share]]  # the same, where content is not the score
+    has_kinds: bool  # whether the categories are kinds of question
+    floors: dict[str, Floor]  # category -> always giving one answer
 
     def has_habit(self, key: str) -> bool:
         """Whether any stage has this figure."""
         return any(habit.get(key) is not None for habit in self.habits.values())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some answer is right in content and not by its rule."""
+        return any(habit["content"] - habit["accuracy"] >= 5e-5 for habit in self.habits.values())
 
     def turned_of(self, stage: str, category: str | None = None) -> Turned | None:
         """A stage's turned answers against its parent; None where the answers are not here."""
@@ -200,6 +213,18 @@ class Section:
         if not found:
             return None
         return all_of(found) if category is None else found.get(category, Turned())
+
+    def flip_of(self, stage: str, change: Comparison, category: str) -> Turned | None:
+        """A category's turned answers: as read, else as the comparison counted them."""
+        if stage in self.turned:
+            return self.turned[stage].get(category)
+        flip = change.flips_by_category.get(category)
+        return Turned(became=flip.wrong_to_right, ceased=flip.right_to_wrong) if flip else None
+
+    def largest_flip(self, stage: str, change: Comparison) -> int:
+        """The most questions that turned one way in a category."""
+        found = [self.flip_of(stage, change, category) for category in self.categories]
+        return max((max(one.won, one.lost) for one in found if one), default=1)
 
     @property
     def is_graded(self) -> bool:
@@ -263,14 +288,14 @@ class Section:
         """The axis of the split bars: points of accuracy, at least 5, so that nothing looks large
         only because nothing else moved.
         """
-        ends = [max(abs(split.form), abs(split.sight)) for split in self.splits.values()]
+        ends = [max(map(abs, split.parts.values())) for split in self.splits.values()]
         return charts.round_up(max(charts.scale_of(ends), 5.0))
 
     @property
     def has_larger_move(self) -> bool:
         """Whether a split bar ends in an arrow."""
         most = self.largest_move * 1.001
-        return any(max(abs(s.form), abs(s.sight)) > most for s in self.splits.values())
+        return any(max(map(abs, split.parts.values())) > most for split in self.splits.values())
 
     def largest_change(self, whom: str) -> float:
         """The axis of the differences with parent or base, zero in the middle."""
@@ -290,7 +315,15 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
     columns = [(s, mine.get(s.name), s.results.get(benchmark)) for s in run.scored]
     shown = list(mine.values())
     results = [result for _, _, result in columns if result]
-    categories = sorted({name for result in results for name in result.part.categories})
+    has_kinds = bool(summaries.get(benchmark, {}).get("has_kinds"))
+    shares = {row.stage: shares_of(summaries, benchmark, row.stage) for row in shown}
+    bars = {result.stage: result.part.categories for result in results}
+    if has_kinds:
+        bars = {
+            stage: {c: one.as_category for c, one in mine.items()} for stage, mine in shares.items()
+        }
+    named = {name for found in bars.values() for name in found}
+    categories = sorted(named, key=lambda name: (name == OTHER, name))
     baselines = [row.majority_value for row in shown if row.majority_value is not None]
     values = _values([(row.value, row.interval) for row in shown])
     top = max((row.max for row in shown), default=1.0)
@@ -315,6 +348,13 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
             for stage, habit in summaries.get(benchmark, {}).get("habits", {}).items()
             if habit
         },
+        bars=bars,
+        stated={
+            stage: {name: one for name, one in mine.items() if one.content - one.accuracy >= 5e-4}
+            for stage, mine in shares.items()
+        },
+        has_kinds=has_kinds,
+        floors=floors_of(summaries, benchmark),
     )
 
 

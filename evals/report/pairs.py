@@ -13,9 +13,9 @@ from evals.items import ItemScore
 from evals.paired import statistics, strata_of, sums, verdict_of
 from evals.report.answers import files_of, signature, stages_of
 from evals.report.browser import slug, write_text
+from evals.report.content import judge_of
 from evals.report.leaderboard import adjusted_verdict, unequal
 from evals.report.records import Interval
-from evals.report.rules import judge_of
 from evals.report.run import Run, Stage, read_lines
 from evals.samples import Scored, score_rows
 from evals.stats import every_pair, holm

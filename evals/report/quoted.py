@@ -46,13 +46,12 @@ def quotes(questions: Sequence[Question], now: int, before: int) -> list[Quote]:
 
 
 def _quote(kind: str, question: Question, before: str, after: str) -> Quote:
-    wanted = question.references[0].partition(" ×")[0] if question.references else ""
     return Quote(
         kind,
         question.id,
         _line(question.category, 60),
         _line(question.text, 160),
-        _line(wanted, 80),
+        _line(question.wanted, 80),
         _line(before, 120),
         _line(after, 120),
     )

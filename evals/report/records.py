@@ -48,12 +48,6 @@ class Comparison(Record):
     flips_by_category: dict[str, Flips] = Field(default_factory=dict)
     decomposition: dict[str, Pair | None] = Field(default_factory=dict)
 
-    @property
-    def largest_flip(self) -> int:
-        """The most questions that turned one way in a category."""
-        flips = self.flips_by_category.values()
-        return max((max(f.right_to_wrong, f.wrong_to_right) for f in flips), default=1)
-
 
 class Against(Record):
     """The comparisons with one other stage. `refused` says why the two may not be compared."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evals.base import Benchmark
-from evals.registry import get_benchmark
 from evals.report.answers import files_of, signature, stages_of
 from evals.report.browser import slug, write_text
+from evals.report.content import judge_of
 from evals.report.run import Run, read_lines
 from evals.samples import score_rows
 from rl.errors import PlumblineError
@@ -114,23 +114,6 @@ def _table(
         and ours * theirs < 0
     ]
     return Rules(table.stages, table.profiles, reported, cells, tuple(turned))
-
-
-def judge_of(run: Run, benchmark: str) -> Benchmark | None:
-    """The benchmark's rule: by its id, else by a page (YAML) that the recipe names. A report runs
-    no code that a run folder names.
-    """
-    listed = run.config.get("evals")
-    entries = listed.get("benchmarks") if isinstance(listed, dict) else None
-    names = [str(entry.get("name")) for entry in entries or [] if isinstance(entry, dict)]
-    for name in [benchmark, *(name for name in names if name.endswith((".yaml", ".yml")))]:
-        try:
-            found = get_benchmark(name)
-        except (PlumblineError, OSError, ImportError):
-            continue
-        if found.id == benchmark:
-            return found
-    return None
 
 
 def _kept(path: Path, key: Sequence[Any]) -> dict[str, Any] | None:

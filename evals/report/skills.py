@@ -4,11 +4,12 @@ turned answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evals.report.figures import number
-from evals.report.records import Comparison, Result
+from evals.report.figures import PERCENT, number
+from evals.report.groups import Tally
+from evals.report.records import Comparison, Interval, Result
 from evals.report.turned import Turned
 from evals.stats import holm, sign_test
 
@@ -17,9 +18,23 @@ NAMED = 4
 
 
 @dataclass(frozen=True)
+class Floor:
+    """What always giving one answer is right on, in a category."""
+
+    answer: str
+    accuracy: float
+
+    @property
+    def in_words(self) -> str:
+        return f"always answering {self.answer}: {PERCENT.value(self.accuracy)}"
+
+
+@dataclass(frozen=True)
 class Skill:
     """A category: its change in points of accuracy, turned answers, and the exact sign test's
-    p-value, adjusted by Holm over the benchmark's categories.
+    p-value, adjusted by Holm over the benchmark's categories. Where the answers were read, points
+    and turned answers are those of the content, `tally` holds both, `floor` is what one answer
+    always is right on, and `now` the interval of the content now.
     """
 
     category: str
@@ -27,16 +42,33 @@ class Skill:
     won: int
     lost: int
     p_holm: float
+    tally: Tally | None = None
+    floor: Floor | None = None
+    now: Interval | None = None
 
     @property
     def verdict(self) -> str:
+        """`shift` where all that turned is a shift of yes; `not above` where the category rose, and
+        not beyond what one answer always is right on.
+        """
+        if self.tally and self.tally.shift and self.tally.shift.is_all:
+            return "shift"
         if self.p_holm > ALPHA or self.won == self.lost:
             return "no evidence"
-        return "better" if self.won > self.lost else "worse"
+        if self.won < self.lost:
+            return "worse"
+        return "not above" if self._is_at_floor else "better"
+
+    @property
+    def _is_at_floor(self) -> bool:
+        if self.tally is None or self.floor is None:
+            return False
+        low = self.now[0] if self.now else self.tally.content[1]
+        return low <= self.floor.accuracy
 
 
 def skills(comparison: Comparison, mine: Result, theirs: Result | None) -> list[Skill]:
-    """Every category of a comparison, the largest change first."""
+    """Every category of a comparison, the largest change first; from results alone."""
     flips = comparison.flips_by_category
     raw = {
         name: sign_test(flip.wrong_to_right, flip.right_to_wrong) for name, flip in flips.items()
@@ -54,12 +86,40 @@ def skills(comparison: Comparison, mine: Result, theirs: Result | None) -> list[
     return sorted(found, key=lambda skill: -abs(skill.won - skill.lost))
 
 
-def in_words(found: list[Skill], turned: Mapping[str, Turned] | None = None) -> str:
+def skills_of(
+    tallies: Mapping[str, Tally],
+    floors: Mapping[str, Floor],
+    intervals: Mapping[str, Interval],
+) -> list[Skill]:
+    """Every category of a comparison, the largest change first; from the answers."""
+    adjusted = holm({name: sign_test(one.won, one.lost) for name, one in tallies.items()})
+    found = [
+        Skill(
+            name,
+            100 * (one.content[1] - one.content[0]),
+            one.won,
+            one.lost,
+            adjusted[name],
+            one,
+            floors.get(name),
+            intervals.get(name),
+        )
+        for name, one in tallies.items()
+    ]
+    return sorted(found, key=lambda skill: -abs(skill.won - skill.lost))
+
+
+def in_words(found: Sequence[Skill], turned: Mapping[str, Turned] | None = None) -> str:
     """One sentence: which categories became better, which worse, beyond chance. `turned` tells
     graded scores that changed in part from answers that became right or ceased to be.
     """
     parts = []
-    for verdict, words in (("better", "better on"), ("worse", "worse on")):
+    for verdict, words in (
+        ("better", "better on"),
+        ("worse", "worse on"),
+        ("not above", "risen, but not clearly above always giving one answer, on"),
+        ("shift", "a shift of yes, no other sight, on"),
+    ):
         sure = [skill for skill in found if skill.verdict == verdict]
         if not sure:
             continue
@@ -74,6 +134,26 @@ def in_words(found: list[Skill], turned: Mapping[str, Turned] | None = None) -> 
 
 
 def _named(skill: Skill, turned: Turned | None) -> str:
+    tally, floor = skill.tally, skill.floor
+    if skill.verdict == "shift" and tally and tally.shift:
+        always, accuracy = tally.shift.always
+        return (
+            f"{skill.category} ({tally.shift.in_words}; {_from_to(tally.content)} right, always "
+            f"answering {always}: {PERCENT.value(accuracy)})"
+        )
+    if skill.verdict == "not above" and tally and floor:
+        return f"{skill.category} ({_from_to(tally.content)} right, {floor.in_words})"
+    if tally is not None and tally.is_content_apart:
+        before, now = tally.score
+        moved = f"{'rose' if now > before else 'fell'} {_from_to(tally.score)}"
+        if abs(now - before) < 5e-4:
+            moved = f"stayed at {PERCENT.value(now)}"
+        told = f"right in content {_from_to(tally.content)}, while the score {moved}"
+        return f"{skill.category} ({told})"
     points = f"{number(skill.points, 1, sign=True)} points, " if skill.points is not None else ""
     told = (turned or Turned(became=skill.won, ceased=skill.lost)).in_words
     return f"{skill.category} ({points}{told})"
+
+
+def _from_to(values: tuple[float, float]) -> str:
+    return f"{PERCENT.value(values[0])} → {PERCENT.value(values[1])}"

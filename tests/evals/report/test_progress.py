@@ -144,7 +144,7 @@ def test_a_stage_in_words_says_skill_form_and_cost(make_run):
         item.stage.name: item for item in overview(run, rows(run), summaries, costs, progress(run))
     }
     assert [name for name, _ in words["grpo"].skills] == ["mme", "textvqa"]
-    assert words["sft"].why[0][1].startswith("form: ")
+    assert words["sft"].why[0][1].startswith("answered: ")
     assert words["grpo"].cost.startswith("1 min 36 s, 60 steps, 246")
     assert words["pairs"].clauses[0].text.startswith("drew answers from sft")
 

@@ -3,7 +3,8 @@
 import json
 
 from evals.report import build_report
-from evals.report.rules import judge_of, rules
+from evals.report.content import judge_of
+from evals.report.rules import rules
 from evals.report.run import read_run
 
 

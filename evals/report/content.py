@@ -1,0 +1,141 @@
+"""What an answer states, whatever the words around it: its score in content.
+
+A rule that compares whole answers gives "There are 3 shapes." nothing where "3" is right. In
+content an answer is worth what the rule gives the reference whose words stand in it, in a row, if
+that is more than its score. The rule itself says what a reference is worth, so grading stays its
+own. Limits: an answer that names several things states each of them, one that denies a thing too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from evals.base import Benchmark
+from evals.judge import Judged
+from evals.registry import get_benchmark
+from evals.report.run import Run
+from evals.samples import answer_rows
+from rewards.letters import LETTERS
+from rl.errors import PlumblineError
+
+# A number is one word with its sign and marks; of scripts without spaces, each character is one.
+_WORD = re.compile(
+    r"(?<![\w.])-?\d+(?:[.,:/-]\d+)*"
+    r"|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
+    r"|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+"
+)
+_LONGEST = 20_000  # characters of an answer that are read
+_POLAR = frozenset({"yes", "no"})
+_LETTERS = frozenset(letter.lower() for letter in LETTERS[:10])
+
+Row = Mapping[str, Any]
+
+
+def words(text: str) -> str:
+    """The words of a text, in lower case, by one space each.
+
+    >>> words("It is a 3."), words("14.5 %"), words("The sign: STOP!")
+    ('it is a 3', '14.5', 'the sign stop')
+    """
+    return " ".join(_WORD.findall(text[:_LONGEST].lower()))
+
+
+def holds(text: str, part: str) -> bool:
+    """Whether these words stand in those, in a row (both as `words` gives them)."""
+    return bool(part) and f" {part} " in f" {text} "
+
+
+def is_read_in_part(text: str, parsed: Any) -> bool:
+    """Whether the rule reads a part of the answer (a number, a letter, yes or no) rather than the
+    whole of it: then its reading is the content.
+
+    >>> is_read_in_part("it is a circle", "it is circle"), is_read_in_part("so 4 + 3 is 7", "7")
+    (False, True)
+    """
+    if not isinstance(parsed, str):
+        return True
+    return 2 * len(words(parsed).split()) < len(words(text).split())
+
+
+class Contents:
+    """One benchmark's rule, asked for single references; each question and reference once. Without
+    the rule (None), and where a judge reads the answers, content is the score.
+    """
+
+    def __init__(self, judge: Benchmark | None) -> None:
+        self._judge = None if isinstance(judge, Judged) else judge
+        self._alone: dict[tuple[str, str, str], float] = {}
+
+    def of(self, row: Row, score: float | None, parsed: Any, profile: str) -> float | None:
+        """The content of a response row's answer (the mean over them where there are several);
+        never below its score.
+        """
+        judge = self._judge
+        if judge is None or score is None or score >= 1:
+            return score
+        if not row.get("samples"):
+            return self._one(judge, row, score, parsed, profile)
+        try:
+            answers = answer_rows(row)
+            verdicts = [judge.score(one, profile) for one in answers]
+        except (PlumblineError, KeyError):
+            return score
+        found = [
+            self._one(judge, one, told.score, told.parsed, profile)
+            for one, told in zip(answers, verdicts, strict=True)
+            if told.score is not None
+        ]
+        return max(score, sum(found) / len(found)) if found else score
+
+    def _one(self, judge: Benchmark, row: Row, score: float, parsed: Any, profile: str) -> float:
+        references, text = row.get("references"), row.get("response")
+        if not isinstance(references, list) or not isinstance(text, str):
+            return score
+        if is_read_in_part(text, parsed):
+            return score
+        said, best = words(text), score
+        for reference in dict.fromkeys(one for one in references if isinstance(one, str)):
+            if best < 1 and _states(said, words(reference)):
+                best = max(best, self._of_alone(judge, row, reference, profile))
+        return best
+
+    def _of_alone(self, judge: Benchmark, row: Row, reference: str, profile: str) -> float:
+        key = (str(row.get("sample_id")), reference, profile)
+        if key not in self._alone:
+            bare = {**row, "response": reference, "samples": None}
+            try:
+                self._alone[key] = judge.score(bare, profile).score or 0.0
+            except (PlumblineError, KeyError):
+                self._alone[key] = 0.0
+        return self._alone[key]
+
+
+def _states(said: str, reference: str) -> bool:
+    """Whether an answer states a reference. Yes and no begin what they answer; a lone letter may be
+    any word.
+
+    >>> _states("there are 3 shapes", "3"), _states("there is no dog", "no"), _states("a cat", "a")
+    (True, False, False)
+    """
+    if reference in _LETTERS:
+        return said == reference
+    return f"{said} ".startswith(f"{reference} ") if reference in _POLAR else holds(said, reference)
+
+
+def judge_of(run: Run, benchmark: str) -> Benchmark | None:
+    """The benchmark's rule: by its id, else by a page (YAML) that the recipe names. A report runs
+    no code that a run folder names.
+    """
+    listed = run.config.get("evals")
+    entries = listed.get("benchmarks") if isinstance(listed, dict) else None
+    names = [str(entry.get("name")) for entry in entries or [] if isinstance(entry, dict)]
+    for name in [benchmark, *(name for name in names if name.endswith((".yaml", ".yml")))]:
+        try:
+            found = get_benchmark(name)
+        except (PlumblineError, OSError, ImportError):
+            continue
+        if found.id == benchmark:
+            return found
+    return None
