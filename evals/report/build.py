@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evals.report import leaderboard
 from evals.report.browser import slug, write_browser, write_script, write_text
+from evals.report.conclusion import conclusion
 from evals.report.gate import markdown_of
 from evals.report.markdown import to_markdown
 from evals.report.page import render
@@ -40,7 +41,8 @@ def build_report(run: Path) -> Path:
         if (table := rules(found, name, folder)) is not None
     }
     write_text(folder / "gate.md", markdown_of(found))
-    write_text(folder / "leaderboard.md", to_markdown(found, rows))
+    came = conclusion(found, rows, told)
+    write_text(folder / "leaderboard.md", to_markdown(found, rows, came))
     write_text(folder / "leaderboard.csv", leaderboard.to_csv(rows))
     write_text(folder / "leaderboard.json", leaderboard.to_json(found, rows))
     write_page(folder, render(found, rows, told, tables, pairs(found, folder)))

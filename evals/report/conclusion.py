@@ -5,6 +5,7 @@ made the difference.
 from __future__ import annotations
 
 from evals.report.leaderboard import Against, Row
+from evals.report.overview import Summaries, split_of
 from evals.report.run import Run, Stage
 
 _TOLD = 4  # benchmarks that are told one by one
@@ -16,8 +17,10 @@ _CLAIMS = {
 }
 
 
-def conclusion(run: Run, rows: list[Row]) -> str:
-    """One sentence that claims no more than the tables; empty where no stage has been compared."""
+def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> str:
+    """One sentence that claims no more than the tables; empty where no stage has been compared.
+    Behind a gain or a loss stands what it was, form or sight, where the answers tell.
+    """
     found = {(row.stage, row.benchmark): row for row in rows}
     compared = {row.stage for row in rows if row.base}
     standing = [stage for stage in run.scored if not stage.facts.get("rolled_back_to")]
@@ -32,7 +35,7 @@ def conclusion(run: Run, rows: list[Row]) -> str:
     text = f"{so_far}{last.name} ({way}) is "
     if len(mine) > _TOLD:
         return f"{text}{_counted(mine)}."
-    text += _and([_one(row, line, found) for row in mine])
+    text += _and([_one(row, line, found, summaries) for row in mine])
     parents = {stage.parent for stage in standing}
     others = [s.name for s in ends[:-1] if s.name not in parents]
     return f"{text}{''.join(_other(name, rows) for name in others[:_TOLD])}."
@@ -52,13 +55,15 @@ def _written(row: Row) -> str:
     return row.scale.value(row.value) + ("" if row.max == 1 else f" {row.scale.unit}")
 
 
-def _one(row: Row, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
+def _one(
+    row: Row, line: list[Stage], found: dict[tuple[str, str], Row], summaries: Summaries
+) -> str:
     """One benchmark: from what to what, and where on the way it moved."""
     base = row.base
     assert base is not None
     before = found.get((base.stage, row.benchmark))
     figures = (f"{row.scale.value(before.value)} → " if before else "") + _written(row)
-    steps = _steps(row.benchmark, line, found)
+    steps = _steps(row.benchmark, line, found, summaries)
     return (
         f"{_CLAIMS[_verdict(base)]} {base.stage} on {row.benchmark} "
         f"({figures}{f'; {steps}' if steps else ''})"
@@ -70,13 +75,20 @@ def _verdict(against: Against) -> str:
     return "refused" if against.refused or against.unequal else against.verdict
 
 
-def _steps(benchmark: str, line: list[Stage], found: dict[tuple[str, str], Row]) -> str:
+def _steps(
+    benchmark: str,
+    line: list[Stage],
+    found: dict[tuple[str, str], Row],
+    summaries: Summaries,
+) -> str:
     """The stages of the line by their verdict against the stage before them."""
     by_verdict: dict[str, list[str]] = {}
     for stage in line:
         row = found.get((stage.name, benchmark))
         if row is not None and row.parent is not None:
-            by_verdict.setdefault(_verdict(row.parent), []).append(stage.name)
+            verdict = _verdict(row.parent)
+            why = _why(summaries, benchmark, stage) if verdict in ("better", "worse") else ""
+            by_verdict.setdefault(verdict, []).append(stage.name + why)
     words = {
         "better": "gain in",
         "worse": "loss in",
@@ -88,6 +100,14 @@ def _steps(benchmark: str, line: list[Stage], found: dict[tuple[str, str], Row])
         for verdict, text in words.items()
         if verdict in by_verdict
     )
+
+
+def _why(summaries: Summaries, benchmark: str, stage: Stage) -> str:
+    """` (form)`, where the split of the difference says so."""
+    parts = split_of(summaries, benchmark, stage.name, stage.parent)
+    what = parts.what if parts is not None else "neither"
+    told = {"neither": "", "both": "form and sight"}.get(what, what)
+    return f" ({told})" if told else ""
 
 
 def _counted(mine: list[Row]) -> str:

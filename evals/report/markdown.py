@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from evals.report.about import about
-from evals.report.conclusion import conclusion
 from evals.report.figures import NONE, PERCENT, p_value
 from evals.report.leaderboard import SCHEMA, Against, Row
 from evals.report.run import Run
@@ -25,12 +24,12 @@ HEADINGS = (
 )
 
 
-def to_markdown(run: Run, found: list[Row]) -> str:
-    """The leaderboard as Markdown: what each stage did, and a table a benchmark with the notes that
-    belong beside a row.
+def to_markdown(run: Run, found: list[Row], summary: str) -> str:
+    """The leaderboard as Markdown: the run's conclusion, what each stage did, and a table a
+    benchmark with the notes that belong beside a row.
     """
     out = [f"# {plain(run.name)}", ""]
-    out += [f"{plain(text)}\n" for text in (conclusion(run, found), *about(run)) if text]
+    out += [f"{plain(text)}\n" for text in (summary, *about(run)) if text]
     for sentence in verdicts(run, found):
         out.append(f"- **{plain(sentence.stage)}**: {plain(sentence.text)}")
     out.append("")

@@ -82,7 +82,7 @@ def render(
         costs=costs,
         reached={stage.name: reached(run, total, stage.name) for stage in run.stages},
         about=about(run),
-        conclusion=conclusion(run, rows),
+        conclusion=conclusion(run, rows, summaries),
         seed=_seed(run),
         place=_place(run),
         summaries=summaries,

@@ -21,7 +21,7 @@ FACTS = {
 
 def concluded(run):
     found = read_run(run)
-    return conclusion(found, rows(found))
+    return conclusion(found, rows(found), {})
 
 
 def weights(folder, shapes):
@@ -73,6 +73,15 @@ def test_one_sentence_says_what_came_of_the_run(make_run):
         "grpo (base → sft → dpo → grpo) is better than base on textvqa "
         "(0.0\u202f% → 95.8\u202f%; gain in sft, dpo and grpo); "
         "kto, where another line ends, scores 66.7\u202f% on textvqa."
+    )
+
+
+def test_a_gain_is_called_form_where_the_answers_tell(make_run):
+    build_report(run := make_run(stages=("base", "sft"), benchmarks=("textvqa",)))
+    told = (run / "report" / "leaderboard.md").read_text()
+    assert "gain in sft (" in told
+    assert told.splitlines()[2] in (run / "report" / "index.html").read_text().replace(
+        "\u202f", " "
     )
 
 
