@@ -19,7 +19,7 @@ _CLAIMS = {
 
 def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> str:
     """One sentence that claims no more than the tables; empty where no stage has been compared.
-    Behind a gain or a loss stands what it was, form or sight, where the answers tell.
+    Behind a gain or a loss stands what it was, answering, form or sight, where the answers tell.
     """
     found = {(row.stage, row.benchmark): row for row in rows}
     compared = {row.stage for row in rows if row.base}
@@ -106,8 +106,7 @@ def _why(summaries: Summaries, benchmark: str, stage: Stage) -> str:
     """` (form)`, where the split of the difference says so."""
     parts = split_of(summaries, benchmark, stage.name, stage.parent)
     what = parts.what if parts is not None else "neither"
-    told = {"neither": "", "both": "form and sight"}.get(what, what)
-    return f" ({told})" if told else ""
+    return "" if what == "neither" else f" ({what.replace('answered', 'answering')})"
 
 
 def _counted(mine: list[Row]) -> str:
