@@ -206,12 +206,14 @@ def test_a_kind_that_does_not_occur_is_counted_and_not_offered(fresh):
     assert told["became"] == (f"became right ({became})", False)
     own = "[...document.getElementById('by-against').options].filter((o) => o.disabled)"
     assert page.js(f"{own}.map((o) => o.text)") == ["grpo"]
-    page.js(
-        "(() => { const by = document.getElementById('by-stage'); by.value = '0';"
-        " by.dispatchEvent(new Event('change')); })()"
-    )
-    page.until(f"{own}.map((o) => o.text).join() === 'base'")
-    assert page.js("document.getElementById('by-against').selectedOptions[0].text") == "sft"
+    # Each against its parent; base, which has none, never against itself.
+    for stage, name, against in (("1", "sft", "base"), ("0", "base", "sft")):
+        page.js(
+            f"(() => {{ const by = document.getElementById('by-stage'); by.value = '{stage}';"
+            " by.dispatchEvent(new Event('change')); })()"
+        )
+        page.until(f"{own}.map((o) => o.text).join() === '{name}'")
+        assert page.js("document.getElementById('by-against').selectedOptions[0].text") == against
 
 
 @pytest.mark.parametrize(
