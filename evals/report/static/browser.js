@@ -183,7 +183,7 @@ const fillControls = (wanted) => {
   const category = data.categories.indexOf(wanted.category);
   fill(pick.category, [["*", "all"], ...categories], category < 0 ? "*" : String(category));
   const usual = stages.length < 2 ? "all" : "changed";
-  pick.kind.value = wanted.kind in TESTS ? wanted.kind : usual;
+  pick.kind.value = KINDS.has(wanted.kind) ? wanted.kind : usual;
 };
 // Sets every control, and the list, to a choice; what it leaves open is as on a fresh page.
 const show = async (wanted, done = () => {}) => {
@@ -265,7 +265,7 @@ for (const link of document.querySelectorAll("a.jump")) {
     choice = { benchmark: option ? option.value : "", stage, kind, ...(category === undefined ? {} : { category }) };
     write(location.hash === toAddress(choice) ? "replaceState" : "pushState", toAddress(choice));
     show(choice);
-    land();
+    at("examples").scrollIntoView();
     at("examples").querySelector("h2").focus({ preventScroll: true });
   });
 }

@@ -135,6 +135,7 @@ def test_back_and_forward_set_the_list_and_its_controls(fresh):
     two = "a.jump[data-benchmark=textvqa][data-kind=became][data-stage=sft]"
     click(page, one)
     first = chosen(page, benchmark="mme", kind="became", stage="4")
+    assert page.js("document.activeElement.textContent") == "Examples"  # Tab goes on from there
     click(page, two)
     second = chosen(page, benchmark="textvqa", kind="became", stage="1")
     assert first["first"] != second["first"]
@@ -205,12 +206,14 @@ def test_a_kind_that_does_not_occur_is_counted_and_not_offered(fresh):
     assert told["became"] == (f"became right ({became})", False)
     own = "[...document.getElementById('by-against').options].filter((o) => o.disabled)"
     assert page.js(f"{own}.map((o) => o.text)") == ["grpo"]
-    page.js(
-        "(() => { const by = document.getElementById('by-stage'); by.value = '0';"
-        " by.dispatchEvent(new Event('change')); })()"
-    )
-    page.until(f"{own}.map((o) => o.text).join() === 'base'")
-    assert page.js("document.getElementById('by-against').selectedOptions[0].text") == "sft"
+    # Each against its parent; base, which has none, never against itself.
+    for stage, name, against in (("1", "sft", "base"), ("0", "base", "sft")):
+        page.js(
+            f"(() => {{ const by = document.getElementById('by-stage'); by.value = '{stage}';"
+            " by.dispatchEvent(new Event('change')); })()"
+        )
+        page.until(f"{own}.map((o) => o.text).join() === '{name}'")
+        assert page.js("document.getElementById('by-against').selectedOptions[0].text") == against
 
 
 @pytest.mark.parametrize(
@@ -218,6 +221,7 @@ def test_a_kind_that_does_not_occur_is_counted_and_not_offered(fresh):
     [
         ("kind=known", "No question fits “known from training” for grpo held against dpo."),
         ("kind=won&against=grpo", "grpo is held against itself"),
+        ("kind=constructor&category=none&text=zzz", "questions that the other filters leave"),
         ("kind=all&text=nothing+holds+this", "None of the 60 questions holds “nothing holds this”"),
     ],
 )
