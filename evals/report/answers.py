@@ -206,7 +206,7 @@ def _answer(row: dict[str, Any], score: dict[str, Any], contents: Contents, prof
         tokens=tokens if isinstance(tokens, int) else None,
         error=_text(row["error"])[:400] if row.get("error") else None,
         content=None if states is None else round(states, 4),
-        said=(_text(parsed) if is_read_in_part(text, parsed) else words(text))[:_SAID],
+        said=words(_text(parsed) if is_read_in_part(text, parsed) else text)[:_SAID],
     )
 
 

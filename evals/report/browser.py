@@ -89,12 +89,7 @@ def _summary(
     found: dict[str, Any] = {"questions": len(questions)}
     found |= {"habits": {}, "splits": {}, "turned": {}, "quotes": {}, "tallies": {}}
     pairs = _pairs(stages)
-    is_open = any(
-        answer is not None and answer.states != answer.score
-        for question in questions
-        for answer in question.answers
-        if answer is not None and answer.score is not None
-    )
+    is_open = _is_open(questions)
     for column, stage in enumerate(stages):
         told = habits(questions, column)
         found["habits"][stage.name] = asdict(told) if told else None
@@ -117,6 +112,15 @@ def _summary(
     found["images_a_question"] = shown / len(questions) if questions else 0.0
     found["has_answers"] = asked.is_file()
     return found
+
+
+def _is_open(questions: Sequence[Question]) -> bool:
+    """Whether some answer's content is not its score."""
+    return any(
+        answer is not None and answer.score is not None and answer.states != answer.score
+        for question in questions
+        for answer in question.answers
+    )
 
 
 def _pairs(stages: Sequence[Stage]) -> dict[str, tuple[int, int]]:
@@ -152,6 +156,12 @@ def _index(
             [None if (a := q.answers[column]) is None else a.score for q in questions]
             for column in range(len(stages))
         ],
+        "content": [
+            [None if (a := q.answers[column]) is None else a.states for q in questions]
+            for column in range(len(stages))
+        ]
+        if _is_open(questions)
+        else None,
         "flags": [
             "".join("-" if (a := q.answers[column]) is None else a.flag for q in questions)
             for column in range(len(stages))

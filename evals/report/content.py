@@ -56,6 +56,8 @@ def is_read_in_part(text: str, parsed: Any) -> bool:
     """
     if not isinstance(parsed, str):
         return True
+    if len(parsed) == len(text):
+        return False
     return 2 * len(words(parsed).split()) < len(words(text).split())
 
 
@@ -79,6 +81,8 @@ class Contents:
             return self._one(judge, row, score, parsed, profile)
         try:
             answers = answer_rows(row)
+            if not any(map(_names_a_reference, answers)):
+                return score
             verdicts = [judge.score(one, profile) for one in answers]
         except (PlumblineError, KeyError):
             return score
@@ -110,6 +114,15 @@ class Contents:
             except (PlumblineError, KeyError):
                 self._alone[key] = 0.0
         return self._alone[key]
+
+
+def _names_a_reference(row: Row) -> bool:
+    """Whether the rule has anything to be asked for."""
+    references, text = row.get("references"), row.get("response")
+    if not isinstance(references, list) or not isinstance(text, str):
+        return False
+    said = words(text)
+    return any(_states(said, words(str(reference))) for reference in set(map(str, references)))
 
 
 def _states(said: str, reference: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from evals.report.answers import Answer, Question
@@ -174,9 +175,10 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> str
 
 
 def _said(answer: Answer) -> str:
-    return words(answer.said or answer.text)
+    return answer.said or words(answer.text)
 
 
+@lru_cache(maxsize=1 << 16)
 def choice(text: str | None) -> str:
     """`yes`, `no`, a letter, or nothing of these.
 

@@ -184,11 +184,12 @@ def in_words(split: Split, baseline: float | None) -> str:
     text = [f"{what}: {', '.join(parts)}"]
     if "answered" in what:
         if split.newly.questions and baseline is not None:
-            text.append(_against_always(split.newly, baseline))
+            text.append(_against_always(split, baseline))
     elif split.interval is not None or "form" in what:
         text.append(_seen(split))
     if split.shift is not None and split.shift.is_all:
-        text.append(split.shift.in_words)
+        always, accuracy = split.shift.always
+        text.append(f"{split.shift.in_words}, always answering {always}: {PERCENT.value(accuracy)}")
     return "; ".join(text)
 
 
@@ -213,16 +214,18 @@ def _answered_in_words(split: Split) -> str:
         for kind in REASONS
         if split.moves[kind].questions
     )
-    return f"{count(newly + ceased)} questions {whose} ({reasons})"
+    n = newly + ceased
+    return f"{count(n)} question{'s' if n != 1 else ''} {whose} ({reasons})"
 
 
-def _against_always(newly: Answered, baseline: float) -> str:
+def _against_always(split: Split, baseline: float) -> str:
     """What the new answers are worth beside always giving the most common one."""
+    newly, of = split.newly, " in content" if split.moves["form"].questions else ""
     spread = 2 * (baseline * (1 - baseline) / newly.questions) ** 0.5
     more = newly.right > baseline + spread
     return (
-        f"of the {count(newly.questions)} new answers {PERCENT.value(newly.right)} are right in "
-        f"content, the most common answer alone would give {PERCENT.value(baseline)}: "
+        f"of the {count(newly.questions)} new answers {PERCENT.value(newly.right)} are "
+        f"right{of}, the most common answer alone would give {PERCENT.value(baseline)}: "
         f"{'more than answering at all' if more else 'answering at all explains it'}"
     )
 

@@ -13,6 +13,7 @@ from evals.report.answers import Answer, Question
 from evals.report.figures import PERCENT, count
 from evals.report.habits import choice
 
+_POLAR = 0.9  # of the questions want yes or no: people's references stray
 _FEWEST = 10  # answers that turned
 _ONE_WAY = 0.9  # of them
 _MOVED = 0.03  # of yes's share
@@ -37,8 +38,12 @@ class Shift:
     @classmethod
     def of(cls, pairs: Sequence[tuple[Question, Answer, Answer]]) -> Shift | None:
         """None where questions are of another kind, or neither stage's answers can be read."""
-        polar = [(choice(question.wanted), old, new) for question, old, new in pairs]
-        if not polar or not all(wanted in ("yes", "no") for wanted, _, _ in polar):
+        polar = [
+            (wanted, old, new)
+            for question, old, new in pairs
+            if (wanted := choice(question.wanted)) in ("yes", "no")
+        ]
+        if len(polar) < _POLAR * len(pairs):
             return None
         read = [
             (wanted, before, now)

@@ -51,20 +51,18 @@ class Turned:
 
 def turned(questions: Sequence[Question], now: int, before: int) -> dict[str, Turned]:
     """By category, what became of the questions that both stages answered."""
-    found: dict[str, Turned] = {}
+    found: dict[str, list[int]] = {}  # in the order of Turned's fields
     for question in questions:
         old, new = question.answers[before], question.answers[now]
         if old is None or new is None or old.score is None or new.score is None:
             continue
         was, now_is = old.score, new.score
-        one = Turned(
-            became=int(was < 1 <= now_is),
-            rose=int(was < now_is < 1),
-            ceased=int(now_is < 1 <= was),
-            fell=int(now_is < was < 1),
-        )
-        found[question.category] = found.get(question.category, Turned()) + one
-    return found
+        counts = found.setdefault(question.category, [0, 0, 0, 0])
+        if was < now_is:
+            counts[0 if now_is >= 1 else 1] += 1
+        elif now_is < was:
+            counts[2 if was >= 1 else 3] += 1
+    return {category: Turned(*counts) for category, counts in found.items()}
 
 
 def as_lists(found: Mapping[str, Turned]) -> dict[str, list[int]]:

@@ -18,6 +18,8 @@ const TESTS = {
   ceased: (a, b) => a.score !== null && b.score !== null && b.score >= 1 && a.score < 1,
   rose: (a, b) => a.score !== null && b.score !== null && a.score > b.score && a.score < 1,
   fell: (a, b) => a.score !== null && b.score !== null && a.score < b.score && b.score < 1,
+  stated: (a, b) => a.score !== null && b.score !== null && a.content > b.content,
+  unstated: (a, b) => a.score !== null && b.score !== null && a.content < b.content,
   parsed: (a, b) => a.score !== null && b.score !== null && a.isParsed && !b.isParsed,
   unparsed: (a, b) => a.score !== null && b.score !== null && !a.isParsed && b.isParsed,
   right: (a, b) => a.score >= 1 && b.score >= 1,

@@ -11,7 +11,8 @@ let data = null; // the benchmark's index
 const PARSED = "ptR"; // flags: p parsed, t parsed but cut off, u unparsed, c cut off, R r refused, e error
 const verdict = (stage, number) => {
   const flag = data.flags[stage][number];
-  return { score: data.score[stage][number], flag, isParsed: PARSED.includes(flag) };
+  const score = data.score[stage][number];
+  return { score, content: data.content ? data.content[stage][number] : score, flag, isParsed: PARSED.includes(flag) };
 };
 
 const pieceOf = (number) => {

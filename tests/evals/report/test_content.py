@@ -1,9 +1,10 @@
 """What an answer states, whatever the words around it."""
 
+import copy
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.benchmarks.textvqa import TextVQA
@@ -11,6 +12,9 @@ from evals.registry import get_benchmark
 from evals.report import build_report
 from evals.report.content import Contents, words
 from evals.samples import score_rows
+from rl.plugins import names
+from tests.evals.benchmarks.test_any_text import ANY, DENSE, rows_of
+from tests.evals.report.test_build import script
 
 THREE = {"sample_id": "q", "references": ["3"] * 7 + ["three", "4", "unanswerable"]}
 
@@ -91,6 +95,23 @@ def test_content_is_never_below_the_score(around, reference):
     assert 0 <= score <= stated <= 1
 
 
+@pytest.mark.parametrize("name", [n for n in names("evals.benchmarks") if n != "humaneval"])
+@settings(max_examples=20, deadline=None)
+@given(text=ANY | DENSE)
+def test_every_rule_has_a_content_of_any_text(name, text):
+    judge = get_benchmark(name)
+    for row in rows_of(name):
+        for said in (text, f"{text} {judge.gold(row)} {text}"):
+            asked = row | {"response": said}
+            before = copy.deepcopy(asked)
+            score, stated = content(name, asked)
+            assert score <= stated <= 1
+            assert asked == before
+        assert content(name, row | {"response": judge.gold(row)})[1] == pytest.approx(
+            judge.score(row | {"response": judge.gold(row)}).score
+        )
+
+
 def test_characters_of_scripts_without_spaces_are_words():
     assert words("这是停车标志 3个") == "这 是 停 车 标 志 3 个"
 
@@ -113,3 +134,14 @@ def test_the_page_tells_score_from_content(make_run):
     text = page.read_text()
     assert "are right answers that the rule does not take for the words around them" in text
     assert ">right in content</a></th>" in text
+    index = script(page.parent / "data" / "textvqa" / "index.js")
+    assert set(index["content"][2]) == {1.0}
+    assert set(index["score"][2]) == {0.0}
+
+
+def test_closed_questions_have_no_content_of_their_own(make_run):
+    page = build_report(make_run(benchmarks=("mme",)))
+    assert script(page.parent / "data" / "mme" / "index.js")["content"] is None
+    text = page.read_text()
+    assert ">right in content</a></th>" not in text
+    assert "content rose" not in text

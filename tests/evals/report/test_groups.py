@@ -94,3 +94,10 @@ def test_the_interval_of_content_is_the_paired_bootstraps():
     (wanted,) = paired_bootstrap(ours, theirs, mean, resamples=2_000)
     assert (low, high) == pytest.approx((wanted.low, wanted.high))
     assert groups.content_intervals(questions, []) == {}
+
+
+def test_the_commonest_answer_of_a_tie_is_yes():
+    questions = many(2, RIGHT, category="a", wanted="No") + many(
+        2, RIGHT, category="a", wanted="Yes"
+    )
+    assert groups.baselines(questions) == {"a": ("Yes", 0.5)}

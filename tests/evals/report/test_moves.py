@@ -86,7 +86,7 @@ def test_the_sentence_tells_what_was_newly_answered_from_guessing():
     guess = in_words(split([asked(UNREAD, YES)] * 51 + [asked(UNREAD, NO)] * 49, 1, 0), 0.5)
     assert guess.endswith("answering at all explains it")
     ceased = in_words(split([asked(YES, UNREAD)], 1, 0), 0.5)
-    assert "1 questions that it leaves open (1 unreadable)" in ceased
+    assert "1 question that it leaves open (1 unreadable)" in ceased
 
 
 def test_the_sentence_says_that_form_is_no_sight():
@@ -120,7 +120,8 @@ def test_a_change_between_yes_and_no_alone_is_no_sight():
     assert (told.what, told.seen, told.sight) == ("shift of yes", "shift of yes", 10.0)
     assert in_words(told, 0.8) == (
         "shift of yes: +10.0 points come from a shift of yes, not sight; all 30 answers that "
-        "turned went from yes to no (20 became right, 10 no longer), yes 100.0\u202f% → 70.0\u202f%"
+        "turned went from yes to no (20 became right, 10 no longer), yes 100.0\u202f% → "
+        "70.0\u202f%, always answering Yes: 80.0\u202f%"
     )
     both = to_no + [asked(no(0.0), yes(1.0))] * 20
     assert split(both, 1, 0).seen == "sight"
