@@ -90,8 +90,8 @@ def decide(
     reasons: list[str] = []
     alarms: list[str] = []
     needed: list[int] = []
-    for whom, against in comparisons.items():
-        name = whom if whom == against["stage"] else f"{whom} {against['stage']}"
+    for whom, against in _each_once(comparisons).items():
+        name = _name(whom, against["stage"])
         compared = against.get("select")
         if compared is None:
             refusal = against.get("refused") or "no questions in the select part"
@@ -102,7 +102,7 @@ def decide(
                 needed.append(_needed(compared, allowed, num_questions))
             # A jump since base was told at the stage that made it.
             if whom == "parent" or "parent" not in comparisons:
-                alarms += _alarms(name, compared, config.alarm_rise_percent / 100 * max_score)
+                alarms += _alarms(name, compared, config.alarm_rise_percent, max_score)
         if found == "warn" and config.strict:
             found, reason = "fail", f"{reason} (strict)"
         reasons.append(reason)
@@ -116,6 +116,25 @@ def decide(
         max(needed) if any(needed) else None,
         tuple(alarms),
     )
+
+
+def _each_once(
+    comparisons: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Mapping[str, Any]]:
+    """The comparisons without base's where base is the parent: it is the same one."""
+    parent = comparisons.get("parent")
+    return {
+        whom: against
+        for whom, against in comparisons.items()
+        if whom == "parent" or parent is None or against["stage"] != parent["stage"]
+    }
+
+
+def _name(whom: str, stage: str) -> str:
+    """`against its parent sft`, `against base`."""
+    if whom == "parent":
+        return f"against its parent {stage}"
+    return f"against {stage}" if stage == whom else f"against {whom} ({stage})"
 
 
 def failures(gates: Mapping[str, Gate]) -> str:
@@ -272,16 +291,20 @@ def _needed(compared: Mapping[str, Any], allowed: float, num_questions: int) -> 
     return questions_needed(num * compared["stderr"] ** 2, allowed)
 
 
-def _alarms(name: str, compared: Mapping[str, Any], expected: float) -> list[str]:
+def _alarms(
+    name: str, compared: Mapping[str, Any], rise_percent: float, max_score: float
+) -> list[str]:
     """What is too good: a rise shown to be larger than expected, a gain that comes with a jump of
     the parse rate.
     """
     before, after = compared["decomposition"]["parse_rate"]
     parsed = f"the parse rate rose from {before:.2f} to {after:.2f}"
+    expected = rise_percent / 100 * max_score
     found = []
     if compared["lower_bound"] > expected:
+        seen = _points(compared["difference"], max_score, "+")
         found.append(
-            f"{name}: a rise of more than {expected:g} is shown ({compared['difference']:+.4g}); "
+            f"{name}: a rise of more than {_points(expected, max_score)} points is shown ({seen}); "
             f"look at answers that changed: a parser, a template or a leak may have"
             + (f"; {parsed}" if after > before else "")
         )

@@ -85,13 +85,13 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     verdict = row["verdict"]
     return [
         f"{row['n']} ({row['clusters']})",
-        scale.value(row["values"]["baseline"], interval),
-        scale.value(row["values"]["this"], interval),
-        f"{scale.difference(row['difference'], interval)} {scale.interval(interval)}",
+        scale.value(row["values"]["baseline"]),
+        scale.value(row["values"]["this"]),
+        f"{scale.difference(row['difference'])} {scale.interval(interval)}",
         _p(row["p_value"]),
         _p(row["p_holm"]),
         NONE if row["sign_test_p"] is None else _p(row["sign_test_p"]),
-        scale.difference(row["mde_primary"], interval).removeprefix("+"),
+        scale.difference(row["mde_primary"]).removeprefix("+"),
         f"{verdict}, unequal settings" if row["state"] == "forced" else verdict,
     ]
 

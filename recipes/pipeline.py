@@ -15,7 +15,7 @@ from rich.console import Console
 from evals.contamination import Overlap
 from evals.generate import is_current
 from evals.report.build import build_report
-from evals.report.gate import gate_markdown, write_gate
+from evals.report.gate import gate_markdown
 from recipes.answering import Answering, of_workers, worker_settings
 from recipes.assess import Assessor
 from recipes.build import Line
@@ -215,9 +215,7 @@ class Pipeline:
 
     def _report(self) -> Path:
         """The report as it stands, `gate.md` beside it."""
-        page = build_report(self.root)
-        write_gate(self.root)
-        return page
+        return build_report(self.root)
 
     def _summarise(self) -> None:
         """Where CI shows a job's summary (GitHub's convention), the gate stands in it."""

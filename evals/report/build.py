@@ -1,5 +1,5 @@
-"""Builds a run's report: the page, the browser's data, and the leaderboard as Markdown, CSV and
-JSON. Reads the run directory and nothing else.
+"""Builds a run's report: the page, the browser's data, the gate's decisions, and the leaderboard as
+Markdown, CSV and JSON. Reads the run directory and nothing else.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from pathlib import Path
 
 from evals.report import leaderboard
 from evals.report.browser import slug, write_browser, write_script, write_text
+from evals.report.conclusion import conclusion
+from evals.report.gate import markdown_of
 from evals.report.markdown import to_markdown
 from evals.report.page import render
+from evals.report.pairs import pairs
 from evals.report.rules import rules
 from evals.report.run import read_run
 
@@ -37,10 +40,12 @@ def build_report(run: Path) -> Path:
         for name in found.benchmarks
         if (table := rules(found, name, folder)) is not None
     }
-    write_text(folder / "leaderboard.md", to_markdown(found, rows))
+    write_text(folder / "gate.md", markdown_of(found))
+    came = conclusion(found, rows, told)
+    write_text(folder / "leaderboard.md", to_markdown(found, rows, came))
     write_text(folder / "leaderboard.csv", leaderboard.to_csv(rows))
     write_text(folder / "leaderboard.json", leaderboard.to_json(found, rows))
-    write_page(folder, render(found, rows, told, tables))
+    write_page(folder, render(found, rows, told, tables, pairs(found, folder)))
     return folder / "index.html"
 
 

@@ -1,5 +1,5 @@
-"""Inline SVG: curves, intervals, bars, the stage graph. Geometry only: every word stays in HTML,
-where it can wrap and be read.
+"""Inline SVG: curves, intervals, bars. Geometry only: every word stays in HTML, where it can wrap
+and be read.
 """
 
 from __future__ import annotations
@@ -10,11 +10,27 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evals.report.figures import compact
+from evals.report.figures import MINUS, compact
 from evals.report.records import Interval
-from evals.report.run import Run, depth
 
 MAX_POINTS = 240
+
+
+ENDS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+STEPS = (1, 2, 5, 10)
+
+
+def round_up(value: float, digits: tuple[float, ...] = ENDS) -> float:
+    """The next of `digits` times a power of ten; 1 where the value is no size.
+
+    >>> round_up(23.4), round_up(0.0352), round_up(589.0), round_up(6.0, STEPS), round_up(0.0)
+    (25.0, 0.04, 600.0, 10.0, 1.0)
+    """
+    if not 0 < value < math.inf:
+        return 1.0
+    size = 10.0 ** math.floor(math.log10(value))
+    digit = next((digit for digit in digits if digit * size >= value * (1 - 1e-9)), 10)
+    return float(f"{digit * size:.6g}")
 
 
 @dataclass(frozen=True)
@@ -28,10 +44,19 @@ class Axis:
     def around(
         cls, values: list[float], *, floor: float | None = None, top: float | None = None
     ) -> Axis:
-        """An axis with a little room on both sides, kept within `floor` and `top`."""
-        low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
-        low, high = low - room, high + room
+        """An axis whose ends are round numbers, kept within `floor` and `top`.
+
+        >>> Axis.around([71.6, 73.2]), Axis.around([0.0, 598.0, 400.0], floor=0.0, top=800.0)
+        (Axis(low=71.5, high=73.5), Axis(low=0.0, high=600.0))
+        """
+        finite = [value for value in values if math.isfinite(value)]
+        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+        if low == high and floor is not None and top is not None:
+            return cls(floor, top)
+        room = (abs(high) * 0.05 or 0.5) if low == high else 0.0
+        step = round_up((high - low + 2 * room) / 5, STEPS)
+        low = round(math.floor((low - room) / step + 1e-9) * step, 12)
+        high = round(math.ceil((high + room) / step - 1e-9) * step, 12)
         low = low if floor is None else max(floor, low)
         high = high if top is None else min(top, high)
         return cls(low, high) if high > low else cls(low, low + 1)
@@ -112,8 +137,8 @@ def split_bar(answered: float, form: float, sight: float, largest: float) -> Mar
 
 
 def change(value: float, interval: Interval | None, largest: float) -> Markup:
-    """A difference with its interval around the zero line; an arrow where it lies beyond."""
-    axis = Axis(-largest * 1.04, largest * 1.04)
+    """A difference with its interval around the zero line; an arrow where either lies beyond."""
+    axis = Axis(-largest, largest)
     parts = [
         '<line class="rule" x1="0" x2="100%" y1="7" y2="7"/>',
         '<line class="zero" x1="50%" x2="50%" y1="0" y2="14"/>',
@@ -121,11 +146,22 @@ def change(value: float, interval: Interval | None, largest: float) -> Markup:
     if interval is not None:
         low, high = axis.at(interval[0]), axis.at(interval[1])
         parts.append(f'<line class="ci" x1="{low}%" x2="{high}%" y1="7" y2="7"/>')
-    if abs(value) > largest * 1.001:
-        parts.append(_arrow("beyond", value > 0, 7))
-    else:
+    sides = beyond(value, interval, largest)
+    parts += [_arrow("beyond", side == "right", 7) for side in sides]
+    if abs(value) <= largest * 1.001:
         parts.append(f'<circle class="dot" cx="{axis.at(value)}%" cy="7" r="3.5"/>')
     return _svg("change", 14, parts)
+
+
+def beyond(value: float, interval: Interval | None, largest: float) -> list[str]:
+    """On which sides a difference, or its interval, lies beyond the axis.
+
+    >>> beyond(575.0, (561.0, 589.0), 25.0), beyond(3.0, (-30.0, 9.0), 25.0)
+    (['right'], ['left'])
+    """
+    ends = [value, *(interval or ())]
+    most = largest * 1.001
+    return ["left"] * (min(ends) < -most) + ["right"] * (max(ends) > most)
 
 
 def _arrow(kind: str, to_right: bool, y: float) -> str:
@@ -153,15 +189,22 @@ def shares(values: list[tuple[int, float]]) -> Markup:
 
 @dataclass(frozen=True)
 class Curve:
-    """A drawn curve and the words that stand around it."""
+    """A drawn curve and the words that stand around it; its running mean goes from `begin` to
+    `end`. `middle` stands at half height: the value of a constant, which has no ends, or what ends
+    too close to be told apart are written from.
+    """
 
     svg: Markup
+    is_constant: bool
     low: str
+    middle: str
     high: str
     first_step: str
     last_step: str
     last: str
     points: int
+    begin: float
+    end: float
 
 
 def curve(
@@ -177,37 +220,52 @@ def curve(
     first, last = across or (drawn[0][0], drawn[-1][0])
     steps = Axis(first, max(last, first + 1))
     heights = [y for _, y in drawn]
-    up = Axis(min(heights), max(heights))
-    if up.low == up.high:
-        up = Axis.around(heights)
+    is_constant = math.isclose(min(heights), max(heights), rel_tol=1e-9)
+    room = 1.0 if is_constant else 0.0
+    up = Axis(min(heights) - room, max(heights) + room)
     mean = running_mean(drawn, max(1, len(drawn) // 10))
     lines = [
         f'<line class="rule" x1="0" x2="100" y1="{y}" y2="{y}" vector-effect="non-scaling-stroke"/>'
-        for y in (0, 50, 100)
+        for y in ((50,) if is_constant else (0, 50, 100))
     ]
     if len(drawn) >= 20:
         lines.append(_line("raw", drawn, steps, up))
     else:
         mean = drawn
     lines.append(_line("mean", mean, steps, up))
+    low, middle, high = ("", compact(heights[0]), "") if is_constant else _ends(up)
     svg = (
         '<svg class="curve" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
         f"{''.join(lines)}</svg>"
     )
     return Curve(
         svg=Markup(svg),
-        low=_end(up.low, up),
-        high=_end(up.high, up),
+        is_constant=is_constant,
+        low=low,
+        middle=middle,
+        high=high,
         first_step=compact(first if across else points[0][0]),
         last_step=compact(last if across else points[-1][0]),
         last=compact(mean[-1][1]),
         points=len(points),
+        begin=mean[0][1],
+        end=mean[-1][1],
     )
 
 
-def _end(value: float, axis: Axis) -> str:
-    """An axis's end; rounding dust beside the other end is zero."""
-    return compact(0.0 if abs(value) < 1e-5 * (axis.high - axis.low) else value)
+def _ends(axis: Axis) -> tuple[str, str, str]:
+    """What stands at an axis's foot, middle and head. Rounding dust beside the other end is zero;
+    ends that would read the same are written as distances from the middle.
+
+    >>> _ends(Axis(0.0, 49.0)), _ends(Axis(1 - 2e-8, 1 + 2e-8))
+    (('0', '', '49'), ('−2e−08', '1', '+2e−08'))
+    """
+    dust = 1e-5 * (axis.high - axis.low)
+    low, high = (compact(0.0 if abs(end) < dust else end) for end in (axis.low, axis.high))
+    if low != high:
+        return low, "", high
+    half = compact((axis.high - axis.low) / 2)
+    return f"{MINUS}{half}", compact((axis.low + axis.high) / 2), f"+{half}"
 
 
 @dataclass(frozen=True)
@@ -274,78 +332,4 @@ def _svg(kind: str, height: int, parts: list[str]) -> Markup:
     return Markup(
         f'<svg class="{kind}" width="100%" height="{height}" aria-hidden="true">'
         f"{''.join(parts)}</svg>"
-    )
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a stage's card stands in the strip, in pixels."""
-
-    stage: str
-    left: int
-    top: int
-    depth: int
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The stage graph: cards in columns by depth, and the lines between parent and child."""
-
-    boxes: list[Box]
-    edges: Markup
-    width: int
-    height: int
-    card_width: int
-    card_height: int
-
-    @property
-    def style(self) -> Markup:
-        """Where the cards stand, as rules of the page's one style sheet: no element has its own."""
-        rules = [
-            f"#card-{number} {{ left: {box.left}px; top: {box.top}px; width: {self.card_width}px; "
-            f"height: {self.card_height}px; --depth: {box.depth}; }}"
-            for number, box in enumerate(self.boxes)
-        ]
-        return Markup(
-            "\n".join([f".strip {{ width: {self.width}px; height: {self.height}px; }}", *rules])
-        )
-
-
-def strip(run: Run, *, card_width: int = 208, card_height: int = 96, gap: int = 52) -> Strip:
-    """Lays the stages out from left to right."""
-    parents = {stage.name: stage.parent for stage in run.stages}
-    columns: dict[int, list[str]] = {}
-    for stage in run.stages:
-        columns.setdefault(depth(stage.name, parents), []).append(stage.name)
-    for names in columns.values():
-        names.sort(
-            key=lambda name: (stage := run.stage(name)) is not None and stage.kind == "sample"
-        )
-    tallest = max((len(names) for names in columns.values()), default=1)
-    space = 16
-    height = tallest * (card_height + space) - space
-    where: dict[str, tuple[int, int]] = {}
-    for column, names in columns.items():
-        top = (height - len(names) * (card_height + space) + space) // 2
-        for lane, name in enumerate(names):
-            where[name] = (column * (card_width + gap), top + lane * (card_height + space))
-    edges = [
-        _edge(where[parent], where[name], card_width, card_height)
-        for name, parent in parents.items()
-        if parent in where and parent is not None
-    ]
-    width = (max(columns, default=0) + 1) * (card_width + gap) - gap
-    size = f'width="{width}" height="{height}"'
-    svg = f'<svg class="edges" {size} aria-hidden="true">{"".join(edges)}</svg>'
-    boxes = [Box(name, left, top, depth(name, parents)) for name, (left, top) in where.items()]
-    return Strip(boxes, Markup(svg), width, height, card_width, card_height)
-
-
-def _edge(start: tuple[int, int], end: tuple[int, int], width: int, height: int) -> str:
-    x1, y1 = start[0] + width, start[1] + height // 2
-    x2, y2 = end[0], end[1] + height // 2
-    bend = (x2 - x1) // 2
-    return (
-        f'<path d="M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2 - 5} {y2}"/>'
-        f'<path class="tip" d="M{x2 - 6} {y2 - 4} L{x2} {y2} L{x2 - 6} {y2 + 4} Z"/>'
     )

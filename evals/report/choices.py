@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from evals.report.figures import number, share
 from evals.report.records import Part, Result
 from evals.report.run import Run, Stage
 
@@ -25,6 +26,7 @@ class Candidate:
     mean: float
     half: float | None
     is_chosen: bool
+    shown: float | None = None  # the same mean on the report part
 
     def part(self, benchmark: str) -> Part:
         return self.results[benchmark].parts["select"]
@@ -60,11 +62,31 @@ class Choice:
             )
         second = max(others, key=lambda item: item.mean)
         ahead = 100 * (highest.mean - second.mean)
-        text = f"{highest.stage} has the highest mean, {ahead:.2f} points ahead of {second.stage}"
-        if highest.half is not None and second.half is not None:
-            apart = highest.mean - highest.half > second.mean + second.half
+        told = f"{number(ahead, 2)} points ahead of {second.stage}"
+        text = f"{highest.stage} has the highest mean, {told}"
+        apart = _are_apart(highest, second)
+        if apart is not None:
             text += "; their intervals do not meet" if apart else "; their intervals overlap"
         return text
+
+    @property
+    def surprise(self) -> str:
+        """Where another candidate scores higher on the report part: why the chosen one is the
+        parent all the same. Empty where none does.
+        """
+        chosen = self.chosen
+        shown = [c for c in self.candidates if c.shown is not None]
+        if chosen is None or chosen.shown is None or chosen is not self.highest:
+            return ""
+        better = max(shown, key=lambda item: item.shown or 0.0)
+        if better is chosen or (better.shown or 0.0) <= chosen.shown:
+            return ""
+        tie = ", a near tie" if _are_apart(chosen, better) is False else ""
+        return (
+            f"{chosen.stage}, though {better.stage} scores higher in this table on average: the "
+            f"parent was chosen on other questions (select part){tie}: {share(chosen.mean, 2)} of "
+            f"the maximum against {share(better.mean, 2)}"
+        )
 
 
 def choice(run: Run, stage: Stage) -> Choice | None:
@@ -102,7 +124,27 @@ def _candidate(
             halves.append((part.interval[1] - part.interval[0]) / 2 / most)
     # Benchmarks share no question: their errors add as squares.
     half = math.hypot(*halves) / len(shares) if len(halves) == len(shares) else None
-    return Candidate(name, results, math.fsum(shares) / len(shares), half, name == parent)
+    mean = math.fsum(shares) / len(shares)
+    return Candidate(name, results, mean, half, name == parent, _shown(results, benchmarks))
+
+
+def _shown(results: dict[str, Result], benchmarks: list[str]) -> float | None:
+    """The mean share of the maximum on the report part; None where one was not measured."""
+    shares = [
+        part.value / most
+        for name in benchmarks
+        if (part := results[name].parts.get("report")) is not None
+        and part.value is not None
+        and (most := results[name].most(part))
+    ]
+    return math.fsum(shares) / len(shares) if len(shares) == len(benchmarks) else None
+
+
+def _are_apart(higher: Candidate, lower: Candidate) -> bool | None:
+    """Whether the intervals of two means do not meet; None where one has none."""
+    if higher.half is None or lower.half is None:
+        return None
+    return higher.mean - higher.half > lower.mean + lower.half
 
 
 def _has_select(result: Result) -> bool:

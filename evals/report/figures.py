@@ -1,5 +1,5 @@
-"""How numbers are written: as many digits as their interval warrants, a true minus sign, units said
-once.
+"""How numbers are written: one number of decimals for a benchmark's scores and all differences of
+them, halves away from zero, a true minus sign, units said once.
 """
 
 from __future__ import annotations
@@ -13,29 +13,17 @@ NONE = "–"
 MINUS = "\u2212"
 
 
-def decimals(interval: Interval | None, *, default: int = 1, at_most: int = 3) -> int:
-    """Decimals that leave two significant digits in the interval's half width.
-
-    >>> decimals((69.2, 73.0)), decimals((410.0, 455.0)), decimals((0.41, 0.44))
-    (1, 0, 3)
-    """
-    if interval is None:
-        return default
-    half = abs(interval[1] - interval[0]) / 2
-    if half <= 0 or not math.isfinite(half):
-        return default
-    return min(max(1 - math.floor(math.log10(half)), 0), at_most)
-
-
 def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
-    """A decimal number; `sign` writes the plus too. None and NaN become a dash.
+    """A decimal number, halves away from zero; `sign` writes the plus too. None and NaN become a
+    dash.
 
     >>> number(-3.14159, 2), number(7.14, 1, sign=True), number(None)
     ('−3.14', '+7.1', '–')
     """
     if value is None or not math.isfinite(value):
         return NONE
-    text = f"{abs(value):,.{places}f}".replace(",", "\u202f")
+    # The dust of sums must not decide a half: 78.95 and 78.9499999 are one figure.
+    text = f"{abs(value) + 1e-9:,.{places}f}".replace(",", "\u202f")
     is_zero = not any(digit in text for digit in "123456789")
     if is_zero:
         return text
@@ -44,7 +32,10 @@ def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """How a benchmark's statistic is written: shares (maximum 1) in percent, others as they are."""
+    """How a benchmark's statistic is written: shares (maximum 1) in percent, others as they are.
+    Scores, differences and intervals have the same decimals, so that a difference on the page is
+    the one of the scores beside it, but for its last digit.
+    """
 
     factor: float
     suffix: str
@@ -59,30 +50,30 @@ class Scale:
             return cls(1.0, "\u202f%", "points", primary.max)
         return cls(1.0, "", primary.unit or f"of {number(primary.max, 0)}", primary.max)
 
-    def value(self, value: float | None, interval: Interval | None = None) -> str:
-        if value is None:
-            return NONE
-        return number(value * self.factor, decimals(self._scaled(interval))) + self.suffix
+    @property
+    def places(self) -> int:
+        """Decimals: one where the maximum is 20 or more, as percent have."""
+        return 1 if self.factor * self.max >= 20 else 2
 
-    def difference(self, value: float | None, interval: Interval | None = None) -> str:
-        """Signed, in points, without the unit."""
+    def value(self, value: float | None) -> str:
         if value is None:
             return NONE
-        return number(value * self.factor, decimals(self._scaled(interval)), sign=True)
+        return number(value * self.factor, self.places) + self.suffix
+
+    def difference(self, value: float | None) -> str:
+        """Signed, in points, without the unit."""
+        return NONE if value is None else number(value * self.factor, self.places, sign=True)
 
     def interval(self, interval: Interval | None) -> str:
-        """`[69.2, 73.0]`, its digits by its own width."""
-        scaled = self._scaled(interval)
-        if scaled is None:
+        """`[69.2, 73.0]`."""
+        if interval is None:
             return ""
-        places = decimals(scaled)
-        # An end beside zero keeps its side: [−0.1, 23.4], not [0, 23].
-        while places < 3 and any(end and not round(end, places) for end in scaled):
+        ends = [end * self.factor for end in interval]
+        places = self.places
+        # An end beside zero keeps its side: [−0.04, 2.30], not [0.0, 2.3].
+        while places < 3 and any(end and not round(end, places) for end in ends):
             places += 1
-        return f"[{number(scaled[0], places)}, {number(scaled[1], places)}]"
-
-    def _scaled(self, interval: Interval | None) -> Interval | None:
-        return None if interval is None else (interval[0] * self.factor, interval[1] * self.factor)
+        return f"[{number(ends[0], places)}, {number(ends[1], places)}]"
 
 
 PERCENT = Scale(100.0, "\u202f%", "points", 1.0)
@@ -102,9 +93,7 @@ def p_value(p: float | None) -> str:
 
 
 def share(value: float | None, places: int = 1) -> str:
-    return (
-        PERCENT.value(value, None) if places == 1 else number(_hundred(value), places) + "\u202f%"
-    )
+    return NONE if value is None else number(100 * value, places) + "\u202f%"
 
 
 def count(value: float | None) -> str:
@@ -162,7 +151,3 @@ def compact(value: float | None) -> str:
     places = 0 if size >= 1000 else max(0, 2 - math.floor(math.log10(size))) if size else 0
     text = number(value, places)
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _hundred(value: float | None) -> float | None:
-    return None if value is None else 100 * value

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from evals.report.leaderboard import Row
 from evals.report.markdown import plain
-from evals.report.records import Result
+from evals.report.records import Comparison, Result
 from evals.report.run import Run, Stage, read_run
 
 VERDICTS = ("pass", "warn", "fail")
 
 
-def write_gate(root: Path) -> Path:
-    """Writes `report/gate.md`, whole or not at all. Raises: EvalError where there is no run."""
-    path = root / "report" / "gate.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(".gate.md.writing")
-    aside.write_bytes(gate_markdown(root).encode("utf-8", "replace"))
-    os.replace(aside, path)
-    return path
-
-
 def gate_markdown(root: Path) -> str:
-    """A table of verdicts, the reasons below it. Raises: EvalError where there is no run."""
-    run = read_run(root)
+    """The gate's decisions of the run in a folder. Raises: EvalError where there is no run."""
+    return markdown_of(read_run(root))
+
+
+def markdown_of(run: Run) -> str:
+    """A table of verdicts, the reasons below it."""
     out = [f"## Gate of {plain(run.name)}: {worst_verdict(run)}", ""]
     rows = list(_rows(run))
     if rows:
@@ -58,11 +52,64 @@ def _rows(run: Run) -> Iterator[list[str]]:
         gate = result.gate
         if gate is None:
             continue
-        whom = [
-            f"{name} {against.stage}" for name, against in result.comparisons.items() if against
-        ]
         needed = f"{gate.n_to_decide:,}" if gate.n_to_decide else ""
-        yield [stage.name, result.benchmark, ", ".join(whom), gate.verdict or "", needed]
+        yield [stage.name, result.benchmark, ", ".join(_whom(result)), gate.verdict or "", needed]
+
+
+def _whom(result: Result) -> list[str]:
+    """The stages that a result was compared with, each once."""
+    named: dict[str, list[str]] = {}
+    for kind, against in result.comparisons.items():
+        if against is not None and against.stage is not None:
+            named.setdefault(against.stage, []).append(kind)
+    return [
+        stage if stage in kinds else f"{stage} ({' and '.join(kinds)})"
+        for stage, kinds in named.items()
+    ]
+
+
+def news(result: Result) -> list[str]:
+    """The alarms that arise in this stage. A jump since base is old where there is another parent;
+    results of older versions tell it again.
+    """
+    alarms = result.gate.alarms if result.gate else []
+    has_parent = result.against("parent") is not None
+    return [told for told in alarms if not (has_parent and told.startswith("base"))]
+
+
+def beside(result: Result, row: Row) -> str:
+    """What the report part says of the change that the gate judged on the select part, and why the
+    two may differ; empty where one of them is missing.
+    """
+    against = result.against("parent")
+    select = against.select if against else None
+    if row.parent is None or row.parent.difference is None or select is None:
+        return ""
+    if row.part != "report":
+        return ""
+    shown = f"{row.scale.difference(row.parent.difference)} {row.scale.unit}"
+    text = (
+        f"The report part, on other questions: {shown} {row.scale.interval(row.parent.interval)}, "
+        f"{row.parent.verdict}"
+    )
+    text += "" if row.parent.verdict in ("better", "worse") else " of a difference"
+    side = _side(select)
+    if side and side != row.parent.verdict:
+        where = "below" if side == "worse" else "above"
+        text += (
+            f". Both bounds on the select part lie {where} zero, and that is no contradiction: the "
+            "two parts are other questions, each bound holds 95 times in 100, and what is claimed "
+            "of a stage rests on the report part, which no decision has read"
+        )
+    return text
+
+
+def _side(select: Comparison) -> str:
+    """`better` or `worse` where both one-sided bounds lie on one side of zero."""
+    low, high = select.lower_bound, select.upper_bound
+    if low is None or high is None:
+        return ""
+    return "worse" if high < 0 else "better" if low > 0 else ""
 
 
 def _inside(stage: Stage) -> list[tuple[int, float]]:
@@ -79,7 +126,7 @@ def _lines(stage: Stage) -> Iterator[str]:
     name = f"**{plain(stage.name)}**"
     for result in stage.results.values():
         if result.gate is not None and any(result.comparisons.values()):
-            for reason in (*result.gate.reasons, *result.gate.alarms):
+            for reason in (*result.gate.reasons, *news(result)):
                 yield f"{name}, {plain(result.benchmark)}: {plain(reason)}"
     if inside := _inside(stage):
         told = ", ".join(f"step {step} {VERDICTS[int(seen)]}" for step, seen in inside)

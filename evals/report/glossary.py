@@ -29,7 +29,11 @@ TERMS: dict[str, str] = {
     ),
     "p": (
         "How often a difference at least this large would appear if the two models were equally"
-        " good; adjusted by Holm over the stage's benchmarks."
+        " good; adjusted (Holm) over the stage's benchmarks."
+    ),
+    "Holm": (
+        "A correction for testing several things at once: with p-values adjusted by Holm's method,"
+        " a false claim on any of the benchmarks comes up at most once in 20 times."
     ),
     "verdict": (
         "Better or worse only where the paired test's p-value, adjusted over the stage's"
@@ -38,12 +42,13 @@ TERMS: dict[str, str] = {
         " whether a drop beyond the allowed one can be ruled out."
     ),
     "smallest detectable": (
-        "The change that this many questions would show 4 times in 5 (80 % power), in the"
-        " benchmark's own unit and in accuracy; a smaller one may be there and unseen."
+        "The change that this many questions would show 4 times in 5 (80 % power); a smaller one"
+        " may be there and unseen. The benchmark's own statistic and accuracy are tested each by"
+        " itself: the two amounts are two statements, not one in two units."
     ),
     "gate": (
-        "Whether a drop larger than allowed is ruled out (pass), shown (fail) or neither "
-        "(warn), on the select part."
+        "Whether a drop larger than allowed is ruled out (passed), shown (failed) or neither "
+        "(warning), on the select part."
     ),
     "report part": (
         "The questions that this page shows; no gate, choice of parent or early stop has read them."
@@ -111,6 +116,10 @@ TERMS: dict[str, str] = {
     "several answers": (
         "Where a question was answered several times: what the majority of its answers scores, and "
         "the share of questions with a right answer among k."
+    ),
+    "time to reach it": (
+        "The stage's own time and that of every stage that it stands on or learned from, each with"
+        " its evaluation; candidates for its parent that were not chosen are not counted."
     ),
     "tokens trained": "Tokens of answers that the loss was taken over.",
     "tokens through the learner": "Tokens of prompts and answers that a training step read.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from evals.report.about import about
 from evals.report.figures import NONE, PERCENT, p_value
 from evals.report.leaderboard import SCHEMA, Against, Row
 from evals.report.run import Run
@@ -23,11 +24,12 @@ HEADINGS = (
 )
 
 
-def to_markdown(run: Run, found: list[Row]) -> str:
-    """The leaderboard as Markdown: what each stage did, and a table a benchmark with the notes that
-    belong beside a row.
+def to_markdown(run: Run, found: list[Row], summary: str) -> str:
+    """The leaderboard as Markdown: the run's conclusion, what each stage did, and a table a
+    benchmark with the notes that belong beside a row.
     """
     out = [f"# {plain(run.name)}", ""]
+    out += [f"{plain(text)}\n" for text in (summary, *about(run)) if text]
     for sentence in verdicts(run, found):
         out.append(f"- **{plain(sentence.stage)}**: {plain(sentence.text)}")
     out.append("")
@@ -54,7 +56,7 @@ def _section(benchmark: str, mine: list[Row]) -> list[str]:
         "",
         f"{plain(first.metric)}, {unit}; {parts} part, {first.n} questions on {first.images} "
         f"images; always giving the most common answer: {majority} right{guessing}. Intervals are "
-        "95 %, images as clusters; p-values adjusted by Holm over the stage's benchmarks.",
+        "95 %, images as clusters; p-values adjusted (Holm) over the stage's benchmarks.",
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|---" * len(HEADINGS) + "|",
@@ -66,14 +68,14 @@ def _line(row: Row) -> str:
     against = row.parent or row.base
     cells = [
         plain(row.stage),
-        _with(row.scale.value(row.value, row.interval), row.scale.interval(row.interval)),
+        _with(row.scale.value(row.value), row.scale.interval(row.interval)),
         _with(
-            PERCENT.value(row.accuracy, row.accuracy_interval),
+            PERCENT.value(row.accuracy),
             PERCENT.interval(row.accuracy_interval),
         ),
         _cell_against(row, row.parent),
         _cell_against(row, row.base),
-        (detectable(row, against) if against else "") or NONE,
+        "; ".join(map(" ".join, detectable(row, against) if against else ())) or NONE,
         row.gate or NONE,
         row.contamination if row.contamination == "clean" else f"**{row.contamination}**",
     ]
@@ -90,7 +92,7 @@ def _cell_against(row: Row, against: Against | None) -> str:
     if against.refused and against.difference is None:
         return f"{plain(against.stage)}: **not compared** ({plain(against.refused)})"
     difference = _with(
-        row.scale.difference(against.difference, against.interval),
+        row.scale.difference(against.difference),
         row.scale.interval(against.interval),
     )
     text = f"{plain(against.stage)} {difference} {p_value(against.p_holm)}".rstrip()

@@ -30,6 +30,7 @@ class Words:
     skills: list[tuple[str, str]]
     why: list[tuple[str, str]]
     quotes: list[tuple[str, list[Quote]]]
+    heldout: str
     reward: Progress | None
     cost: str
 
@@ -52,6 +53,7 @@ def overview(
             skills=_skills(run, stage, summaries),
             why=_why(run, stage, summaries),
             quotes=_quotes(run, stage, summaries),
+            heldout=_heldout(stage),
             reward=beside.get(stage.name),
             cost=cost(costs[stage.name]),
         )
@@ -79,6 +81,18 @@ def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str
         told = turned_of(summaries, benchmark, stage.name, stage.parent)
         out.append((benchmark, skills.in_words(found, told)))
     return out
+
+
+def _heldout(stage: Stage) -> str:
+    """How a stage ranks the pairs that it was kept from; empty where none were kept."""
+    told = stage.facts.get("heldout")
+    right = told.get("implicit_reward_accuracy") if isinstance(told, dict) else None
+    if not isinstance(right, int | float) or not told:
+        return ""
+    return (
+        f"preference accuracy {figures.share(right)}: of {figures.count(told.get('pairs'))} pairs "
+        "that no step trained on, the share whose chosen answer has the higher implicit reward"
+    )
 
 
 def _now(summaries: Summaries, benchmark: str, result: Result) -> dict[str, Interval]:
@@ -169,7 +183,8 @@ def cost(item: Spent) -> str:
         parts.append(f"{figures.count(item.generated)} tokens sampled")
     if item.questions:
         parts.append(
-            f"{figures.count(item.questions)} questions answered in {figures.duration(asked)}"
+            f"{figures.count(item.questions)} questions (report and select part) answered in "
+            f"{figures.duration(asked)}"
         )
     return ", ".join(parts)
 

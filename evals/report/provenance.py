@@ -1,4 +1,4 @@
-"""May two columns be compared? Settings side by side, and one line that answers."""
+"""What has to hold before figures mean anything: settings side by side, and one line an answer."""
 
 from __future__ import annotations
 
@@ -85,17 +85,32 @@ def table(run: Run, benchmark: str) -> Table:
 
 
 def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
-    """The lines under the title: comparability, overlap with training data, selection, errors."""
+    """The lines under the title: comparability, overlap with training data, selection, errors, and
+    the gate.
+    """
     if not rows:
         return []
     settings = {"link": "#provenance", "more": "all settings side by side"}
-    overlap = {"link": "#scores", "more": "row by row"}
-    return [
+    overlap = {"link": f"#training-rows-{_first_marked(run, rows)}", "more": "stage by stage"}
+    found = [
         replace(_comparable(rows, tables), **settings),
         replace(_overlap(rows), **overlap),
         _selected(rows),
         _errors(rows),
     ]
+    return [*found, *_gate(run)]
+
+
+def _first_marked(run: Run, rows: list[Row]) -> int:
+    """The number, on the page, of the first benchmark that holds training rows; else of the first
+    that was not checked, else 1.
+    """
+    shown = [name for name in run.benchmarks if any(row.benchmark == name for row in rows)]
+    for harmless in (("clean", "unchecked"), ("clean",)):
+        marked = {row.benchmark for row in rows if row.contamination not in harmless}
+        if marked:
+            return 1 + min(shown.index(name) for name in marked)
+    return 1
 
 
 def _comparable(rows: list[Row], tables: list[Table]) -> Check:
@@ -115,7 +130,7 @@ def _comparable(rows: list[Row], tables: list[Table]) -> Check:
     return Check(
         question,
         "good",
-        "Yes: questions, prompt, limits, engine and scoring rule are the same in all",
+        "Yes: questions, prompt, limits, engine and scoring rule are the same",
     )
 
 
@@ -144,13 +159,58 @@ def _selected(rows: list[Row]) -> Check:
 def _errors(rows: list[Row]) -> Check:
     question = "Did questions fail on our side?"
     failed, asked = sum(row.errors for row in rows), sum(row.n for row in rows)
+    parts = " and ".join(sorted({row.part for row in rows}))
+    answers = f"the {figures.count(asked)} answers on the {parts} part"
     if not failed:
-        return Check(question, "good", f"None of {figures.count(asked)} answers")
+        return Check(question, "good", f"None of {answers}")
     return Check(
         question,
         "open",
-        f"{figures.count(failed)} of {figures.count(asked)}; they stand outside every mean",
+        f"{figures.count(failed)} of {answers}; they stand outside every mean",
     )
+
+
+def _gate(run: Run) -> list[Check]:
+    """Whether the gate held everywhere; no line where nothing was compared."""
+    where: dict[str, list[str]] = {}
+    judged = 0
+    for stage in run.stages:
+        for name, result in stage.results.items():
+            gate = result.gate
+            if gate is None or gate.verdict is None or not any(result.comparisons.values()):
+                continue
+            judged += 1
+            where.setdefault(gate.verdict, []).append(f"{stage.name} on {name}")
+    if not judged:
+        return []
+    allowed = sorted(
+        {
+            f"{result.gate.max_drop_percent:g} %"
+            for stage in run.stages
+            for result in stage.results.values()
+            if result.gate and result.gate.max_drop_percent is not None
+        }
+    )
+    drop = f"a loss beyond the allowed {' or '.join(allowed)} of the maximum"
+    question, link = "Did the gate hold?", {"link": "gate.md", "more": "gate.md"}
+    told = [
+        words
+        for words in (
+            f"failed: {drop} is shown for {_listed(where.get('fail', []))}",
+            f"warning: {drop} is neither ruled out nor shown for {_listed(where.get('warn', []))}",
+        )
+        if not words.endswith(" for ")
+    ]
+    if told:
+        mood = "bad" if "fail" in where else "open"
+        return [Check(question, mood, f"Not everywhere, {'; '.join(told)}", **link)]
+    return [Check(question, "good", f"Yes: {drop} is ruled out for every stage", **link)]
+
+
+def _listed(names: list[str]) -> str:
+    """At most six names; how many more there are."""
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + more
 
 
 def _setting(key: str, values: list[Any], free: frozenset[str] = frozenset()) -> Setting:

@@ -34,6 +34,8 @@ class Comparison(Record):
 
     difference: float | None = None
     interval: Interval | None = None
+    lower_bound: float | None = None
+    upper_bound: float | None = None
     p_value: float | None = None
     accuracy_difference: float | None = None
     accuracy_interval: Interval | None = None

@@ -87,6 +87,14 @@ class Run:
         """The stages that a column of the leaderboard stands for: those that yield weights."""
         return [stage for stage in self.stages if stage.kind != "sample" or stage.results]
 
+    def line(self, name: str) -> list[Stage]:
+        """A stage and those that it comes from, the first of them first."""
+        found: list[Stage] = []
+        while (stage := self.stage(name)) is not None and stage not in found:
+            found.insert(0, stage)
+            name = stage.parent or ""
+        return found
+
     @property
     def seconds(self) -> float | None:
         """Time spent in the run's attempts (a pause before `--resume` does not count), else the sum

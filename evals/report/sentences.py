@@ -8,6 +8,11 @@ from evals.report.figures import PERCENT, count, number, p_value
 from evals.report.leaderboard import Against, Row
 from evals.report.run import Run, Stage
 
+_GATED = {
+    "warn": "; the gate, on the select part, could not rule out a loss beyond the allowed one",
+    "fail": "; the gate, on the select part, shows a loss beyond the allowed one",
+}
+
 
 @dataclass(frozen=True)
 class Clause:
@@ -65,7 +70,8 @@ def _state(stage: Stage, *, is_judged: bool) -> Clause | None:
 
 
 def _clause(row: Row, against: Against | None) -> Clause:
-    return Clause(against.verdict if against else "plain", _words(row, against))
+    words = _words(row, against) + (_GATED.get(row.gate or "", "") if against else "")
+    return Clause(against.verdict if against else "plain", words)
 
 
 def _words(row: Row, against: Against | None) -> str:
@@ -73,18 +79,14 @@ def _words(row: Row, against: Against | None) -> str:
         text = f"scores {written(row)} on {row.benchmark}"
         if row.majority_baseline is not None:
             baseline = PERCENT.value(row.majority_baseline)
-            own = (
-                ""
-                if row.max == 1
-                else f"{PERCENT.value(row.accuracy, row.accuracy_interval)} right, "
-            )
+            own = "" if row.max == 1 else f"{PERCENT.value(row.accuracy)} right, "
             text += f" ({own}always giving the most common answer: {baseline})"
         return text
     whom = f"its parent {against.stage}" if against is row.parent else against.stage
     if against.refused and against.difference is None:
         return f"not compared with {whom} on {row.benchmark}: {against.refused}"
     unit = f" {row.scale.unit}"
-    change = row.scale.difference(against.difference, against.interval)
+    change = row.scale.difference(against.difference)
     beside = f" (unequal settings: {', '.join(against.unequal)})" if against.unequal else ""
     beside = f" (shown by force: {against.refused})" if against.refused else beside
     figures = ", ".join(
@@ -96,27 +98,40 @@ def _words(row: Row, against: Against | None) -> str:
         )
     text = f"no evidence of a difference from {whom} on {row.benchmark}: "
     text += f"{change}{unit} {figures}{beside}"
-    if smallest := detectable(row, against):
-        text += f" (a change of {smallest} would be seen 4 times in 5)"
+    if seen := _seen(row, against):
+        text += f" ({seen})"
     return text
 
 
-def detectable(row: Row, against: Against) -> str:
-    """The smallest change that is seen 4 times in 5: in the benchmark's own unit, and in accuracy
-    where that is another one; empty where it is not known.
+def detectable(row: Row, against: Against) -> list[tuple[str, str]]:
+    """The smallest change that is seen 4 times in 5, as (measure, amount): of the benchmark's own
+    statistic, and of accuracy where that is another one. Each has a test of its own; neither is the
+    other in another unit.
     """
     found = []
     if against.mde_primary:
         own = row.scale.factor * against.mde_primary
-        found.append(f"{number(own, 1)} {row.scale.unit}")
+        found.append((row.metric, f"{number(own, row.scale.places)} {row.scale.unit}"))
     if against.mde and (row.metric != "accuracy" or not found):
-        of = "points" if row.metric == "accuracy" else "points of accuracy"
-        found.append(f"{number(100 * against.mde, 1)} {of}")
-    return f"{found[0]} ({found[1]})" if len(found) == 2 else "".join(found)
+        found.append(("accuracy", f"{number(100 * against.mde, 1)} points"))
+    return found
+
+
+def _seen(row: Row, against: Against) -> str:
+    """What is seen 4 times in 5, each measure in a statement of its own."""
+    told = detectable(row, against)
+    if not told:
+        return ""
+    measure, amount = told[0]
+    of = "accuracy" if measure == "accuracy" else f"the {measure}"
+    text = f"a change of {amount} in {of} would be seen 4 times in 5"
+    if len(told) == 2:
+        text += f"; accuracy is tested by itself, and there it takes {told[1][1]}"
+    return text
 
 
 def written(row: Row) -> str:
     """A row's score with its interval and, where it is not a share, its maximum."""
     of = "" if row.max == 1 else f" {row.scale.unit}"
     interval = row.scale.interval(row.interval)
-    return f"{row.scale.value(row.value, row.interval)}{of} {interval}".rstrip()
+    return f"{row.scale.value(row.value)}{of} {interval}".rstrip()

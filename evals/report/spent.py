@@ -110,6 +110,37 @@ def total_cost(run: Run) -> Total:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """What it takes to have a stage: the stages that it stands on, itself last, summed. A stage
+    that it learned from counts; candidates that were not chosen do not.
+    """
+
+    stages: tuple[str, ...]
+    seconds: float | None
+    is_at_least: bool
+
+
+def reached(run: Run, total: Total, name: str) -> Reached:
+    """The cost of reaching a stage, in the run's order."""
+    needed, ahead = set[str](), [name]
+    while ahead:
+        one = ahead.pop()
+        stage = run.stage(one)
+        if stage is None or one in needed:
+            continue
+        needed.add(one)
+        data = stage.facts.get("data")
+        ahead += [stage.parent or "", *map(str, data if isinstance(data, list) else [])]
+    items = [item for item in total.stages if item.stage.name in needed]
+    known = [item.seconds for item in items if item.seconds is not None]
+    return Reached(
+        tuple(item.stage.name for item in items),
+        sum(known) if known else None,
+        len(known) < len(items) or any(item.is_at_least for item in items),
+    )
+
+
+@dataclass(frozen=True)
 class Asked:
     """What all evaluations at the ends of stages came to."""
 

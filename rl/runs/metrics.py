@@ -39,7 +39,9 @@ METRICS: dict[str, str] = {
     ),
     "rewards/rejected": "Mean implicit reward of rejected (undesirable) answers.",
     "rewards/margins": "Mean difference of the two implicit rewards of a pair.",
-    "rewards/accuracies": "Share of pairs whose chosen answer has the higher implicit reward.",
+    "rewards/accuracies": (
+        "Share of the step's training pairs whose chosen answer has the higher implicit reward."
+    ),
     "logps/chosen": "Mean summed log-prob of chosen (desirable) answers.",
     "logps/rejected": "Mean summed log-prob of rejected (undesirable) answers.",
     "kto/z": "KTO's z: the mean log-ratio of mismatched answers over the step, at least 0.",

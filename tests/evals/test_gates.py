@@ -57,9 +57,9 @@ def test_a_warning_says_how_many_questions_would_decide():
 def test_a_reason_says_what_was_compared_which_bound_and_what_would_decide():
     (passed,) = gate(against(-1.9, 1.0)).reasons
     assert passed == (
-        "parent sft: a drop of more than 2.0 points (2 % of the maximum 100) is ruled out: on "
-        "1,000 questions of the select part the score changed by -0.4 points; with 95 % confidence "
-        "the true change is not below -1.9"
+        "against its parent sft: a drop of more than 2.0 points (2 % of the maximum 100) is ruled "
+        "out: on 1,000 questions of the select part the score changed by -0.4 points; with 95 % "
+        "confidence the true change is not below -1.9"
     )
     (failed,) = gate(against(-4.0, -2.1)).reasons
     assert "is shown: on 1,000 questions" in failed
@@ -114,7 +114,7 @@ def test_a_jump_since_base_is_told_by_the_stage_that_made_it():
 def test_a_rise_beyond_the_expected_is_flagged_and_changes_no_verdict():
     found = gate(against(41, 60))
     assert found.verdict == "pass"
-    assert "a rise of more than 40 is shown" in found.alarms[0]
+    assert "a rise of more than 40.0 points is shown" in found.alarms[0]
     assert gate(against(39, 60)).alarms == ()
     assert gate(against(39, 60), config=GateConfig(alarm_rise_percent=20)).alarms
     jump = gate(against(41, 60, parse=(0.1, 0.9))).alarms
@@ -140,7 +140,8 @@ def test_worst_and_failures():
     gates = {"a": gate(against(-1, 1)), "b": gate(against(-9, -5)), "c": gate(against(-3, 1))}
     assert worst(gates) == 2
     assert failures(gates).startswith(
-        "b: parent sft: a drop of more than 2.0 points (2 % of the maximum 100) is shown"
+        "b: against its parent sft: a drop of more than 2.0 points (2 % of the maximum 100) "
+        "is shown"
     )
     assert worst({"a": gates["a"], "c": gates["c"]}) == 1
     assert failures({"a": gates["a"]}) == ""
@@ -157,7 +158,9 @@ def test_verdicts_never_improve_as_the_difference_falls(low, width):
 
 def test_enforce_stops_or_warns():
     failed = {"mme": gate(against(-9, -5))}
-    with pytest.raises(GateError, match="stage dpo: the gate failed: mme: parent sft") as caught:
+    with pytest.raises(
+        GateError, match="stage dpo: the gate failed: mme: against its parent sft"
+    ) as caught:
         enforce(failed, GateConfig(), "dpo")
     assert caught.value.exit_code == 3
     enforce(failed, GateConfig(on_fail="warn"), "dpo")

@@ -12,6 +12,7 @@ import evals.stats
 from evals.stats import (
     bootstrap,
     cluster_rows,
+    every_pair,
     holm,
     minimum_detectable_effect,
     paired_bootstrap,
@@ -178,3 +179,17 @@ def test_holm_by_hand():
 def test_power():
     assert questions_needed(0.12, 0.02) == pytest.approx(1850, rel=0.01)
     assert minimum_detectable_effect(0.01) == pytest.approx(0.028, abs=2e-4)
+
+
+def test_every_pair_is_the_paired_bootstrap_of_each_two():
+    rng = np.random.default_rng(3)
+    *_, (a, b) = simulate(rng, 40, 0.4)
+    c = a[:, [0, 1]] * [0.5, 1.0]
+    strata = ["x", "y"] * 20
+    found = every_pair([a, b, c], [mean] * 3, strata=strata, seed=5, resamples=700)
+    assert list(found) == [(1, 0), (2, 0), (2, 1)]
+    for (later, earlier), told in found.items():
+        ours, theirs = (a, b, c)[later], (a, b, c)[earlier]
+        assert told == paired_bootstrap(ours, theirs, mean, strata=strata, seed=5, resamples=700)
+    with pytest.raises(ValueError, match="not paired"):
+        every_pair([a, b[:-1]], [mean] * 2)

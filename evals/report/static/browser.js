@@ -1,20 +1,14 @@
-// The browser of answers.
+// The list of answers: which questions the filters leave, and the address that names them.
 
-const PAGE = 20; // examples drawn at once
-const LONG = 360; // characters of an answer that are shown folded
-
-const pick = {
-  benchmark: at("by-benchmark"), stage: at("by-stage"), against: at("by-against"),
-  kind: at("by-kind"), category: at("by-category"), text: at("by-text"),
-};
 if (!pick.benchmark) return;
+const PAGE = matchMedia("(max-width: 640px)").matches ? 5 : 20; // examples drawn at once
 const cards = at("cards");
-let data = null; // the benchmark's index
+let shown = ""; // the benchmark that `data` is of
 let found = []; // numbers of the questions that the filters leave
 let drawn = 0;
+let waiting = 0; // for the end of typing
 let turn = 0; // grows with every search: an older one that is still loading gives up
 
-const PARSED = "ptR"; // flags: p parsed, t parsed but cut off, u unparsed, c cut off, R r refused, e error
 const TESTS = {
   all: () => true,
   changed: (a, b) => a.score !== null && b.score !== null && a.score !== b.score,
@@ -35,142 +29,81 @@ const TESTS = {
   error: (a) => a.flag === "e",
   known: (a, b, isKnown) => isKnown,
 };
-const verdict = (stage, number) => {
-  const flag = data.flags[stage][number];
-  const score = data.score[stage][number];
-  return { score, content: data.content ? data.content[stage][number] : score, flag, isParsed: PARSED.includes(flag) };
-};
+const KINDS = new Map(Array.from(pick.kind.options, (option) => [option.value, option.textContent]));
 
-const pieceOf = (number) => {
-  let low = 0;
-  let high = data.starts.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (data.starts[middle] <= number) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-};
-const pieceName = (piece) => `${pick.benchmark.value}/${String(piece).padStart(3, "0")}`;
-const question = async (number) => {
-  const piece = pieceOf(number);
-  return (await load(pieceName(piece)))[number - data.starts[piece]];
-};
-const wholeText = async (number, stage) => {
-  const long = await load(`${pieceName(pieceOf(number))}-long`);
-  return long.find((entry) => entry[0] === number && entry[1] === stage)[2];
-};
-
-const SIGNS = {
-  missing: ["–", "no answer"], error: ["!", "not scored"], right: ["✓", "right"], wrong: ["✗", "wrong"],
-};
-const markOf = (stage, number, status) => {
-  const { score, flag } = verdict(stage, number);
-  if (flag === "-") return ["missing", ...SIGNS.missing];
-  if (score === null) return ["error", "!", status || "not scored"];
-  if (score >= 1) return ["right", ...SIGNS.right];
-  if (score > 0) return ["partly", score.toFixed(2), "partly right"];
-  return ["wrong", "✗", { u: "unparsed", c: "cut off", r: "refused", R: "refused" }[flag] || "wrong"];
-};
-
-const answerText = (number, stage, text, size) => {
-  const box = foreign("p", "said", text.length > LONG ? text.slice(0, LONG) + "…" : text || "(empty answer)");
-  if (!text) box.classList.add("quiet");
-  if (text.length <= LONG) return [box];
-  const button = make("button", "link", `Show all ${count(size)} characters`);
-  button.type = "button";
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    let whole = text;
-    try { if (size > text.length) whole = await wholeText(number, stage); } catch { whole = text + "… (the rest is missing)"; }
-    say(box, whole);
-    box.tabIndex = 0;
-    box.focus();
-    button.remove();
-  });
-  return [box, button];
-};
-
-const answerBox = (number, stage, answer, role) => {
-  const [kind, sign, words] = markOf(stage, number, answer ? answer[3] : "");
-  const box = make("div", `answer ${kind} ${role}`);
-  const head = make("p", "who");
-  head.append(foreign("b", "", data.stages[stage][0]), make("span", "mark", `${sign} `));
-  head.lastChild.append(make("span", "word", words));
-  box.append(head);
-  if (answer === null) return box;
-  const [text, size, parsed, status, tokens, error] = answer;
-  box.append(...answerText(number, stage, error === null ? text : error, error === null ? size : error.length));
-  const small = make("p", "read");
-  const facts = [];
-  if (status === "truncated") facts.push("cut off");
-  if (tokens !== null) facts.push(`${count(tokens)} token${tokens === 1 ? "" : "s"}`);
-  if (parsed !== null) {
-    const shown = parsed.length > 80 ? parsed.slice(0, 80) + "…" : parsed;
-    small.append("read as ", foreign("bdi", "", shown), facts.length ? " · " : "");
-  }
-  small.append(facts.join(" · "));
-  box.append(small);
-  return box;
-};
-
-const picture = (sha, index, id) => {
-  if (sha === null) return make("span", "gone", "image not kept");
-  const image = make("img");
-  image.loading = "lazy";
-  image.decoding = "async";
-  image.alt = `Image ${index + 1} of question ${id}`;
-  image.addEventListener("error", () => image.replaceWith(make("span", "gone", "image not found")));
-  image.src = `images/${sha}.png`;
-  return image;
-};
-
-const card = (number, item) => {
-  const [id, text, references, images, options, answers, flags] = item;
-  const box = make("article", "example");
-  box.tabIndex = -1;
-  box.setAttribute("aria-label", `Question ${id}`);
-  const shown = make("div", "pictures");
-  shown.append(...images.map((sha, index) => picture(sha, index, id)));
-  if (!images.length) shown.append(make("span", "gone", "no image"));
-  const body = make("div", "body");
-  const where = make("p", "where");
-  const category = data.categories[data.category[number]];
-  where.append(foreign("bdi", "", category || "no category"), " · ", foreign("bdi", "", id));
-  if (flags.length) where.append(" · ", foreign("b", "alarm", `known from training: ${flags.join(", ")}`));
-  body.append(where, foreign("p", "question", text));
-  if (options.length) {
-    const list = make("p", "options");
-    options.forEach((option, index) => list.append(make("b", "", ` ${String.fromCharCode(65 + index)} `), foreign("bdi", "", option)));
-    body.append(list);
-  }
-  const wanted = make("p", "wanted", references.length > 1 ? "right answers " : "right answer ");
-  references.forEach((reference, index) => wanted.append(index ? " " : "", foreign("bdi", "reference", reference)));
-  const boxes = make("div", "answers");
-  answers.forEach((answer, stage) => {
-    const role = String(stage) === pick.stage.value ? "mine" : String(stage) === pick.against.value ? "other" : "";
-    boxes.append(answerBox(number, stage, answer, role));
-  });
-  body.append(wanted, boxes);
-  box.append(shown, body);
-  return box;
-};
-
-const tell = (searched) => {
+const tell = (searched) => hold(cards, () => {
   at("more").hidden = drawn >= found.length;
   const all = data.category.length;
   at("found").textContent = searched < all
     ? `${count(found.length)} found, still searching: ${count(searched)} of ${count(all)} questions read`
     : `${count(found.length)} of ${count(all)} questions${found.length ? `, ${count(drawn)} shown` : ""}`;
-};
-const draw = async (mine) => {
+});
+// Draws the next examples: in place of those that are there, or below them.
+const draw = async (mine, isFresh = false) => {
   const numbers = found.slice(drawn, drawn + PAGE);
+  drawn += numbers.length;
   const items = await Promise.all(numbers.map(question));
   if (mine !== turn) return;
-  cards.append(...items.map((item, index) => card(numbers[index], item)));
-  drawn += numbers.length;
+  const made = items.map((item, index) => card(numbers[index], item));
+  hold(cards, () => (isFresh ? cards.replaceChildren(...made) : cards.append(...made)));
 };
-const fail = (error) => { at("found").textContent = `${error.message}. Is the whole report folder here?`; };
+const drawMore = async () => {
+  await draw(turn);
+  tell(data.category.length);
+};
+const fail = (error) => hold(cards, () => {
+  at("found").textContent = `${error.message}. Is the whole report folder here?`;
+});
+
+// Why nothing is left, and the way back to everything.
+const blank = (left) => {
+  const [stage, against] = [pick.stage, pick.against].map((select) => data.stages[Number(select.value)][0]);
+  const kind = KINDS.get(pick.kind.value);
+  const of = pick.category.value === "*" ? "" : ` of the category ${pick.category.selectedOptions[0].textContent}`;
+  const all = count(data.category.length);
+  const text = pick.text.value.trim();
+  let words = `No question${of} fits “${kind}” for ${stage} held against ${against}.`;
+  if (text && left) {
+    const among = left < data.category.length ? `the ${count(left)} questions that the other filters leave` : `the ${all} questions`;
+    words = `None of ${among} holds “${text}”: not in the question, its options, the right answers, or what a stage said.`;
+  } else if (stage === against) {
+    words = `${stage} is held against itself, so nothing rose or fell. Hold it against another stage, or look at all questions.`;
+  }
+  const button = make("button", "", `Show all ${all} questions`);
+  button.type = "button";
+  button.addEventListener("click", () => {
+    [pick.kind.value, pick.category.value, pick.text.value] = ["all", "*", ""];
+    changed();
+    pick.kind.focus();
+  });
+  const box = make("div", "blank");
+  box.append(foreign("p", "", words), button);
+  hold(cards, () => cards.replaceChildren(box));
+};
+
+// Counts every kind of question under the filters beside it: a kind that does not occur is not
+// offered. Returns the numbers of the chosen kind.
+const sift = () => {
+  const [stage, against] = [Number(pick.stage.value), Number(pick.against.value)];
+  const category = pick.category.value === "*" ? null : Number(pick.category.value);
+  const known = new Set(data.known);
+  const kinds = Object.entries(TESTS).map(([kind, test]) => ({ kind, test, numbers: [] }));
+  for (let number = 0; number < data.category.length; number++) {
+    if (category !== null && data.category[number] !== category) continue;
+    const [a, b, isKnown] = [verdict(stage, number), verdict(against, number), known.has(number)];
+    for (const { test, numbers } of kinds) if (test(a, b, isKnown)) numbers.push(number);
+  }
+  const left = new Map(kinds.map(({ kind, numbers }) => [kind, numbers]));
+  for (const option of pick.kind.options) {
+    const { length } = left.get(option.value);
+    option.textContent = `${KINDS.get(option.value)} (${count(length)})`;
+    option.disabled = length === 0;
+  }
+  for (const option of pick.against.options) {
+    option.disabled = option.value === pick.stage.value && pick.against.options.length > 1;
+  }
+  return left.get(pick.kind.value);
+};
 
 const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 const matcher = (text) => {
@@ -184,37 +117,26 @@ const holds = (item, needle, long) => needle.test(item[0]) || needle.test(item[1
 
 const search = async () => {
   const mine = ++turn;
-  const test = TESTS[pick.kind.value];
-  const [stage, against] = [Number(pick.stage.value), Number(pick.against.value)];
-  const category = pick.category.value === "*" ? null : Number(pick.category.value);
-  const kept = [];
-  const known = new Set(data.known);
-  for (let number = 0; number < data.category.length; number++) {
-    if (category !== null && data.category[number] !== category) continue;
-    if (test(verdict(stage, number), verdict(against, number), known.has(number))) kept.push(number);
-  }
-  keep();
+  const kept = sift();
   const needle = matcher(pick.text.value);
+  drawn = 0;
   try {
     if (!needle) {
       found = kept;
-      drawn = 0;
-      await draw(clear(mine));
+      await draw(mine, true);
     } else {
       found = [];
-      drawn = 0;
-      clear(mine);
+      hold(cards, () => cards.replaceChildren());
       await searchText(kept, needle, mine);
     }
-    if (mine === turn) tell(data.category.length);
+    if (mine === turn) {
+      tell(data.category.length);
+      if (!found.length) blank(kept.length);
+    }
   } catch (error) {
     if (mine === turn) fail(error);
   }
   performance.mark("plumbline-filtered");
-};
-const clear = (mine) => {
-  cards.replaceChildren();
-  return mine;
 };
 const searchText = async (kept, needle, mine) => {
   const pieces = new Map();
@@ -228,6 +150,7 @@ const searchText = async (kept, needle, mine) => {
   for (const [index, piece] of names.entries()) {
     if (index + 4 < names.length) load(pieceName(names[index + 4]));
     const items = await load(pieceName(piece));
+    if (mine !== turn) return;
     const start = data.starts[piece];
     const numbers = pieces.get(piece);
     const hasLong = numbers.some((number) => items[number - start][5].some((answer) => answer && answer[1] > answer[0].length));
@@ -243,25 +166,14 @@ const searchText = async (kept, needle, mine) => {
   }
 };
 
-// What is chosen stands in the address: it survives a reload and can be sent.
-const keep = () => {
-  const chosen = new URLSearchParams();
-  for (const key of ["benchmark", "stage", "against", "kind", "category", "text"]) {
-    const { value } = pick[key];
-    chosen.set(key, key === "stage" || key === "against" ? data.stages[Number(value)][0]
-      : key === "category" && value !== "*" ? data.categories[Number(value)] : value);
-  }
-  if (!hasChosen) return;
-  try { history.replaceState(null, "", `#examples?${chosen}`); } catch { /* not allowed on this address */ }
-};
-let hasChosen = false;
-
 const useParent = () => {
   const parent = data.stages[Number(pick.stage.value)][1];
   if (parent >= 0) pick.against.value = String(parent);
+  else if (pick.against.value === pick.stage.value && data.stages.length > 1) {
+    pick.against.value = pick.stage.value === "0" ? "1" : "0";
+  }
 };
-const useBenchmark = async (wanted = {}) => {
-  data = await load(`${pick.benchmark.value}/index`);
+const fillControls = (wanted) => {
   const names = data.stages.map((stage) => stage[0]);
   const stages = names.map((name, index) => [String(index), name]);
   const stage = names.includes(wanted.stage) ? names.indexOf(wanted.stage) : stages.length - 1;
@@ -272,33 +184,91 @@ const useBenchmark = async (wanted = {}) => {
   const categories = data.categories.map((name, index) => [String(index), name || "no category"]);
   const category = data.categories.indexOf(wanted.category);
   fill(pick.category, [["*", "all"], ...categories], category < 0 ? "*" : String(category));
-  if (stages.length < 2 && !wanted.kind) pick.kind.value = "all";
+  const usual = stages.length < 2 ? "all" : "changed";
+  pick.kind.value = KINDS.has(wanted.kind) ? wanted.kind : usual;
 };
-const choose = async (wanted) => {
+// Sets every control, and the list, to a choice; what it leaves open is as on a fresh page.
+const show = async (wanted, done = () => {}) => {
+  const mine = ++turn;
+  clearTimeout(waiting);
+  const benchmarks = Array.from(pick.benchmark.options, (option) => option.value);
+  pick.benchmark.value = benchmarks.includes(wanted.benchmark) ? wanted.benchmark : benchmarks[0];
+  pick.text.value = wanted.text || "";
   try {
-    if (wanted.kind in TESTS) pick.kind.value = wanted.kind;
-    pick.text.value = wanted.text || "";
-    await useBenchmark(wanted);
+    const index = await load(`${pick.benchmark.value}/index`);
+    if (mine !== turn) return;
+    data = index;
+    shown = pick.benchmark.value;
+    hold(at("filters"), () => fillControls(wanted));
+    done();
     await search();
   } catch (error) {
-    fail(error);
+    if (mine === turn) fail(error);
   }
 };
 
-const chosen = () => { hasChosen = true; };
-pick.benchmark.addEventListener("change", () => { chosen(); choose({ stage: data && data.stages[Number(pick.stage.value)][0], kind: pick.kind.value, text: pick.text.value }); });
-pick.stage.addEventListener("change", () => { chosen(); useParent(); search(); });
-for (const select of [pick.against, pick.kind, pick.category]) select.addEventListener("change", () => { chosen(); search(); });
-let waiting = 0;
-pick.text.addEventListener("input", () => { chosen(); clearTimeout(waiting); waiting = setTimeout(search, 120); });
-at("more").addEventListener("click", async () => { await draw(turn); tell(data.category.length); });
+// --- the address: every entry of the history has its choice, so that Back finds it again ------------
+
+const fromAddress = () => {
+  const [place, query] = location.hash.split("?");
+  return place === "#examples" && query ? Object.fromEntries(new URLSearchParams(query)) : null;
+};
+const toAddress = (choice) => `#examples?${new URLSearchParams(choice)}`;
+const write = (how, address) => {
+  try { history[how]({ choice }, "", address); } catch { /* not allowed on this address */ }
+};
+const isWritten = () => Boolean(history.state && "choice" in history.state);
+let choice = isWritten() ? history.state.choice : fromAddress(); // null: as on a fresh page
+
+const keep = () => {
+  const [stage, against] = [pick.stage, pick.against].map((select) => data.stages[Number(select.value)][0]);
+  const category = pick.category.value === "*" ? "*" : data.categories[Number(pick.category.value)];
+  choice = { benchmark: pick.benchmark.value, stage, against, kind: pick.kind.value, category, text: pick.text.value };
+  write("replaceState", toAddress(choice));
+};
+const changed = () => {
+  if (shown === pick.benchmark.value) {
+    keep();
+    search();
+  } else { // its index is still on the way
+    show({ ...choice, benchmark: pick.benchmark.value, kind: pick.kind.value, text: pick.text.value }, keep);
+  }
+};
+// The reader went to another entry: Back, Forward, a link, an address put into the same tab.
+const follow = async () => {
+  const isNew = !isWritten();
+  const wanted = isNew ? fromAddress() || choice : history.state.choice;
+  const isSame = JSON.stringify(wanted) === JSON.stringify(choice);
+  choice = wanted;
+  if (isNew) write("replaceState");
+  if (!isSame) await show(wanted || {});
+  if (!isSame || (isNew && fromAddress())) requestAnimationFrame(land);
+};
+addEventListener("popstate", follow);
+addEventListener("hashchange", follow); // where a changed hash is no popstate
+
+pick.benchmark.addEventListener("change", () => {
+  const stage = data ? data.stages[Number(pick.stage.value)][0] : undefined;
+  show({ benchmark: pick.benchmark.value, stage, kind: pick.kind.value, text: pick.text.value }, keep);
+});
+pick.stage.addEventListener("change", () => { if (data) useParent(); changed(); });
+for (const select of [pick.against, pick.kind, pick.category]) select.addEventListener("change", changed);
+pick.text.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(changed, 120);
+});
+at("more").addEventListener("click", drawMore);
 for (const link of document.querySelectorAll("a.jump")) {
-  link.addEventListener("click", () => {
-    const options = Array.from(pick.benchmark.options);
-    const wanted = options.find((option) => option.textContent === link.dataset.benchmark);
-    if (wanted) pick.benchmark.value = wanted.value;
-    chosen();
-    choose({ stage: link.dataset.stage, kind: link.dataset.kind, category: link.dataset.category });
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const { benchmark, stage, kind, category } = link.dataset;
+    const option = Array.from(pick.benchmark.options).find((one) => one.textContent === benchmark);
+    choice = { benchmark: option ? option.value : "", stage, kind, ...(category === undefined ? {} : { category }) };
+    write(location.hash === toAddress(choice) ? "replaceState" : "pushState", toAddress(choice));
+    show(choice);
+    at("examples").scrollIntoView();
+    at("examples").querySelector("h2").focus({ preventScroll: true });
   });
 }
 
@@ -309,8 +279,7 @@ const step = async (by) => {
   const here = document.activeElement && document.activeElement.closest(".example");
   let next = here ? all.indexOf(here) + by : by > 0 ? 0 : -1;
   if (next >= all.length && drawn < found.length) {
-    await draw(turn);
-    tell(data.category.length);
+    await drawMore();
   }
   next = Math.min(Math.max(next, 0), cards.children.length - 1);
   if (cards.children[next]) cards.children[next].focus();
@@ -338,27 +307,16 @@ document.addEventListener("keydown", (event) => {
 
 // --- begin: when the section comes near, or at once where the address names a choice ----------------
 
-const [, query] = location.hash.split("?");
-const wanted = Object.fromEntries(new URLSearchParams(query || ""));
-const begin = () => {
-  if (wanted.benchmark && Array.from(pick.benchmark.options).some((option) => option.value === wanted.benchmark)) {
-    pick.benchmark.value = wanted.benchmark;
-  }
-  at("filters").hidden = false;
-  choose(wanted);
-  if (query) {
-    hasChosen = true;
-    at("examples").scrollIntoView();
-  }
-};
-if (query || !("IntersectionObserver" in window)) {
-  begin();
+write("replaceState");
+at("filters").hidden = false;
+if (fromAddress() || !("IntersectionObserver" in window)) {
+  show(choice || {});
+  land();
 } else {
-  at("filters").hidden = false;
   const near = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     near.disconnect();
-    if (!data) begin();
+    if (turn === 0) show(choice || {});
   }, { rootMargin: "800px" });
   near.observe(at("examples"));
 }

@@ -3,8 +3,22 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evals.report.charts import Axis, bar, curve, diverging, running_mean, strip, thinned, whisker
+from evals.report.charts import (
+    Axis,
+    bar,
+    beyond,
+    change,
+    curve,
+    diverging,
+    round_up,
+    running_mean,
+    thinned,
+    whisker,
+)
+from evals.report.graph import strip
 from evals.report.run import read_run
 
 
@@ -35,6 +49,47 @@ def test_curves_leave_out_what_is_not_finite():
     assert (drawn.points, drawn.low, drawn.high) == (50, "0", "49")
     assert "nan" not in drawn.svg
     assert curve([(1, 3.0), (2, 3.0)]) is not None
+
+
+def test_a_constant_has_its_value_and_no_ends():
+    drawn = curve([(float(i), 5e-5) for i in range(50)])
+    assert drawn is not None
+    assert drawn.is_constant
+    assert (drawn.low, drawn.middle, drawn.high) == ("", "5e−05", "")
+    assert set(re.findall(r",([\d.]+)", drawn.svg)) == {"50.0"}  # one height, half way up
+    zero = curve([(1, 0.0), (2, 0.0)])
+    assert zero is not None
+    assert zero.middle == "0"
+    close = curve([(1, 1.0), (2, 1.0 + 4e-8)])
+    assert close is not None
+    assert not close.is_constant
+    assert (close.low, close.middle, close.high) == ("−2e−08", "1", "+2e−08")
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_an_axis_ends_at_round_numbers_around_its_values(values):
+    axis = Axis.around(values)
+    slack = 1e-9 * max(map(abs, values)) + 1e-9
+    assert axis.low <= min(values) + slack
+    assert max(values) <= axis.high + slack
+    assert Axis.around([0.0, 0.466], floor=0.0, top=1.0) == Axis(0.0, 0.5)
+    assert Axis.around([0.0, 598.0], floor=0.0, top=800.0) == Axis(0.0, 600.0)
+    assert Axis.around([0.0, 0.0], floor=0.0, top=800.0) == Axis(0.0, 800.0)
+
+
+@given(st.floats(1e-9, 1e9))
+def test_a_half_axis_is_the_next_round_number(size):
+    assert size * (1 - 1e-6) <= round_up(size) <= 2 * size * (1 + 1e-6)
+
+
+def test_a_difference_beyond_its_axis_says_so():
+    assert beyond(575.0, (561.0, 589.0), 25.0) == ["right"]
+    assert beyond(3.0, (-30.0, 40.0), 25.0) == ["left", "right"]
+    assert beyond(25.0, (23.0, 25.0), 25.0) == []
+    svg = change(575.0, (561.0, 589.0), 25.0)
+    assert 'class="beyond"' in svg
+    assert 'class="dot"' not in svg
+    assert 'class="dot"' in change(3.0, (-30.0, 9.0), 25.0)
 
 
 def test_marks_lie_where_their_numbers_say():

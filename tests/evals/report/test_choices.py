@@ -62,6 +62,21 @@ def test_a_choice_that_the_figures_no_longer_bear_out_is_told(run):
     assert of(run).sentence.startswith("dpo was chosen, but sft has the highest mean now")
 
 
+def test_a_parent_that_is_not_the_best_on_the_page_is_explained(run):
+    assert of(run).surprise == ""
+    for stage, mme, textvqa in (("sft", 600, 0.20), ("dpo", 610, 0.25), ("kto", 620, 0.28)):
+        for benchmark, value in (("mme", mme), ("textvqa", textvqa)):
+            path = run / "evals" / stage / benchmark / "result.json"
+            result = json.loads(path.read_text())
+            result["parts"]["report"] |= {"value": value}
+            path.write_text(json.dumps(result))
+    assert of(run).surprise == (
+        "dpo, though kto scores higher in this table on average: the parent was chosen on other "
+        "questions (select part), a near tie: 45.50\u202f% of the maximum against 45.00\u202f%"
+    )
+    assert "<bdi>grpo</bdi> comes from <bdi>dpo, though kto" in build_report(run).read_text()
+
+
 def test_a_stage_that_was_rolled_back_is_stood_for(make_run):
     run = make_run(facts=FROM | {"kto": {"rolled_back_to": "sft"}})
     assert [c.stage for c in of(run).candidates] == ["sft", "dpo"]

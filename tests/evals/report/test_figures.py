@@ -1,15 +1,16 @@
-"""Numbers are written with the digits that their interval warrants."""
+"""Numbers are written with one number of decimals, so that what stands side by side agrees."""
 
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evals.report.figures import (
     PERCENT,
     Scale,
     compact,
     count,
-    decimals,
     duration,
     number,
     p_value,
@@ -18,23 +19,37 @@ from evals.report.figures import (
 from evals.report.records import Primary
 
 
-@pytest.mark.parametrize(
-    ("interval", "places"),
-    [((69.2, 73.0), 1), ((410.0, 455.0), 0), ((0.41, 0.44), 3), ((5.0, 5.0), 1), (None, 1)],
-)
-def test_two_digits_of_the_half_width_decide(interval, places):
-    assert decimals(interval) == places
-
-
 def test_shares_are_written_in_percent_and_totals_as_they_are():
     total = Scale.of(Primary(name="total", max=1000.0))
-    assert PERCENT.value(0.7123, (0.69, 0.73)) == "71.2\u202f%"
-    assert PERCENT.difference(-0.071, (-0.09, -0.052)) == "\u22127.1"
+    assert PERCENT.value(0.7123) == "71.2\u202f%"
+    assert PERCENT.difference(-0.071) == "\u22127.1"
     assert PERCENT.interval((0.052, 0.09)) == "[5.2, 9.0]"
-    assert total.interval((-0.123, 23.4)) == "[\u22120.1, 23.4]"  # the side of zero is kept
-    assert total.interval((0.0, 23.4)) == "[0, 23]"
-    assert total.value(712.34, (690.0, 730.0)) == "712"
+    assert total.interval((-0.023, 23.4)) == "[\u22120.02, 23.40]"  # the side of zero is kept
+    assert total.interval((0.0, 23.4)) == "[0.0, 23.4]"
+    assert total.value(712.34) == "712.3"
     assert total.unit == "of 1\u202f000"
+    assert Scale.of(Primary(name="score", max=10.0)).value(6.428) == "6.43"
+
+
+@pytest.mark.parametrize("factor", [1, 8])
+@given(before=st.floats(0, 1), after=st.floats(0, 1))
+def test_a_shown_difference_is_that_of_the_shown_scores_but_for_the_last_digit(
+    factor, before, after
+):
+    scale = PERCENT if factor == 1 else Scale.of(Primary(name="total", max=800.0))
+    before, after = factor * 100 * before / scale.factor, factor * 100 * after / scale.factor
+    told = [read(text) for text in (scale.value(before), scale.value(after))]
+    assert abs(told[1] - told[0] - read(scale.difference(after - before))) < 0.1001
+
+
+def read(text: str) -> float:
+    return float(text.removesuffix("\u202f%").replace("\u202f", "").replace("\u2212", "-"))
+
+
+def test_halves_go_away_from_zero_whatever_dust_a_sum_left():
+    assert number(78.95) == number(78.94999999999996) == "79.0"
+    assert number(-0.35) == number(100 * (0.786 - 0.7895)) == "\u22120.4"
+    assert number(0.0) == "0.0"
 
 
 def test_zero_has_no_sign_and_nothing_is_a_dash():

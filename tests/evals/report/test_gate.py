@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from evals.report.gate import gate_markdown, worst_verdict, write_gate
+from evals.report import build_report
+from evals.report.gate import beside, gate_markdown, news, worst_verdict
+from evals.report.leaderboard import rows
+from evals.report.provenance import checks
 from evals.report.run import read_run
 from rl.errors import NoRunError
 
@@ -19,16 +22,17 @@ def test_every_stage_that_was_compared_has_a_row(make_run):
     run = make_run()
     text = gate_markdown(run)
     assert text.startswith("## Gate of quickstart: pass\n")
-    assert "| sft | mme | parent base, base base | pass |  |" in text
+    assert "| sft | mme | base | pass |  |" in text
     assert "\n| base |" not in text
     assert "- **sft**, mme: parent: a drop of more than 20 is ruled out" in text
-    assert write_gate(run).read_text() == text == (run / "report" / "gate.md").read_text()
+    build_report(run)
+    assert (run / "report" / "gate.md").read_text() == text
 
 
 def test_the_worst_verdict_leads_and_says_what_would_decide(make_run):
     run = make_run()
     edit(run / "evals/dpo/mme/result.json", verdict="warn", n_to_decide=1855)
-    assert "| dpo | mme | parent sft, base base | warn | 1,855 |" in gate_markdown(run)
+    assert "| dpo | mme | sft (parent), base | warn | 1,855 |" in gate_markdown(run)
     assert worst_verdict(read_run(run)) == "warn"
     edit(run / "evals/grpo/mme/result.json", verdict="fail", alarms=["a rise of <b>90</b>"])
     text = gate_markdown(run)
@@ -56,3 +60,61 @@ def test_a_run_without_comparisons_and_none_at_all(make_run, tmp_path):
     assert "No stage has been compared with another yet." in text
     with pytest.raises(NoRunError, match="no run to report on"):
         gate_markdown(tmp_path / "nowhere")
+
+
+def check(run):
+    found = read_run(run)
+    return next((c for c in checks(found, rows(found), []) if "gate" in c.question), None)
+
+
+def test_the_top_of_the_page_says_whether_the_gate_held(make_run):
+    run = make_run()
+    assert (check(run).mood, check(run).link) == ("good", "gate.md")
+    edit(run / "evals/kto/mme/result.json", verdict="warn")
+    assert check(run).mood == "open"
+    assert check(run).answer == (
+        "Not everywhere, warning: a loss beyond the allowed 2 % of the maximum is neither ruled "
+        "out nor shown for kto on mme"
+    )
+    edit(run / "evals/dpo/mme/result.json", verdict="fail")
+    assert check(run).mood == "bad"
+    assert "is shown for dpo on mme; warning: " in check(run).answer
+    text = build_report(run).read_text()
+    assert '<a href="gate.md">gate.md</a>' in text
+    assert "the gate, on the select part, could not rule out a loss" in text
+
+
+def test_where_nothing_was_compared_the_gate_has_no_line(make_run):
+    assert check(make_run(stages=("base",))) is None
+
+
+def test_an_alarm_is_told_in_the_stage_in_which_it_arises(make_run):
+    run = make_run()
+    old = ["base base: the parse rate rose from 0.00 to 1.00"]
+    edit(run / "evals/kto/mme/result.json", alarms=old)
+    edit(run / "evals/sft/mme/result.json", alarms=["against its parent base: the parse rate rose"])
+    found = read_run(run)
+    assert news(found.stage("kto").results["mme"]) == []
+    assert len(news(found.stage("sft").results["mme"])) == 1
+    text = build_report(run).read_text()
+    assert text.count("look at this, below") == 1
+    assert "base base" not in text
+
+
+def test_bounds_on_the_select_part_stand_beside_the_verdict_of_the_report_part(make_run):
+    run = make_run()
+    path = run / "evals/kto/mme/result.json"
+    value = json.loads(path.read_text())
+    value["comparisons"]["parent"]["select"] |= {"lower_bound": -23.2, "upper_bound": -2.0}
+    value["comparisons"]["parent"]["report"] |= {"difference": -1.0, "interval": [-5.6, 3.4]}
+    path.write_text(json.dumps(value))
+    found = read_run(run)
+    told = {row.stage: row for row in rows(found) if row.benchmark == "mme"}
+    words = beside(found.stage("kto").results["mme"], told["kto"])
+    assert words.startswith(
+        "The report part, on other questions: \u22121.0 of 1\u202f000 [\u22125.6, 3.4], no "
+        "evidence of a difference. Both bounds on the select part lie below zero, and that is no "
+        "contradiction"
+    )
+    assert "contradiction" not in beside(found.stage("dpo").results["mme"], told["dpo"])
+    assert beside(found.stage("base").results["mme"], told["base"]) == ""

@@ -51,9 +51,8 @@ def test_json_csv_and_markdown_say_the_same(make_run):
         else:
             assert line["parent"] == line["parent_difference"] == ""
     text = (folder / "leaderboard.md").read_text()
-    assert (
-        "- **grpo**: better than its parent dpo on mme by +120 of 1 000 [89, 151], p<0.001" in text
-    )
+    said = "better than its parent dpo on mme by +120.0 of 1 000 [89.0, 151.0], p<0.001"
+    assert f"- **grpo**: {said}" in text
     assert "| dpo | " in text
     assert "| clean |" in text
     assert text.endswith("|\n\nSchema 1.\n")
@@ -203,7 +202,7 @@ def test_known_questions_and_the_score_without_them_stand_beside_the_row(make_ru
     folder = board(run)
     text = (folder / "index.html").read_text()
     assert "1 overlapping image, 2 known questions" in text
-    assert "without them 431 [400, 460] (2 left out)" in text
+    assert "without them 431.0 [400.0, 460.0] (2 left out)" in text
     assert '<li class="bad"><span class="sign" aria-hidden="true">✕</span>' in text
     assert "**1 overlapping image, 2 known questions**" in (folder / "leaderboard.md").read_text()
     index = script(folder / "data" / "mme" / "index.js")
@@ -231,5 +230,5 @@ def test_a_forced_comparison_is_shown_with_its_red_mark(make_run):
     assert "shown by force: max_pixels differs" in text
     assert "✕ not comparable" in text
     markdown = (folder / "leaderboard.md").read_text()
-    assert "base +600 " in markdown
+    assert "base +600.0 " in markdown
     assert "(**not comparable: max\\_pixels differs: 1 and 2**)" in markdown

@@ -90,6 +90,11 @@ def test_cards_sentences_and_reward_say_the_same_of_a_stage(make_run):
         assert told["mme"] == words.clauses[0].mood == mme
 
 
+def test_text_and_chart_take_the_same_mean(make_run):
+    for item in progress(read_run(make_run())):
+        assert f" to {item.curve.last}; " in item.sentence
+
+
 def test_ktos_objective_is_the_difference_of_its_two_rewards(make_run):
     run = make_run()
     path = run / "stages" / "kto" / "metrics.jsonl"

@@ -1,0 +1,142 @@
+"""The top of the page: what it is about, what came of the run, and what surprises there."""
+
+import json
+import struct
+
+import pytest
+
+from evals.report import build_report
+from evals.report.about import about, parameters
+from evals.report.conclusion import conclusion
+from evals.report.leaderboard import rows
+from evals.report.run import read_run
+from evals.report.spent import reached, total_cost
+
+FACTS = {
+    "sft": {"data": ["data/sft.jsonl"], "rows": 16000},
+    "pairs": {"data": ["data/rl.jsonl"], "counts": {"prompts": 2500}},
+    "dpo": {"data": ["pairs"], "rows": 1528},
+}
+
+
+def concluded(run):
+    found = read_run(run)
+    return conclusion(found, rows(found), {})
+
+
+def weights(folder, shapes):
+    folder.mkdir(parents=True)
+    header = {"__metadata__": {"format": "pt"}} | {
+        name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+        for name, shape in shapes.items()
+    }
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    (folder / "config.json").write_text(json.dumps({"architectures": ["TinyVL"]}))
+
+
+def test_the_model_the_data_and_the_questions_are_named(make_run):
+    run = make_run(facts=FACTS)
+    page = json.loads((run / "config.yaml").read_text())
+    page["evals"]["benchmarks"][0]["path"] = "data/mme"
+    page["evals"]["benchmarks"][1] |= {"path": "lmms-lab/textvqa", "limit": 48}
+    (run / "config.yaml").write_text(json.dumps(page))
+    weights(run / "stages/sft/checkpoints/step-000060", {"a": [300, 20], "b": [7], "c": []})
+    model, questions = about(read_run(run))
+    assert model == (
+        "The model is models/quickstart-base (TinyVL, 6\u202f008 parameters); "
+        "sft learns from data/sft.jsonl (16\u202f000 rows), pairs answers data/rl.jsonl "
+        "(2\u202f500 prompts), dpo learns from pairs (1\u202f528 rows)."
+    )
+    assert questions == (
+        "Measured on mme from data/mme, 48 questions (24 in the report part and 24 in the select "
+        "part): not the public set, which has 2\u202f374; textvqa from lmms-lab/textvqa, 48 "
+        "questions (24 in the report part and 24 in the select part), limited to 48."
+    )
+    text = build_report(run).read_text()
+    assert "not the public set" in text
+    assert "TinyVL" in text
+
+
+def test_what_is_not_known_is_left_out(make_run, tmp_path):
+    run = make_run(stages=("base",), benchmarks=())
+    (run / "config.yaml").unlink()
+    assert about(read_run(run)) == []
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(struct.pack("<Q", 1 << 40))
+    with pytest.raises(ValueError, match="header"):
+        parameters([bad])
+
+
+def test_one_sentence_says_what_came_of_the_run(make_run):
+    assert concluded(make_run(benchmarks=("textvqa",))) == (
+        "grpo (base → sft → dpo → grpo) is better than base on textvqa "
+        "(0.0\u202f% → 95.8\u202f%; gain in sft, dpo and grpo); "
+        "kto, where another line ends, scores 66.7\u202f% on textvqa."
+    )
+
+
+def test_a_gain_is_called_form_where_the_answers_tell(make_run):
+    build_report(run := make_run(stages=("base", "sft"), benchmarks=("textvqa",)))
+    told = (run / "report" / "leaderboard.md").read_text()
+    assert "gain in sft (" in told
+    assert told.splitlines()[2] in (run / "report" / "index.html").read_text().replace(
+        "\u202f", " "
+    )
+
+
+def test_with_many_benchmarks_the_conclusion_counts_them(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("textvqa",))
+    for number in range(5):
+        for stage in ("base", "sft"):
+            path = run / "evals" / stage / "textvqa" / "result.json"
+            value = json.loads(path.read_text()) | {"benchmark": f"bench{number}"}
+            for against in value["comparisons"].values():
+                against["report"] |= {"verdict": "worse" if number == 3 else "no evidence"}
+                against["report"] |= {"p_value": 0.001 if number == 3 else 0.5}
+            other = run / "evals" / stage / f"bench{number}" / "result.json"
+            other.parent.mkdir()
+            other.write_text(json.dumps(value))
+    assert concluded(run) == (
+        "sft (base → sft) is better than base on 1 of 6 benchmarks, worse on 1 (bench3), without "
+        "evidence of a difference on 4."
+    )
+
+
+def test_a_stage_that_was_rolled_back_is_not_what_the_run_came_to(make_run):
+    facts = {"grpo": {"rolled_back_to": "dpo"}}
+    assert concluded(make_run(facts=facts)).startswith("kto (base → sft → kto) is better")
+
+
+def test_a_run_in_which_nothing_was_compared_has_no_conclusion(make_run):
+    assert concluded(make_run(stages=("base",))) == ""
+
+
+def test_what_is_shown_by_force_is_no_gain(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("textvqa",))
+    path = run / "evals/sft/textvqa/result.json"
+    value = json.loads(path.read_text())
+    for against in value["comparisons"].values():
+        against["refused"] = "max_pixels differs: 1 and 2"
+    path.write_text(json.dumps(value))
+    assert "not comparable with base on textvqa" in concluded(run)
+    assert "gain" not in concluded(run)
+
+
+def test_reaching_a_stage_costs_what_it_stands_on_and_learned_from(make_run):
+    run = make_run(facts=FACTS | {"pairs": FACTS["pairs"] | {"seconds": 10.0}})
+    found = read_run(run)
+    total = total_cost(found)
+    way = reached(found, total, "dpo")
+    assert way.stages == ("base", "sft", "pairs", "dpo")
+    own = {item.stage.name: item.seconds or 0.0 for item in total.stages}
+    assert way.seconds == pytest.approx(sum(own[name] for name in way.stages))
+    assert reached(found, total, "grpo").stages == ("base", "sft", "pairs", "dpo", "grpo")
+    assert reached(found, total, "base").stages == ("base",)
+
+
+def test_held_out_pairs_are_named_as_such(make_run):
+    run = make_run(facts={"dpo": {"heldout": {"pairs": 500, "implicit_reward_accuracy": 0.882}}})
+    text = build_report(run).read_text()
+    assert "Held-out pairs" in text
+    assert "preference accuracy 88.2\u202f%: of 500 pairs that no step trained on" in text
