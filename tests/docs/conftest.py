@@ -52,7 +52,7 @@ def scaled_down(page: str) -> str:
         (r"lr: 1\.0e-3", "lr: 3.0e-3"),
         (r"\bsteps: 1500", "steps: 60"),
         (r"\bsteps: (?!60\b)\d+", "steps: 2"),
-        (r"epochs: 1\b", "steps: 2"),
+        (r"epochs: \d+", "steps: 2"),
         (r"prompts_per_step: \d+", "prompts_per_step: 8"),
         (r"heldout: \d+", "heldout: 4"),
         (r"#\d+\"", '#24"'),
