@@ -189,7 +189,7 @@ def in_words(split: Split, baseline: float | None) -> str:
         text.append(_seen(split))
     if split.shift is not None and split.shift.is_all:
         always, accuracy = split.shift.always
-        text.append(f"{split.shift.in_words}, always answering {always}: {PERCENT.value(accuracy)}")
+        text.append(f"{split.shift.in_words}; always answering {always}: {PERCENT.value(accuracy)}")
     return "; ".join(text)
 
 
