@@ -16,7 +16,7 @@ from evals.report.figures import PERCENT, count, number
 from evals.report.records import Interval
 from evals.report.shift import Shift
 
-REASONS = ("refused", "unreadable", "cut")  # why one of the two stages gave no answer
+REASONS = ("refused", "cut", "unreadable")  # why one of the two stages gave no answer
 KINDS = ("form", *REASONS, "sight")
 _REASON_WORDS = {"refused": "refused", "unreadable": "unreadable", "cut": "cut off"}
 _HARDLY = 0.05  # points
@@ -159,8 +159,8 @@ def shared(
 
 
 def _reason(answer: Answer) -> str:
-    """Why it is no answer."""
-    return "refused" if answer.is_refused else "cut" if answer.is_parsed else "unreadable"
+    """Why it is no answer: the first of `REASONS`."""
+    return "refused" if answer.is_refused else "cut" if answer.is_cut else "unreadable"
 
 
 def _answered(found: Sequence[float]) -> Answered:

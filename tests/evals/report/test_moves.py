@@ -48,6 +48,13 @@ def test_a_difference_is_split_by_what_happened_to_each_answer():
     assert from_dict(json.loads(json.dumps(as_dict(told)))) == told
 
 
+def test_an_answer_that_is_cut_off_and_unreadable_is_called_cut_off():
+    """As its card among the examples calls it: the first of refused, cut off, unreadable."""
+    both = answer(0.0, text="well", parsed=None, cut=True)
+    told = split([asked(both, YES)], 1, 0)
+    assert (told.moves["cut"].questions, told.moves["unreadable"].questions) == (1, 0)
+
+
 def test_a_right_answer_that_is_lost_under_its_words_is_lost_to_sight_too():
     """Both score 0 where "There are 3 shapes." becomes "4": form and sight cancel out."""
     told = split([asked(WORDY, OTHER, wanted="3")], 1, 0)
