@@ -230,20 +230,25 @@ def _against_always(split: Split, baseline: float) -> str:
     )
 
 
-def _seen(split: Split) -> str:
+def seen(split: Split) -> str:
     """Whether the stage sees better, by the paired interval of content."""
     before, now = split.content
     moved = now - before
     low, high = split.interval or (min(0.0, moved), max(0.0, moved))
     if low > 0:
-        verdict = "it sees better"
-    elif high < 0:
-        verdict = "it sees worse"
-    else:
-        verdict = "it does not see better" if moved <= 0 else "no evidence that it sees better"
+        return "it sees better"
+    if high < 0:
+        return "it sees worse"
+    return "it does not see better" if moved <= 0 else "no evidence that it sees better"
+
+
+def _seen(split: Split) -> str:
+    """Whether the stage sees better, with the figures."""
+    before, now = split.content
+    moved = now - before
     figures = f"{number(100 * moved, 1, sign=True)} {PERCENT.interval(split.interval)}".rstrip()
     told = f"right in content {PERCENT.value(before)} → {PERCENT.value(now)}"
-    return f"{verdict}: {told} ({figures})"
+    return f"{seen(split)}: {told} ({figures})"
 
 
 def as_dict(split: Split | None) -> dict[str, Any] | None:
