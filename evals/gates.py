@@ -312,5 +312,7 @@ def _alarms(
             + (f"; {parsed}" if after > before else "")
         )
     elif after - before > _PARSE_JUMP and compared["difference"] > 0:
-        found.append(f"{name}: {parsed}: look whether answers became readable, or the parser changed")
+        found.append(
+            f"{name}: {parsed}: look whether answers became readable, or the parser changed"
+        )
     return found

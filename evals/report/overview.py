@@ -184,7 +184,7 @@ def cost(item: Spent) -> str:
     if item.questions:
         parts.append(
             f"{figures.count(item.questions)} questions (report and select part) answered in "
-            f"{figures.duration(asked)}"
+            f"{figures.duration(asked)} of asking alone"
         )
     return ", ".join(parts)
 

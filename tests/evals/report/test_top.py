@@ -96,8 +96,10 @@ def test_a_gain_by_form_says_whether_the_stage_sees_better(make_run):
     bare, other = answer(1.0, text="3", parsed="3"), answer(0.0, text="4", parsed="4")
     parts = split([asked(wordy, bare)] * 20 + [asked(wordy, other)], 1, 0)
     summaries = {"textvqa": {"splits": {"dpo\nsft": as_dict(parts)}}}
-    assert conclusion(run, rows(run), summaries).lines[0].endswith(
-        "; gained in sft and dpo (by form, it does not see better)"
+    assert (
+        conclusion(run, rows(run), summaries)
+        .lines[0]
+        .endswith("; gained in sft and dpo (by form, it does not see better)")
     )
 
 
