@@ -115,8 +115,8 @@ TERMS: dict[str, str] = {
     "skill": (
         "Categories (or kinds of question) that turned more answers one way in content than chance"
         " would: an exact sign test over questions, adjusted by Holm over the benchmark's"
-        " categories. One that rose and is not above always giving one answer is named as such. Where"
-        " most of what the score moved by is form, that stands first, and is no skill."
+        " categories. One that rose and is not above always giving one answer is named as such."
+        " Where most of what the score moved by is form, that stands first, and is no skill."
     ),
     "several answers": (
         "Where a question was answered several times: what the majority of its answers scores, and "
