@@ -19,8 +19,8 @@ from rl.errors import EvalError, GateError
 
 Verdict = Literal["pass", "warn", "fail"]
 _SEVERITY: dict[Verdict, int] = {"pass": 0, "warn": 1, "fail": 2}
-# A parse rate that rises by more than this is worth a look: a parser, a template or only the
-# format changed.
+# A share of readable answers that rises by more than this is worth a look: the answers, a template
+# or the parser changed.
 _PARSE_JUMP = 0.2
 # Below so many degrees of freedom (images less categories) bounds are not trusted; see
 # docs/statistics.md.
@@ -295,19 +295,24 @@ def _alarms(
     name: str, compared: Mapping[str, Any], rise_percent: float, max_score: float
 ) -> list[str]:
     """What is too good: a rise shown to be larger than expected, a gain that comes with a jump of
-    the parse rate.
+    the share of answers that could be read.
     """
     before, after = compared["decomposition"]["parse_rate"]
-    parsed = f"the parse rate rose from {before:.2f} to {after:.2f}"
+    parsed = (
+        f"the share of answers that could be read rose from {100 * before:.1f} % to "
+        f"{100 * after:.1f} %"
+    )
     expected = rise_percent / 100 * max_score
     found = []
     if compared["lower_bound"] > expected:
         seen = _points(compared["difference"], max_score, "+")
         found.append(
             f"{name}: a rise of more than {_points(expected, max_score)} points is shown ({seen}); "
-            f"look at answers that changed: a parser, a template or a leak may have"
+            f"look at answers that changed: a parser, a template or a leak may be behind it"
             + (f"; {parsed}" if after > before else "")
         )
     elif after - before > _PARSE_JUMP and compared["difference"] > 0:
-        found.append(f"{name}: {parsed}: part of the gain is format, or the parser changed")
+        found.append(
+            f"{name}: {parsed}: look whether answers became readable, or the parser changed"
+        )
     return found

@@ -30,7 +30,7 @@ from evals.report.moves import as_dict, split
 from evals.report.run import Run, Stage
 from evals.report.turned import as_lists, turned
 
-SCHEMA = 6
+SCHEMA = 7
 PIECE_QUESTIONS = 250
 PIECE_CHARACTERS = 1_000_000
 LONGEST_ANSWER = 2_000

@@ -1,10 +1,13 @@
-"""What came of the run, in one sentence: the last stage against base, and which stages on its way
-made the difference.
+"""What came of the run: the last stage against base, and which stages on its way made the
+difference, a line a benchmark.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from evals.report.leaderboard import Against, Row
+from evals.report.moves import seen
 from evals.report.overview import Summaries, split_of
 from evals.report.run import Run, Stage
 
@@ -17,28 +20,37 @@ _CLAIMS = {
 }
 
 
-def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> str:
-    """One sentence that claims no more than the tables; empty where no stage has been compared.
-    Behind a gain or a loss stands what it was, answering, form or sight, where the answers tell.
+@dataclass(frozen=True)
+class Conclusion:
+    """A sentence, or what its lines have in common, and a line a benchmark."""
+
+    lead: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> Conclusion:
+    """It claims no more than the tables, and is empty where no stage has been compared. Behind a
+    gain or a loss stands what it was, answering, form or sight, where the answers tell.
     """
     found = {(row.stage, row.benchmark): row for row in rows}
     compared = {row.stage for row in rows if row.base}
     standing = [stage for stage in run.scored if not stage.facts.get("rolled_back_to")]
     ends = [stage for stage in standing if stage.name in compared]
     if not ends:
-        return ""
+        return Conclusion()
     last = ends[-1]
     line = run.line(last.name)
     mine = [row for row in rows if row.stage == last.name and row.base]
     way = " → ".join(stage.name for stage in line)
     so_far = "So far " if run.is_running else ""
-    text = f"{so_far}{last.name} ({way}) is "
+    text = f"{so_far}{last.name} ({way})"
     if len(mine) > _TOLD:
-        return f"{text}{_counted(mine)}."
-    text += _and([_one(row, line, found, summaries) for row in mine])
+        return Conclusion(f"{text} is {_counted(mine)}.")
     parents = {stage.parent for stage in standing}
     others = [s.name for s in ends[:-1] if s.name not in parents]
-    return f"{text}{''.join(_other(name, rows) for name in others[:_TOLD])}."
+    lines = [_one(row, line, found, summaries) for row in mine]
+    lines += filter(None, (_other(name, rows) for name in others[:_TOLD]))
+    return Conclusion(f"{text}:", tuple(lines))
 
 
 def _other(name: str, rows: list[Row]) -> str:
@@ -48,7 +60,7 @@ def _other(name: str, rows: list[Row]) -> str:
         for row in rows
         if row.stage == name and row.value is not None
     ]
-    return f"; {name}, where another line ends, scores {_and(told)}" if told else ""
+    return f"{name}, the end of another line: {_and(told)}" if told else ""
 
 
 def _written(row: Row) -> str:
@@ -63,11 +75,9 @@ def _one(
     assert base is not None
     before = found.get((base.stage, row.benchmark))
     figures = (f"{row.scale.value(before.value)} → " if before else "") + _written(row)
+    claim = f"{_CLAIMS[_verdict(base)]} {base.stage}"
     steps = _steps(row.benchmark, line, found, summaries)
-    return (
-        f"{_CLAIMS[_verdict(base)]} {base.stage} on {row.benchmark} "
-        f"({figures}{f'; {steps}' if steps else ''})"
-    )
+    return "; ".join([f"{row.benchmark}: {claim}, {figures}", *steps])
 
 
 def _verdict(against: Against) -> str:
@@ -80,7 +90,7 @@ def _steps(
     line: list[Stage],
     found: dict[tuple[str, str], Row],
     summaries: Summaries,
-) -> str:
+) -> list[str]:
     """The stages of the line by their verdict against the stage before them."""
     by_verdict: dict[str, list[str]] = {}
     for stage in line:
@@ -89,24 +99,23 @@ def _steps(
             verdict = _verdict(row.parent)
             why = _why(summaries, benchmark, stage) if verdict in ("better", "worse") else ""
             by_verdict.setdefault(verdict, []).append(stage.name + why)
-    words = {
-        "better": "gain in",
-        "worse": "loss in",
-        "no evidence": "no evidence of a change in",
-        "refused": "not comparable in",
-    }
-    return ", ".join(
-        f"{text} {_and(by_verdict[verdict])}"
+    words = {"better": "gained in {}", "worse": "lost in {}"}
+    words |= {"no evidence": "{}: no evidence of a change", "refused": "{}: not comparable"}
+    return [
+        text.format(_and(by_verdict[verdict]))
         for verdict, text in words.items()
         if verdict in by_verdict
-    )
+    ]
 
 
 def _why(summaries: Summaries, benchmark: str, stage: Stage) -> str:
-    """` (form)`, where the split of the difference says so."""
+    """` by form, it sees worse`, in brackets, where the split of the difference says so."""
     parts = split_of(summaries, benchmark, stage.name, stage.parent)
     what = parts.what if parts is not None else "neither"
-    return "" if what == "neither" else f" ({what.replace('answered', 'answering')})"
+    if parts is None or what == "neither":
+        return ""
+    beside = f", {seen(parts)}" if "form" in what and "answered" not in what else ""
+    return f" (by {what.replace('answered', 'answering at all')}{beside})"
 
 
 def _counted(mine: list[Row]) -> str:

@@ -18,7 +18,8 @@ TERMS: dict[str, str] = {
         "ours are left out and counted."
     ),
     "majority baseline": (
-        "Accuracy of always giving the most common right answer, without looking at the image."
+        "Accuracy of always giving the most common right answer, without looking at the image. A"
+        " dashed line marks it, in the benchmark's own statistic."
     ),
     "random baseline": (
         "What guessing among the options scores on average, in the benchmark's own statistic."
@@ -103,7 +104,10 @@ TERMS: dict[str, str] = {
         "Of multiple choice: the letter that is chosen most beyond its share of the references, and"
         " by how much."
     ),
-    "cut off": "Share of answers cut off by the limit on new tokens.",
+    "cut off": (
+        "Share of answers cut off by the limit on new tokens. Why there is no answer is told by the"
+        " first that holds: refused, cut off, unreadable."
+    ),
     "mean tokens": "Mean length of an answer in tokens.",
     "share of yes": (
         "Share of yes among yes and no; far from the data's own share it means a lean to one side."
@@ -112,6 +116,7 @@ TERMS: dict[str, str] = {
         "Categories (or kinds of question) that turned more answers one way in content than chance"
         " would: an exact sign test over questions, adjusted by Holm over the benchmark's"
         " categories. One that rose and is not above always giving one answer is named as such."
+        " Where most of what the score moved by is form, that stands first, and is no skill."
     ),
     "several answers": (
         "Where a question was answered several times: what the majority of its answers scores, and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -21,7 +22,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Strip:
-    """The stage graph: cards in columns by depth, and the lines between parent and child."""
+    """The stage graph: cards in columns by depth, and the lines between parent and child. `boxes`
+    stand in the order of the tree: each stage's own follow it, before its siblings.
+    """
 
     boxes: list[Box]
     edges: Markup
@@ -69,8 +72,21 @@ def strip(run: Run, *, card_width: int = 208, card_height: int = 96, gap: int = 
     width = (max(columns, default=0) + 1) * (card_width + gap) - gap
     size = f'width="{width}" height="{height}"'
     svg = f'<svg class="edges" {size} aria-hidden="true">{"".join(edges)}</svg>'
-    boxes = [Box(name, left, top, depth(name, parents)) for name, (left, top) in where.items()]
+    boxes = [Box(name, *where[name], depth(name, parents)) for name in _tree(list(where), parents)]
     return Strip(boxes, Markup(svg), width, height, card_width, card_height)
+
+
+def _tree(names: Sequence[str], parents: Mapping[str, str | None]) -> list[str]:
+    """The names so that all that comes from a stage follows it."""
+    roots = [name for name in names if parents[name] not in parents]
+    found: dict[str, None] = {}
+    ahead = roots[::-1]
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found[name] = None
+            ahead += [child for child in reversed(names) if parents[child] == name]
+    return list(found | dict.fromkeys(names))
 
 
 def _edge(start: tuple[int, int], end: tuple[int, int], width: int, height: int) -> str:

@@ -123,10 +123,10 @@ def in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     old, new = before.get("mean_tokens"), after.get("mean_tokens")
     if old and new and not 0.8 <= new / old <= 1.25:
         told.append(f"length {number(old, 1)} → {number(new, 1)} tokens")
-    if ceased := _ceased(before, after):
-        told.append(f"it no longer answers {never_in_words(ceased)}")
-    if gone := _gone(before, after, {answer for answer, _, _ in ceased}):
-        told.append(f"gone from its answers: {', '.join(gone)}")
+    ceased = _ceased(before, after)
+    missed = [never_in_words(ceased)] if ceased else []
+    if missed := missed + _gone(before, after, {answer for answer, _, _ in ceased}):
+        told.append(f"it no longer answers {', '.join(missed)}")
     return ", ".join(told)
 
 
@@ -148,7 +148,7 @@ def _gone(before: Mapping[str, Any], after: Mapping[str, Any], told: set[str]) -
     if not given or after.get("distinct", 0) > len(given):
         return []
     return [
-        f"{answer} ({PERCENT.value(share)} before)"
+        f"{answer} ({PERCENT.value(share)} of the answers before)"
         for answer, share in before.get("common") or ()
         if answer and share >= _SPOKEN and not any(holds(answer, one) for one in told)
         if not any(holds(answer, said) or holds(said, answer) for said in given)

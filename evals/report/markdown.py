@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from evals.report.about import about
+from evals.report.conclusion import Conclusion
 from evals.report.figures import NONE, PERCENT, p_value
 from evals.report.leaderboard import SCHEMA, Against, Row
 from evals.report.run import Run
@@ -24,12 +25,14 @@ HEADINGS = (
 )
 
 
-def to_markdown(run: Run, found: list[Row], summary: str) -> str:
+def to_markdown(run: Run, found: list[Row], came: Conclusion) -> str:
     """The leaderboard as Markdown: the run's conclusion, what each stage did, and a table a
     benchmark with the notes that belong beside a row.
     """
     out = [f"# {plain(run.name)}", ""]
-    out += [f"{plain(text)}\n" for text in (summary, *about(run)) if text]
+    out += [f"{plain(came.lead)}\n"] if came.lead else []
+    out += [f"- {plain(line)}" for line in came.lines] + ([""] if came.lines else [])
+    out += [f"{plain(text)}\n" for text in about(run)]
     for sentence in verdicts(run, found):
         out.append(f"- **{plain(sentence.stage)}**: {plain(sentence.text)}")
     out.append("")

@@ -16,7 +16,7 @@ from evals.report.figures import PERCENT, count, number
 from evals.report.records import Interval
 from evals.report.shift import Shift
 
-REASONS = ("refused", "unreadable", "cut")  # why one of the two stages gave no answer
+REASONS = ("refused", "cut", "unreadable")  # why one of the two stages gave no answer
 KINDS = ("form", *REASONS, "sight")
 _REASON_WORDS = {"refused": "refused", "unreadable": "unreadable", "cut": "cut off"}
 _HARDLY = 0.05  # points
@@ -159,8 +159,8 @@ def shared(
 
 
 def _reason(answer: Answer) -> str:
-    """Why it is no answer."""
-    return "refused" if answer.is_refused else "cut" if answer.is_parsed else "unreadable"
+    """Why it is no answer: the first of `REASONS`."""
+    return "refused" if answer.is_refused else "cut" if answer.is_cut else "unreadable"
 
 
 def _answered(found: Sequence[float]) -> Answered:
@@ -189,7 +189,7 @@ def in_words(split: Split, baseline: float | None) -> str:
         text.append(_seen(split))
     if split.shift is not None and split.shift.is_all:
         always, accuracy = split.shift.always
-        text.append(f"{split.shift.in_words}, always answering {always}: {PERCENT.value(accuracy)}")
+        text.append(f"{split.shift.in_words}; always answering {always}: {PERCENT.value(accuracy)}")
     return "; ".join(text)
 
 
@@ -230,20 +230,25 @@ def _against_always(split: Split, baseline: float) -> str:
     )
 
 
-def _seen(split: Split) -> str:
+def seen(split: Split) -> str:
     """Whether the stage sees better, by the paired interval of content."""
     before, now = split.content
     moved = now - before
     low, high = split.interval or (min(0.0, moved), max(0.0, moved))
     if low > 0:
-        verdict = "it sees better"
-    elif high < 0:
-        verdict = "it sees worse"
-    else:
-        verdict = "it does not see better" if moved <= 0 else "no evidence that it sees better"
+        return "it sees better"
+    if high < 0:
+        return "it sees worse"
+    return "it does not see better" if moved <= 0 else "no evidence that it sees better"
+
+
+def _seen(split: Split) -> str:
+    """Whether the stage sees better, with the figures."""
+    before, now = split.content
+    moved = now - before
     figures = f"{number(100 * moved, 1, sign=True)} {PERCENT.interval(split.interval)}".rstrip()
     told = f"right in content {PERCENT.value(before)} → {PERCENT.value(now)}"
-    return f"{verdict}: {told} ({figures})"
+    return f"{seen(split)}: {told} ({figures})"
 
 
 def as_dict(split: Split | None) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ class Words:
     stage: Stage
     clauses: tuple[Clause, ...]
     choice: Choice | None
-    skills: list[tuple[str, str]]
+    skills: list[tuple[str, list[str]]]
     why: list[tuple[str, str]]
     quotes: list[tuple[str, list[Quote]]]
     heldout: str
@@ -61,7 +61,7 @@ def overview(
     ]
 
 
-def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
+def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, list[str]]]:
     out = []
     parent = run.stage(stage.parent)
     for benchmark in run.benchmarks:
@@ -184,7 +184,7 @@ def cost(item: Spent) -> str:
     if item.questions:
         parts.append(
             f"{figures.count(item.questions)} questions (report and select part) answered in "
-            f"{figures.duration(asked)}"
+            f"{figures.duration(asked)} of asking alone"
         )
     return ", ".join(parts)
 

@@ -122,11 +122,13 @@ def _seen(row: Row, against: Against) -> str:
     told = detectable(row, against)
     if not told:
         return ""
-    measure, amount = told[0]
-    of = "accuracy" if measure == "accuracy" else f"the {measure}"
-    text = f"a change of {amount} in {of} would be seen 4 times in 5"
+    amounts = [
+        f"{amount} in {'accuracy' if measure == 'accuracy' else f'the {measure}'}"
+        for measure, amount in told
+    ]
+    text = f"a change of {amounts[0]} would be seen 4 times in 5"
     if len(told) == 2:
-        text += f"; accuracy is tested by itself, and there it takes {told[1][1]}"
+        text += f"; of the accuracy, tested by itself, one of {told[1][1]}"
     return text
 
 

@@ -82,12 +82,12 @@ class Shift:
 
     @property
     def in_words(self) -> str:
-        """What moved: the share of yes, and which answers turned with it."""
+        """What moved: the share of yes, and which answers turned with it, without a bracket."""
         turned, most = self.to_no + self.to_yes, max(self.to_no, self.to_yes)
         way = "from yes to no" if self.to_no >= self.to_yes else "from no to yes"
         of = "all" if most == turned else f"{count(most)} of"
         return (
-            f"{of} {count(turned)} answers that turned went {way} ({count(self.became)} became "
-            f"right, {count(self.ceased)} no longer), yes {PERCENT.value(self.yes_before)} → "
-            f"{PERCENT.value(self.yes_now)}"
+            f"it says yes on {PERCENT.value(self.yes_now)}, before on "
+            f"{PERCENT.value(self.yes_before)}; {of} {count(turned)} answers that turned went "
+            f"{way}, {count(self.became)} became right, {count(self.ceased)} no longer are"
         )

@@ -15,6 +15,7 @@ from evals.stats import holm, sign_test
 
 ALPHA = 0.05
 NAMED = 4
+_SPOKEN = 0.05  # a score that moved by less, by form, is not spoken of
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,16 @@ def skills_of(
     return sorted(found, key=lambda skill: -abs(skill.won - skill.lost))
 
 
-def in_words(found: Sequence[Skill], turned: Mapping[str, Turned] | None = None) -> str:
-    """One sentence: which categories became better, which worse, beyond chance. `turned` tells
-    graded scores that changed in part from answers that became right or ceased to be.
+def in_words(found: Sequence[Skill], turned: Mapping[str, Turned] | None = None) -> list[str]:
+    """Where the score moved by form; which categories became better, which worse, beyond chance,
+    in content; each shift of yes. `turned` tells graded scores that changed in part from answers
+    that became right or ceased to be.
     """
-    parts = []
+    by_form, parts = _by_form(found), []
     for verdict, words in (
         ("better", "better on"),
         ("worse", "worse on"),
         ("not above", "risen, but not clearly above always giving one answer, on"),
-        ("shift", "a shift of yes, no other sight, on"),
     ):
         sure = [skill for skill in found if skill.verdict == verdict]
         if not sure:
@@ -128,31 +129,67 @@ def in_words(found: Sequence[Skill], turned: Mapping[str, Turned] | None = None)
         )
         more = f" and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
         parts.append(f"{words} {named}{more}")
+    parts += [_shifted(skill) for skill in found if skill.verdict == "shift"]
     if not parts:
-        return "no evidence that any category changed"
-    return "; ".join(parts)
+        parts = ["no evidence that any category changed"]
+    if by_form:
+        parts[0] = f"in content: {parts[0]}"
+    return by_form + parts
+
+
+def _by_form(found: Sequence[Skill]) -> list[str]:
+    """Where most of what the score moved by is form, the largest first."""
+    moved = [
+        (now - before, skill.category, skill.tally.score)
+        for skill in found
+        if skill.tally is not None and _is_form(skill.tally)
+        for before, now in (skill.tally.score,)
+    ]
+    if not moved:
+        return []
+    moved.sort(key=lambda item: -abs(item[0]))
+    named = ", ".join(f"{category} {_from_to(score)}" for _, category, score in moved[:NAMED])
+    more = f" and {len(moved) - NAMED} more" if len(moved) > NAMED else ""
+    return [f"score, by form: {named}{more}"]
+
+
+def _is_form(tally: Tally) -> bool:
+    """Whether the score moved to speak of, and more than half of it is not the content's move."""
+    (before, now), (stated, states) = tally.score, tally.content
+    return abs(now - before) >= _SPOKEN and abs(states - stated) < 0.5 * abs(now - before)
+
+
+def _shifted(skill: Skill) -> str:
+    """`position: a shift of yes, ...`."""
+    assert skill.tally is not None
+    assert skill.tally.shift is not None
+    always, accuracy = skill.tally.shift.always
+    return (
+        f"on {skill.category} a shift of yes: {skill.tally.shift.in_words}; "
+        f"{_right(skill.tally)}, always answering {always} {PERCENT.value(accuracy)}"
+    )
 
 
 def _named(skill: Skill, turned: Turned | None) -> str:
     tally, floor = skill.tally, skill.floor
-    if skill.verdict == "shift" and tally and tally.shift:
-        always, accuracy = tally.shift.always
-        return (
-            f"{skill.category} ({tally.shift.in_words}; {_from_to(tally.content)} right, always "
-            f"answering {always}: {PERCENT.value(accuracy)})"
-        )
     if skill.verdict == "not above" and tally and floor:
-        return f"{skill.category} ({_from_to(tally.content)} right, {floor.in_words})"
+        return f"{skill.category} ({_right(tally)}, {floor.in_words})"
     if tally is not None and tally.is_content_apart:
         before, now = tally.score
         moved = f"{'rose' if now > before else 'fell'} {_from_to(tally.score)}"
         if abs(now - before) < 5e-4:
             moved = f"stayed at {PERCENT.value(now)}"
-        told = f"right in content {_from_to(tally.content)}, while the score {moved}"
+        told = f"{_right(tally)}, while the score {moved}"
         return f"{skill.category} ({told})"
     points = f"{number(skill.points, 1, sign=True)} points, " if skill.points is not None else ""
     told = (turned or Turned(became=skill.won, ceased=skill.lost)).in_words
     return f"{skill.category} ({points}{told})"
+
+
+def _right(tally: Tally) -> str:
+    """The shares right; in content, where the score is another."""
+    where = " in content" if tally.is_content_apart else ""
+    return f"right{where} {_from_to(tally.content)}"
 
 
 def _from_to(values: tuple[float, float]) -> str:

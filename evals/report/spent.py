@@ -95,6 +95,11 @@ class Total:
         values = [value for item in self.stages if (value := getattr(item, key)) is not None]
         return sum(values) if values else None
 
+    @property
+    def uncounted(self) -> list[str]:
+        """The stages that drew answers and did not count their tokens."""
+        return [item.stage.name for item in self.stages if item.sampled and item.generated is None]
+
 
 def total_cost(run: Run) -> Total:
     """The cost of everything that the run did, from its events and metrics."""

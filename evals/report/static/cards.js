@@ -44,7 +44,7 @@ const markOf = (stage, number, status) => {
   if (score === null) return ["error", "!", status || "not scored"];
   if (score >= 1) return ["right", ...SIGNS.right];
   if (score > 0) return ["partly", score.toFixed(2), "partly right"];
-  return ["wrong", "✗", { u: "unparsed", c: "cut off", r: "refused", R: "refused" }[flag] || "wrong"];
+  return ["wrong", "✗", { u: "unreadable", c: "cut off", t: "cut off", r: "refused", R: "refused" }[flag] || "wrong"];
 };
 
 const answerText = (number, stage, text, size) => {
@@ -77,7 +77,7 @@ const answerBox = (number, stage, answer, role) => {
   box.append(...answerText(number, stage, error === null ? text : error, error === null ? size : error.length));
   const small = make("p", "read");
   const facts = [];
-  if (status === "truncated") facts.push("cut off");
+  if (status === "truncated" && words !== "cut off") facts.push("cut off");
   if (tokens !== null) facts.push(`${count(tokens)} token${tokens === 1 ? "" : "s"}`);
   if (parsed !== null) {
     const shown = parsed.length > 80 ? parsed.slice(0, 80) + "…" : parsed;

@@ -1,5 +1,6 @@
 """The page in a real browser, from disk: hostile answers stay text, filters find, keys move."""
 
+import json
 import time
 
 import pytest
@@ -91,6 +92,28 @@ def test_model_text_is_never_interpreted(at):
     )
     assert page.js("window.harmed") is None
     assert page.errors == []
+
+
+def test_an_answer_that_is_cut_off_is_called_so_whether_it_could_be_read_or_not(page, tmp_path):
+    """The cards give one reason, as the sums of a difference do."""
+    run = MadeRun(tmp_path / "run", stages=("base", "sft"), steps=5).write()
+    folder = run / "evals" / "sft" / "mme"
+    for name, change in (
+        ("responses.jsonl", {"finish_reason": "length"}),
+        ("scores.jsonl", {"score": 0.0, "status": "truncated", "parsed": "well"}),
+    ):
+        lines = [json.loads(line) | change for line in (folder / name).open()]
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build_report(run)
+    page.show(width=1280, height=900)
+    page.goto("about:blank")
+    address = (run / "report" / "index.html").as_uri()
+    page.goto(f"{address}#examples?benchmark=mme&stage=sft&kind=all")
+    page.until("document.querySelectorAll('.example').length > 0")
+    words = "[...document.querySelectorAll('.answer .mark')].map((e) => e.textContent)"
+    assert set(page.js(words)) == {"✗ cut off"}
+    small = "[...document.querySelectorAll('.answer .read')].map((e) => e.textContent).join()"
+    assert "cut off" not in page.js(small)  # said once
 
 
 def test_an_answer_of_a_megabyte_is_folded_and_shown_whole_on_demand(at):

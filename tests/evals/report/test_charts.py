@@ -114,3 +114,16 @@ def test_stages_stand_right_of_their_parents(make_run):
 def test_a_cycle_of_parents_ends(make_run):
     run = read_run(make_run(facts={"sft": {"parent": "dpo"}}))
     assert len(strip(run).boxes) == 6
+
+
+def test_a_stage_stands_right_after_the_one_it_comes_from(make_run):
+    """A narrow screen shows the cards one below the other: no other branch lies between."""
+    drawn = strip(read_run(make_run()))
+    assert [(box.stage, box.depth) for box in drawn.boxes] == [
+        ("base", 0),
+        ("sft", 1),
+        ("dpo", 2),
+        ("grpo", 3),
+        ("kto", 2),
+        ("pairs", 2),
+    ]

@@ -31,10 +31,36 @@ def test_a_category_is_judged_by_what_it_states_not_by_form():
     assert groups.tallies_from(json.loads(json.dumps(groups.as_dicts(told)))) == told
     found = skills_of(told, {}, {})
     assert {skill.category: skill.verdict for skill in found} == {"many": "worse", "b": "better"}
-    assert in_words(found) == (
-        "better on b (+100.0 points, 9 became right, 0 no longer right); worse on many (right in "
-        "content 100.0\u202f% → 80.0\u202f%, while the score rose 0.0\u202f% → 80.0\u202f%)"
+    assert in_words(found) == [
+        "score, by form: many 0.0\u202f% → 80.0\u202f%",
+        "in content: better on b (+100.0 points, 9 became right, 0 no longer right)",
+        "worse on many (right in content 100.0\u202f% → 80.0\u202f%, while the score rose "
+        "0.0\u202f% → 80.0\u202f%)",
+    ]
+
+
+def test_the_largest_gain_by_form_comes_first_and_is_no_skill():
+    """A kind whose score rose by form alone is named, one whose content rose as much is not."""
+    questions = (
+        many(50, WORDY, RIGHT, category="shape")
+        + many(50, WRONG, RIGHT, category="color")
+        + many(20, WORDY, RIGHT, category="count")
+        + many(30, WORDY, WORDY, category="count")
     )
+    told = in_words(skills_of(groups.tallies(questions, 1, 0), {}, {}))
+    assert told[0] == (
+        "score, by form: shape 0.0\u202f% → 100.0\u202f%, count 0.0\u202f% → 40.0\u202f%"
+    )
+    assert told[1].startswith("in content: better on color")
+    assert len(told) == 2
+
+
+def test_right_is_said_of_content_where_the_score_is_another():
+    """A list holds no share right that is another figure than the categories show."""
+    floor = {"many": Floor("3", 1.0)}
+    apart = many(40, WRONG, WORDY) + many(60, WRONG, WRONG)
+    (told,) = in_words(skills_of(groups.tallies(apart, 1, 0), floor, {}))
+    assert "many (right in content 0.0\u202f% → 40.0\u202f%, always answering 3:" in told
 
 
 def test_a_category_below_one_answer_always_is_no_skill_gained():
@@ -43,10 +69,10 @@ def test_a_category_below_one_answer_always_is_no_skill_gained():
     assert floors == {"many": Floor("3", 1.0)}
     (skill,) = skills_of(groups.tallies(questions, 1, 0), floors, {})
     assert skill.verdict == "not above"
-    assert in_words([skill]) == (
-        "risen, but not clearly above always giving one answer, on many (0.0\u202f% → "
-        "40.0\u202f% right, always answering 3: 100.0\u202f%)"
-    )
+    assert in_words([skill]) == [
+        "risen, but not clearly above always giving one answer, on many (right 0.0\u202f% → "
+        "40.0\u202f%, always answering 3: 100.0\u202f%)"
+    ]
     low = {"many": Floor("3", 0.35)}
     tallies = groups.tallies(questions, 1, 0)
     assert skills_of(tallies, low, {"many": (0.3, 0.5)})[0].verdict == "not above"
@@ -61,11 +87,11 @@ def test_a_shift_of_yes_is_no_skill():
         question.references = ["Yes"]
     (skill,) = skills_of(groups.tallies(questions, 1, 0), {}, {})
     assert skill.verdict == "shift"
-    assert in_words([skill]).startswith(
-        "a shift of yes, no other sight, on many (all 29 answers that turned went from yes to no "
-        "(15 became right, 14 no longer), yes 100.0\u202f% → 40.8\u202f%; "
-    )
-    assert in_words([skill]).endswith("right, always answering Yes: 69.4\u202f%)")
+    assert in_words([skill]) == [
+        "on many a shift of yes: it says yes on 40.8\u202f%, before on 100.0\u202f%; all 29 "
+        "answers that turned went from yes to no, 15 became right, 14 no longer are; right "
+        "69.4\u202f% → 71.4\u202f%, always answering Yes 69.4\u202f%"
+    ]
 
 
 def test_shares_are_those_of_every_stage_with_intervals_over_images():

@@ -44,8 +44,8 @@ def test_answers_that_are_wanted_and_never_given_are_told():
     assert old["common"] == [("circle", 0.6), ("it is a square", 0.2), ("key", 0.2)]
     assert (new["distinct"], new["never"]) == (1, [("square", "", 0.2)])
     assert in_words(old, new) == (
-        "it no longer answers square (wanted on 20.0\u202f%), gone from its answers: key "
-        "(20.0\u202f% before)"
+        "it no longer answers square (wanted on 20.0\u202f%), key (20.0\u202f% of the answers "
+        "before)"
     )
     assert in_words(new, new) == ""
 

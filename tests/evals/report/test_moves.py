@@ -48,6 +48,13 @@ def test_a_difference_is_split_by_what_happened_to_each_answer():
     assert from_dict(json.loads(json.dumps(as_dict(told)))) == told
 
 
+def test_an_answer_that_is_cut_off_and_unreadable_is_called_cut_off():
+    """As its card among the examples calls it: the first of refused, cut off, unreadable."""
+    both = answer(0.0, text="well", parsed=None, cut=True)
+    told = split([asked(both, YES)], 1, 0)
+    assert (told.moves["cut"].questions, told.moves["unreadable"].questions) == (1, 0)
+
+
 def test_a_right_answer_that_is_lost_under_its_words_is_lost_to_sight_too():
     """Both score 0 where "There are 3 shapes." becomes "4": form and sight cancel out."""
     told = split([asked(WORDY, OTHER, wanted="3")], 1, 0)
@@ -119,9 +126,9 @@ def test_a_change_between_yes_and_no_alone_is_no_sight():
     told = split(to_no + [asked(yes(1.0), yes(1.0))] * 70, 1, 0)
     assert (told.what, told.seen, told.sight) == ("shift of yes", "shift of yes", 10.0)
     assert in_words(told, 0.8) == (
-        "shift of yes: +10.0 points come from a shift of yes, not sight; all 30 answers that "
-        "turned went from yes to no (20 became right, 10 no longer), yes 100.0\u202f% → "
-        "70.0\u202f%, always answering Yes: 80.0\u202f%"
+        "shift of yes: +10.0 points come from a shift of yes, not sight; it says yes on "
+        "70.0\u202f%, before on 100.0\u202f%; all 30 answers that turned went from yes to no, 20 "
+        "became right, 10 no longer are; always answering Yes: 80.0\u202f%"
     )
     both = to_no + [asked(no(0.0), yes(1.0))] * 20
     assert split(both, 1, 0).seen == "sight"

@@ -121,6 +121,18 @@ def test_a_stage_that_runs_and_one_that_failed_have_their_time(make_run):
     assert of(run, "dpo").parts == (Part(40.0, "failed", 0, 60),)
 
 
+def test_a_sum_of_tokens_names_the_stages_that_did_not_count_theirs(make_run):
+    counts = {"prompts": 500, "pairs": 300}
+    run = make_run(facts={"pairs": {"counts": counts, "cost": {"rollouts": 4000}}})
+    path = run / "stages/grpo/metrics.jsonl"
+    lines = [json.loads(line) | {"tokens/generated": 96.0} for line in path.open()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    total = total_cost(read_run(run))
+    assert total.uncounted == ["pairs"]
+    text = build_report(run).read_text()
+    assert '<small class="way">without <bdi>pairs</bdi>: not counted there</small>' in text
+
+
 def test_answers_sampled_and_pairs_kept_are_counted(make_run):
     counts = {"prompts": 500, "pairs": 300, "heldout": 50, "labelled": 600, "tied": 150}
     cost = {"rollouts": 4000, "tokens/generated": 9_100}

@@ -7,10 +7,12 @@ import pytest
 
 from evals.report import build_report
 from evals.report.about import about, parameters
-from evals.report.conclusion import conclusion
+from evals.report.conclusion import Conclusion, conclusion
 from evals.report.leaderboard import rows
+from evals.report.moves import as_dict, split
 from evals.report.run import read_run
 from evals.report.spent import reached, total_cost
+from tests.evals.report.made import answer, asked
 
 FACTS = {
     "sft": {"data": ["data/sft.jsonl"], "rows": 16000},
@@ -68,20 +70,36 @@ def test_what_is_not_known_is_left_out(make_run, tmp_path):
         parameters([bad])
 
 
-def test_one_sentence_says_what_came_of_the_run(make_run):
-    assert concluded(make_run(benchmarks=("textvqa",))) == (
-        "grpo (base → sft → dpo → grpo) is better than base on textvqa "
-        "(0.0\u202f% → 95.8\u202f%; gain in sft, dpo and grpo); "
-        "kto, where another line ends, scores 66.7\u202f% on textvqa."
+def test_a_line_a_benchmark_says_what_came_of_the_run(make_run):
+    assert concluded(make_run(benchmarks=("textvqa",))) == Conclusion(
+        "grpo (base → sft → dpo → grpo):",
+        (
+            "textvqa: better than base, 0.0\u202f% → 95.8\u202f%; gained in sft, dpo and grpo",
+            "kto, the end of another line: 66.7\u202f% on textvqa",
+        ),
     )
 
 
 def test_a_gain_is_called_form_where_the_answers_tell(make_run):
     build_report(run := make_run(stages=("base", "sft"), benchmarks=("textvqa",)))
     told = (run / "report" / "leaderboard.md").read_text()
-    assert "gain in sft (" in told
-    assert told.splitlines()[2] in (run / "report" / "index.html").read_text().replace(
-        "\u202f", " "
+    assert "; gained in sft (by answering at all)" in told
+    text = (run / "report" / "index.html").read_text().replace("\u202f", " ")
+    lead, _, line = (line.removeprefix("- ") for line in told.splitlines()[2:5])
+    assert lead in text
+    assert line in text
+
+
+def test_a_gain_by_form_says_whether_the_stage_sees_better(make_run):
+    run = read_run(make_run(stages=("base", "sft", "dpo"), benchmarks=("textvqa",)))
+    wordy = answer(0.0, text="it is 3", parsed="it is 3", content=1.0)
+    bare, other = answer(1.0, text="3", parsed="3"), answer(0.0, text="4", parsed="4")
+    parts = split([asked(wordy, bare)] * 20 + [asked(wordy, other)], 1, 0)
+    summaries = {"textvqa": {"splits": {"dpo\nsft": as_dict(parts)}}}
+    assert (
+        conclusion(run, rows(run), summaries)
+        .lines[0]
+        .endswith("; gained in sft and dpo (by form, it does not see better)")
     )
 
 
@@ -97,7 +115,7 @@ def test_with_many_benchmarks_the_conclusion_counts_them(make_run):
             other = run / "evals" / stage / f"bench{number}" / "result.json"
             other.parent.mkdir()
             other.write_text(json.dumps(value))
-    assert concluded(run) == (
+    assert concluded(run) == Conclusion(
         "sft (base → sft) is better than base on 1 of 6 benchmarks, worse on 1 (bench3), without "
         "evidence of a difference on 4."
     )
@@ -105,11 +123,11 @@ def test_with_many_benchmarks_the_conclusion_counts_them(make_run):
 
 def test_a_stage_that_was_rolled_back_is_not_what_the_run_came_to(make_run):
     facts = {"grpo": {"rolled_back_to": "dpo"}}
-    assert concluded(make_run(facts=facts)).startswith("kto (base → sft → kto) is better")
+    assert concluded(make_run(facts=facts)).lead == "kto (base → sft → kto):"
 
 
 def test_a_run_in_which_nothing_was_compared_has_no_conclusion(make_run):
-    assert concluded(make_run(stages=("base",))) == ""
+    assert concluded(make_run(stages=("base",))) == Conclusion()
 
 
 def test_what_is_shown_by_force_is_no_gain(make_run):
@@ -119,8 +137,9 @@ def test_what_is_shown_by_force_is_no_gain(make_run):
     for against in value["comparisons"].values():
         against["refused"] = "max_pixels differs: 1 and 2"
     path.write_text(json.dumps(value))
-    assert "not comparable with base on textvqa" in concluded(run)
-    assert "gain" not in concluded(run)
+    (line,) = concluded(run).lines
+    assert line.startswith("textvqa: not comparable with base, ")
+    assert "gain" not in line
 
 
 def test_reaching_a_stage_costs_what_it_stands_on_and_learned_from(make_run):
