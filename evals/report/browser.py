@@ -24,6 +24,7 @@ from typing import Any
 from evals.report import groups, quoted
 from evals.report.answers import Answer, Question, files_of, read_answers, signature, stages_of
 from evals.report.content import judge_of
+from evals.report.files import write_text
 from evals.report.habits import habits
 from evals.report.kinds import OTHER, is_kind
 from evals.report.moves import as_dict, split
@@ -268,12 +269,3 @@ def _literal(text: str) -> str:
     for mark in "<>&'":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return f"'{text}'"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: the page may be open in a browser while it is written. Lone surrogates
-    become question marks.
-    """
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_bytes(text.encode("utf-8", "replace"))
-    os.replace(aside, path)

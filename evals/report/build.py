@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 
 from evals.report import leaderboard
-from evals.report.browser import slug, write_browser, write_script, write_text
+from evals.report.browser import slug, write_browser, write_script
 from evals.report.conclusion import conclusion
+from evals.report.files import write_text
 from evals.report.gate import markdown_of
 from evals.report.markdown import to_markdown
 from evals.report.page import render

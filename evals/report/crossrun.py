@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from evals.report import figures, leaderboard
-from evals.report.browser import write_text
 from evals.report.build import write_page
+from evals.report.files import write_text
 from evals.report.leaderboard import Row
 from evals.report.markdown import plain
 from evals.report.page import fill

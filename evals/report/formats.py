@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from evals.report import leaderboard
-from evals.report.browser import slug, write_text
+from evals.report.browser import slug
+from evals.report.files import write_text
 from evals.report.lmms_layout import results_file
 from evals.report.model_card import model_index
 from evals.report.run import read_run

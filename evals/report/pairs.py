@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from evals.base import Benchmark
 from evals.items import ItemScore
 from evals.paired import statistics, strata_of, sums, verdict_of
 from evals.report.answers import files_of, signature, stages_of
-from evals.report.browser import slug, write_text
+from evals.report.browser import slug
 from evals.report.content import judge_of
+from evals.report.files import kept_or_made
 from evals.report.leaderboard import adjusted_verdict, unequal
 from evals.report.records import Interval
 from evals.report.run import Run, Stage, read_lines
@@ -61,11 +61,7 @@ def _of(run: Run, benchmark: str, folder: Path) -> dict[tuple[str, str], list[fl
         return {}
     kept = folder / "data" / slug(benchmark) / "pairs.json"
     key = [SCHEMA, judge.version, signature(files_of(run, benchmark))]
-    told = _kept(kept, key)
-    if told is None:
-        told = _tested(run, benchmark, judge, stages)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps({"key": key, "pairs": told}, allow_nan=False))
+    told = kept_or_made(kept, key, lambda: _tested(run, benchmark, judge, stages))
     return {(later, earlier): figures for later, earlier, figures in told}
 
 
@@ -130,13 +126,3 @@ def _resampled(
         (names[later], names[earlier], [one.value, one.low, one.high, one.p_value])
         for (later, earlier), (one, _) in found.items()
     ]
-
-
-def _kept(path: Path, key: Sequence[Any]) -> list[Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return value["pairs"] if isinstance(value, dict) and value.get("key") == list(key) else None

@@ -4,7 +4,6 @@ re-scoring. No model, no network.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 
 from evals.base import Benchmark
 from evals.report.answers import files_of, signature, stages_of
-from evals.report.browser import slug, write_text
+from evals.report.browser import slug
 from evals.report.content import judge_of
+from evals.report.files import kept_or_made
 from evals.report.run import Run, read_lines
 from evals.samples import score_rows
 from rl.errors import PlumblineError
@@ -61,14 +61,17 @@ def rules(run: Run, benchmark: str, folder: Path) -> Rules | None:
         return None
     kept = folder / "data" / slug(benchmark) / "rules.json"
     key = [SCHEMA, judge.version, list(judge.profiles), signature(files_of(run, benchmark))]
-    told = _kept(kept, key)
-    if told is None:
-        told = {}
-        for stage in stages:
-            part = stage.results[benchmark].shown
-            told[stage.name] = rescore(judge, run.root / "evals" / stage.name / benchmark, part)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps({"key": key, "stages": told}, allow_nan=False))
+    evals = run.root / "evals"
+    told = kept_or_made(
+        kept,
+        key,
+        lambda: {
+            stage.name: rescore(
+                judge, evals / stage.name / benchmark, stage.results[benchmark].shown
+            )
+            for stage in stages
+        },
+    )
     return _table(run, benchmark, judge, told)
 
 
@@ -114,13 +117,3 @@ def _table(
         and ours * theirs < 0
     ]
     return Rules(table.stages, table.profiles, reported, cells, tuple(turned))
-
-
-def _kept(path: Path, key: Sequence[Any]) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return dict(value["stages"]) if value.get("key") == list(key) else None
