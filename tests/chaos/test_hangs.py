@@ -36,7 +36,7 @@ def ended(driver: subprocess.Popen[bytes], path: Path, within_s: float) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("engine", [pytest.param("in_process", marks=pytest.mark.slow), "async"])
+@pytest.mark.parametrize("engine", ["in_process", pytest.param("async", marks=pytest.mark.slow)])
 def test_a_hanging_engine_ends_the_run_within_its_deadline(
     tiny_qwen3vl: Path,
     scene_data: Path,

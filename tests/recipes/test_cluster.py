@@ -24,7 +24,12 @@ from tests.chaos.runs import events
 from tests.recipes.own_reward import spread_reward
 from tests.recipes.test_resume import assert_learning
 
-pytestmark = [pytest.mark.engine, pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.chaos,
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+]
 
 STEPS, PROMPTS, GROUP = 8, 8, 4
 ROOT = Path(__file__).parents[2]

@@ -117,7 +117,7 @@ def test_an_endpoint_stands_in_the_same_table(
     assert result["parts"]["report"]["value"] == pytest.approx(num_right / len(report))
     assert (out / "report/index.html").exists()
     board = (out / "report/leaderboard.md").read_text()
-    assert f"| base | {100 * num_right / len(report):.0f}\u202f% [" in board
+    assert f"| base | {100 * num_right / len(report):.1f}\u202f% [" in board
     for body in oracle.seen:
         with PIL.Image.open(io.BytesIO(sent_image(body["messages"][-1]["content"][0]))) as sent:
             assert sent.width * sent.height <= 1024
