@@ -142,8 +142,10 @@ def every_pair(
     resamples: int = NUM_RESAMPLES,
 ) -> dict[tuple[int, int], list[Interval]]:
     """The paired bootstrap of every two systems (later, earlier) at about the price of one: the
-    same resamples serve them all, so each pair's figures are those of `paired_bootstrap`. Raises:
-    ValueError where two have different clusters.
+    same resamples serve them all, so each pair's figures are those of `paired_bootstrap`.
+
+    Shapes: `systems` N times [C, K], `statistics` N functions of [B, K] to [B, S]; a pair has S
+    intervals. Raises: ValueError where two have different clusters.
     """
     if len({len(sums) for sums in systems}) > 1:
         raise ValueError(f"not paired: {[len(sums) for sums in systems]} clusters")

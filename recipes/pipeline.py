@@ -76,7 +76,7 @@ class Pipeline:
         self.store = open_run(self.recipe, self.root, **self._opening)
         if self._is_finished():
             say(self.console, "every stage was finished before; writing the report again")
-            return self._report()
+            return build_report(self.root)
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
         overlaps = find_overlaps(self.recipe, self.prepared, self.console)
@@ -96,12 +96,12 @@ class Pipeline:
             raise
         except PlumblineError as error:
             self.store.event("run_failed", error=type(error).__name__, message=str(error))
-            self._report()
+            build_report(self.root)
             self._summarise()
             raise
         seconds = time.perf_counter() - started
         self.store.event("run_finished", seconds=round(seconds, 1))
-        page = self._report()
+        page = build_report(self.root)
         self._summarise()
         say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
         return page
@@ -119,7 +119,7 @@ class Pipeline:
             for stage in self.recipe.stages:
                 self._stage(stage)
         except Interrupted:
-            self._report()  # here: engines that end slowly may outlast the grace
+            build_report(self.root)  # here: engines that end slowly may outlast the grace
             raise
 
     def _is_finished(self) -> bool:
@@ -211,11 +211,7 @@ class Pipeline:
         seconds = round(time.perf_counter() - started, 1)
         store.write_facts(status="finished", seconds=seconds)
         self.store.event("stage_finished", stage=stage.name, seconds=seconds)
-        self._report()
-
-    def _report(self) -> Path:
-        """The report as it stands, `gate.md` beside it."""
-        return build_report(self.root)
+        build_report(self.root)
 
     def _summarise(self) -> None:
         """Where CI shows a job's summary (GitHub's convention), the gate stands in it."""

@@ -68,15 +68,6 @@ def _whom(result: Result) -> list[str]:
     ]
 
 
-def news(result: Result) -> list[str]:
-    """The alarms that arise in this stage. A jump since base is old where there is another parent;
-    results of older versions tell it again.
-    """
-    alarms = result.gate.alarms if result.gate else []
-    has_parent = result.against("parent") is not None
-    return [told for told in alarms if not (has_parent and told.startswith("base"))]
-
-
 def beside(result: Result, row: Row) -> str:
     """What the report part says of the change that the gate judged on the select part, and why the
     two may differ; empty where one of them is missing.
@@ -126,7 +117,7 @@ def _lines(stage: Stage) -> Iterator[str]:
     name = f"**{plain(stage.name)}**"
     for result in stage.results.values():
         if result.gate is not None and any(result.comparisons.values()):
-            for reason in (*result.gate.reasons, *news(result)):
+            for reason in (*result.gate.reasons, *result.gate.alarms):
                 yield f"{name}, {plain(result.benchmark)}: {plain(reason)}"
     if inside := _inside(stage):
         told = ", ".join(f"step {step} {VERDICTS[int(seen)]}" for step, seen in inside)

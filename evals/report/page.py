@@ -20,7 +20,7 @@ from evals.report import charts, figures, graph, habits, moves, provenance
 from evals.report.about import about
 from evals.report.conclusion import conclusion
 from evals.report.content import judge_of
-from evals.report.gate import beside, news
+from evals.report.gate import beside
 from evals.report.glossary import TERMS
 from evals.report.groups import Share
 from evals.report.kinds import OTHER
@@ -109,7 +109,6 @@ def fill(template: str, *, extra_style: str = "", **given: Any) -> str:
         habits_of=habits,
         detectable=detectable,
         beside=beside,
-        news=news,
     )
     style = f"\n{_static('style.css')}\n{extra_style}\n"
     early = _static("theme.js")
