@@ -8,13 +8,15 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
+
+from tests.evals.report import chromium
 
 COLOURS = ("red", "green", "blue", "yellow")
 SETTINGS = {
@@ -336,3 +338,13 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return MadeRun(tmp_path / "runs" / "quickstart", **what).write()
 
     return make
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[chromium.Page]:
+    """A page of a real browser. Skips where there is none."""
+    pytest.importorskip("websockets")
+    if chromium.found() is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with chromium.chromium() as found:
+        yield found

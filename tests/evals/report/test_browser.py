@@ -11,11 +11,6 @@ from evals.report.visible import visible
 from tests.evals.report import chromium
 from tests.evals.report.conftest import MadeRun
 
-pytest.importorskip("websockets")
-pytestmark = pytest.mark.skipif(
-    chromium.found() is None, reason="no Chromium is installed (apt-get install chromium)"
-)
-
 SCRIPT = "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 2'>"
 MARKDOWN = "# head **bold** [link](javascript:window.harmed=3) `code` <b>bold</b>"
 BIDI = "left \u202etfel\u2066 end \u200f"
@@ -23,12 +18,6 @@ CONTROL = "a\x00b\x1b[31mc\x07\r"
 MEGABYTE = "needle-at-the-start " + "lorem <b>ipsum</b> " * 55_000 + " needle-at-the-end"
 UNSEEN = "".join(map(chr, (*range(0xA1), 0x61C, 0x200B, *range(0x200E, 0x2030), 0x2060, 0xFEFF)))
 ANSWERS = dict(enumerate((SCRIPT, MARKDOWN, BIDI, CONTROL, MEGABYTE, "\ud800 lone", "", UNSEEN)))
-
-
-@pytest.fixture(scope="module")
-def page():
-    with chromium.chromium() as page:
-        yield page
 
 
 @pytest.fixture(scope="module")

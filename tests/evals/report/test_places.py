@@ -5,13 +5,7 @@ a phone reaches every score.
 import pytest
 
 from evals.report import build_report
-from tests.evals.report import chromium
 from tests.evals.report.conftest import MadeRun
-
-pytest.importorskip("websockets")
-pytestmark = pytest.mark.skipif(
-    chromium.found() is None, reason="no Chromium is installed (apt-get install chromium)"
-)
 
 AFTER_EXAMPLES = ("rules", "reward", "training", "cost", "provenance")
 STILL = """new Promise((resolve) => {
@@ -32,12 +26,6 @@ LIST = """({
   found: document.getElementById('found').textContent,
   first: document.querySelector('.example')?.getAttribute('aria-label'),
 })"""
-
-
-@pytest.fixture(scope="module")
-def page():
-    with chromium.chromium() as page:
-        yield page
 
 
 @pytest.fixture(scope="module")
