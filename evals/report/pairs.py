@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from evals.samples import Scored, score_rows
 from evals.stats import every_pair, holm
 from rl.errors import PlumblineError
 
-SCHEMA = 1
+SCHEMA = 2
 Table = dict[tuple[str, str], "Tested"]  # (later, earlier) -> the test
 
 
@@ -68,21 +69,33 @@ def _of(run: Run, benchmark: str, folder: Path) -> dict[tuple[str, str], list[fl
 def _tested(
     run: Run, benchmark: str, judge: Benchmark, stages: Sequence[Stage]
 ) -> list[tuple[str, str, list[float]]]:
-    first = stages[0].results[benchmark]
-    judge = judge.for_profile(first.profile)
-    scored: dict[str, Scored] = {}
+    found: list[tuple[str, str, list[float]]] = []
+    for group in _comparable(benchmark, stages):
+        first = group[0].results[benchmark]
+        rules = judge.for_profile(first.profile)
+        scored: dict[str, Scored] = {}
+        for stage in group:
+            path = run.root / "evals" / stage.name / benchmark / "responses.jsonl"
+            rows = [row for row in read_lines(path) if row.get("part") == first.shown]
+            with suppress(PlumblineError, KeyError):
+                scored[stage.name] = score_rows(rules, rows, first.profile)
+        found += _resampled(rules, _alike(scored))
+    return found
+
+
+def _comparable(benchmark: str, stages: Sequence[Stage]) -> list[list[Stage]]:
+    """The stages in groups of equal settings."""
+    groups: list[list[Stage]] = []
     for stage in stages:
         result = stage.results[benchmark]
-        if result.shown != first.shown or unequal(result, first):
-            continue
-        path = run.root / "evals" / stage.name / benchmark / "responses.jsonl"
-        rows = [row for row in read_lines(path) if row.get("part") == first.shown]
-        try:
-            told = score_rows(judge, rows, first.profile)
-        except (PlumblineError, KeyError):
-            continue
-        scored[stage.name] = told
-    return _resampled(judge, _alike(scored))
+        for group in groups:
+            first = group[0].results[benchmark]
+            if result.shown == first.shown and not unequal(result, first):
+                group.append(stage)
+                break
+        else:
+            groups.append([stage])
+    return groups
 
 
 def _alike(scored: Mapping[str, Scored]) -> dict[str, Scored]:

@@ -49,14 +49,24 @@ def test_the_page_holds_them_and_the_command_for_more(run):
     assert kept.stat().st_mtime_ns == before
 
 
-def test_unequal_settings_and_other_questions_are_not_tested(run):
-    path = run / "evals" / "kto" / "mme" / "result.json"
+def set_pixels(run, stage, most):
+    path = run / "evals" / stage / "mme" / "result.json"
     value = json.loads(path.read_text())
-    value["settings"]["max_pixels"] = 1
+    value["settings"]["max_pixels"] = most
     path.write_text(json.dumps(value))
+
+
+def test_unequal_settings_and_other_questions_are_not_tested(run):
+    set_pixels(run, "kto", 1)
     path = run / "evals" / "dpo" / "textvqa" / "responses.jsonl"
     path.write_text(path.read_text().replace("report-0003-1", "report-9999-1"))
     found = of(run)
     assert list(found["mme"]) == [("sft", "base"), ("dpo", "base"), ("dpo", "sft")]
     assert list(found["textvqa"]) == [("sft", "base"), ("kto", "base"), ("kto", "sft")]
     assert "not tested" in build_report(run).read_text()
+
+
+def test_stages_are_tested_under_settings_that_are_not_the_first_ones(run):
+    set_pixels(run, "base", 1)
+    set_pixels(run, "kto", 1)
+    assert list(of(run)["mme"]) == [("kto", "base"), ("dpo", "sft")]
