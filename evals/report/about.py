@@ -12,6 +12,7 @@ from evals.report.content import judge_of
 from evals.report.figures import count
 from evals.report.records import Result
 from evals.report.run import Run, Stage
+from evals.report.spent import stage_cost
 
 _MOST_HEADER = 100_000_000  # bytes; what the format allows
 
@@ -26,12 +27,12 @@ def _model(run: Run) -> str:
     path = str(page.get("path") or "") if isinstance(page, dict) else ""
     facts = ", ".join(_architecture(run))
     named = f"{path} ({facts})".strip() if facts else path
-    learned = [f"{stage.name} {told}" for stage in run.stages if (told := _data(stage))]
+    learned = [f"{stage.name} {told}" for stage in run.stages if (told := _data(run, stage))]
     parts = [f"the model is {named}"] if named else []
     return _sentence("; ".join([*parts, ", ".join(learned)] if learned else parts))
 
 
-def _data(stage: Stage) -> str:
+def _data(run: Run, stage: Stage) -> str:
     """What a stage learned from, or answered."""
     named = stage.facts.get("data")
     names = [str(name) for name in named] if isinstance(named, list) else []
@@ -42,7 +43,9 @@ def _data(stage: Stage) -> str:
         return f"answers {' and '.join(names)} ({count(counts['prompts'])} prompts)"
     rows = stage.facts.get("rows")
     told = f" ({count(rows)} rows)" if isinstance(rows, int) else ""
-    return f"learns from {' and '.join(names)}{told}"
+    sampled = stage_cost(run, stage).sampled
+    own = f"its own {count(sampled)} answers to " if sampled else ""
+    return f"learns from {own}{' and '.join(names)}{told}"
 
 
 def _architecture(run: Run) -> list[str]:

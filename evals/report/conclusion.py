@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evals.report.figures import PERCENT
 from evals.report.leaderboard import Against, Row
 from evals.report.moves import seen
-from evals.report.overview import Summaries, split_of
+from evals.report.overview import Summaries, skills_of, split_of
 from evals.report.run import Run, Stage
+from evals.report.skills import Skill
 
 _TOLD = 4  # benchmarks that are told one by one
+_NAMED = 2  # categories
 _CLAIMS = {
     "better": "better than",
     "worse": "worse than",
@@ -47,20 +50,28 @@ def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> Conclusion:
     if len(mine) > _TOLD:
         return Conclusion(f"{text} is {_counted(mine)}.")
     parents = {stage.parent for stage in standing}
-    others = [s.name for s in ends[:-1] if s.name not in parents]
-    lines = [_one(row, line, found, summaries) for row in mine]
-    lines += filter(None, (_other(name, rows) for name in others[:_TOLD]))
+    others = [stage for stage in ends[:-1] if stage.name not in parents]
+    lines = [_one(run, row, line, found, summaries) for row in mine]
+    lines += [_other(run, stage, found, summaries) for stage in others[:_TOLD]]
     return Conclusion(f"{text}:", tuple(lines))
 
 
-def _other(name: str, rows: list[Row]) -> str:
-    """What a stage scores on which another line ends."""
-    told = [
-        f"{_written(row)} on {row.benchmark}"
-        for row in rows
-        if row.stage == name and row.value is not None
-    ]
-    return f"{name}, the end of another line: {_and(told)}" if told else ""
+def _other(run: Run, stage: Stage, found: dict[tuple[str, str], Row], summaries: Summaries) -> str:
+    """What a stage scores on which another line ends, and what it did to its parent."""
+    told = []
+    for benchmark in run.benchmarks:
+        row = found.get((stage.name, benchmark))
+        if row is not None:
+            claim = _against_parent(run, row, stage, summaries)
+            told.append(f"{benchmark} {_written(row)}{claim}")
+    return f"{stage.name}, the end of another line: {'; '.join(told)}"
+
+
+def _against_parent(run: Run, row: Row, stage: Stage, summaries: Summaries) -> str:
+    if row.parent is None:
+        return ""
+    claim = f"{_CLAIMS[_verdict(row.parent)]} {row.parent.stage}"
+    return f", {claim}{_why(run, row, stage, summaries)}"
 
 
 def _written(row: Row) -> str:
@@ -68,7 +79,11 @@ def _written(row: Row) -> str:
 
 
 def _one(
-    row: Row, line: list[Stage], found: dict[tuple[str, str], Row], summaries: Summaries
+    run: Run,
+    row: Row,
+    line: list[Stage],
+    found: dict[tuple[str, str], Row],
+    summaries: Summaries,
 ) -> str:
     """One benchmark: from what to what, and where on the way it moved."""
     base = row.base
@@ -76,7 +91,7 @@ def _one(
     before = found.get((base.stage, row.benchmark))
     figures = (f"{row.scale.value(before.value)} → " if before else "") + _written(row)
     claim = f"{_CLAIMS[_verdict(base)]} {base.stage}"
-    steps = _steps(row.benchmark, line, found, summaries)
+    steps = _steps(run, row.benchmark, line, found, summaries)
     return "; ".join([f"{row.benchmark}: {claim}, {figures}", *steps])
 
 
@@ -86,6 +101,7 @@ def _verdict(against: Against) -> str:
 
 
 def _steps(
+    run: Run,
     benchmark: str,
     line: list[Stage],
     found: dict[tuple[str, str], Row],
@@ -96,9 +112,8 @@ def _steps(
     for stage in line:
         row = found.get((stage.name, benchmark))
         if row is not None and row.parent is not None:
-            verdict = _verdict(row.parent)
-            why = _why(summaries, benchmark, stage) if verdict in ("better", "worse") else ""
-            by_verdict.setdefault(verdict, []).append(stage.name + why)
+            why = _why(run, row, stage, summaries)
+            by_verdict.setdefault(_verdict(row.parent), []).append(stage.name + why)
     words = {"better": "gained in {}", "worse": "lost in {}"}
     words |= {"no evidence": "{}: no evidence of a change", "refused": "{}: not comparable"}
     return [
@@ -108,14 +123,34 @@ def _steps(
     ]
 
 
-def _why(summaries: Summaries, benchmark: str, stage: Stage) -> str:
-    """` by form, it sees worse`, in brackets, where the split of the difference says so."""
-    parts = split_of(summaries, benchmark, stage.name, stage.parent)
-    what = parts.what if parts is not None else "neither"
-    if parts is None or what == "neither":
+def _why(run: Run, row: Row, stage: Stage, summaries: Summaries) -> str:
+    """` (by form, it sees worse on “where is …”)` where a change was shown and the answers tell."""
+    parts = split_of(summaries, row.benchmark, stage.name, stage.parent)
+    is_shown = row.parent is not None and _verdict(row.parent) in ("better", "worse")
+    if not is_shown or parts is None or parts.what == "neither":
         return ""
-    beside = f", {seen(parts)}" if "form" in what and "answered" not in what else ""
-    return f" (by {what.replace('answered', 'answering at all')}{beside})"
+    what, worse = parts.what, _worse(skills_of(run, stage, row.benchmark, summaries))
+    if "answered" in what:
+        beyond = parts.is_beyond(row.majority_baseline)
+        what = what.replace("answered", "answering" if beyond else "answering at all")
+        always = f"the most common answer would be on {PERCENT.value(row.majority_baseline)}"
+        told = [f"{what}: {parts.new_answers}", always] if beyond else [what]
+    elif "form" in what:
+        sight = seen(parts)
+        if worse and sight == "it sees worse":
+            sight, worse = f"{sight} on {worse}", ""
+        told = [what, sight]
+    else:
+        told = [what]
+    told += [f"worse on {worse}"] if worse else []
+    return f" (by {', '.join(told)})"
+
+
+def _worse(found: list[Skill]) -> str:
+    """The categories that fell in content, two of them by name."""
+    named = [skill.category for skill in found if skill.verdict == "worse"]
+    more = [f"{len(named) - _NAMED} more"] if len(named) > _NAMED else []
+    return _and(named[:_NAMED] + more) if named else ""
 
 
 def _counted(mine: list[Row]) -> str:

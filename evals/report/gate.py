@@ -23,7 +23,13 @@ def markdown_of(run: Run) -> str:
     out = [f"## Gate of {plain(run.name)}: {worst_verdict(run)}", ""]
     rows = list(_rows(run))
     if rows:
-        head = ("stage", "benchmark", "against", "verdict", "questions that would decide")
+        head = (
+            "stage",
+            "benchmark",
+            "against",
+            "verdict",
+            "questions that would decide, had nothing changed",
+        )
         out += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         out += [f"| {' | '.join(map(plain, row))} |" for row in rows]
     else:

@@ -92,7 +92,8 @@ TERMS: dict[str, str] = {
         " 3 % of the questions begin so; the rest are other questions."
     ),
     "distinct answers": (
-        "How many different answers the stage gave, capital letters and punctuation left aside."
+        "How many different readable answers the stage gave, capital letters and punctuation left"
+        " aside."
     ),
     "never answers": (
         "Answers that are right on at least 3 % of the benchmark's questions and that the stage"

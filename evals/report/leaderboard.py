@@ -145,7 +145,7 @@ def _row(
         mean_tokens=part.mean_tokens,
         parent=against["parent"],
         base=against["base"],
-        gate=result.gate.verdict if result.gate else None,
+        gate=result.gate.verdict if result.gate and any(against.values()) else None,
         contamination=result.contamination.state,
         weights=result.weights,
         settings=result.settings,

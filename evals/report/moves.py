@@ -89,6 +89,21 @@ class Split:
         """Whether anything moved to speak of."""
         return sum(map(abs, self.parts.values())) >= _HARDLY
 
+    def is_beyond(self, baseline: float | None) -> bool:
+        """Whether more of the new answers are right than the most common answer would be."""
+        n = self.newly.questions
+        if not n or baseline is None:
+            return False
+        spread: float = (baseline * (1 - baseline) / n) ** 0.5
+        return self.newly.right > baseline + 2 * spread
+
+    @property
+    def new_answers(self) -> str:
+        """`47.1 % of the 1 985 new answers are right in content`."""
+        of = " in content" if self.moves["form"].questions else ""
+        right = PERCENT.value(self.newly.right)
+        return f"{right} of the {count(self.newly.questions)} new answers are right{of}"
+
     @property
     def what(self) -> str:
         """The part that is at least two thirds of what moved, else the two largest."""
@@ -220,12 +235,9 @@ def _answered_in_words(split: Split) -> str:
 
 def _against_always(split: Split, baseline: float) -> str:
     """What the new answers are worth beside always giving the most common one."""
-    newly, of = split.newly, " in content" if split.moves["form"].questions else ""
-    spread = 2 * (baseline * (1 - baseline) / newly.questions) ** 0.5
-    more = newly.right > baseline + spread
+    more = split.is_beyond(baseline)
     return (
-        f"of the {count(newly.questions)} new answers {PERCENT.value(newly.right)} are "
-        f"right{of}, the most common answer alone would give {PERCENT.value(baseline)}: "
+        f"{split.new_answers}, the most common answer would be on {PERCENT.value(baseline)}: "
         f"{'more than answering at all' if more else 'answering at all explains it'}"
     )
 

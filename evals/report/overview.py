@@ -63,24 +63,27 @@ def overview(
 
 def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, list[str]]]:
     out = []
-    parent = run.stage(stage.parent)
     for benchmark in run.benchmarks:
-        result = stage.results.get(benchmark)
-        comparison = result.comparison("parent") if result else None
-        if result is None or comparison is None:
-            continue
-        tallies = tallies_of(summaries, benchmark, stage.name, stage.parent)
-        if len(tallies or comparison.flips_by_category) < 2:
-            continue
-        if tallies:
-            floors, now = floors_of(summaries, benchmark), _now(summaries, benchmark, result)
-            found = skills.skills_of(tallies, floors, now)
-        else:
-            theirs = parent.results.get(benchmark) if parent else None
-            found = skills.skills(comparison, result, theirs)
-        told = turned_of(summaries, benchmark, stage.name, stage.parent)
-        out.append((benchmark, skills.in_words(found, told)))
+        if found := skills_of(run, stage, benchmark, summaries):
+            told = turned_of(summaries, benchmark, stage.name, stage.parent)
+            out.append((benchmark, skills.in_words(found, told)))
     return out
+
+
+def skills_of(run: Run, stage: Stage, benchmark: str, summaries: Summaries) -> list[skills.Skill]:
+    """What became of every category against the parent; empty where there are not two."""
+    result = stage.results.get(benchmark)
+    comparison = result.comparison("parent") if result else None
+    if result is None or comparison is None:
+        return []
+    tallies = tallies_of(summaries, benchmark, stage.name, stage.parent)
+    if len(tallies or comparison.flips_by_category) < 2:
+        return []
+    if tallies:
+        floors, now = floors_of(summaries, benchmark), _now(summaries, benchmark, result)
+        return skills.skills_of(tallies, floors, now)
+    parent = run.stage(stage.parent)
+    return skills.skills(comparison, result, parent.results.get(benchmark) if parent else None)
 
 
 def _heldout(stage: Stage) -> str:

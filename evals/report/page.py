@@ -53,9 +53,9 @@ def render(
 ) -> str:
     """The whole page as one string."""
     strip = graph.strip(run, card_height=66 + 20 * max(len(run.benchmarks[:6]), 1))
-    trained = [found for stage in run.stages if (found := training(stage))]
     rewards, total = progress(run), total_cost(run)
     costs = {item.stage.name: item for item in total.stages}
+    trained = [found for s in run.stages if (found := training(s, costs[s.name].seconds))]
     words = overview(run, rows, summaries, costs, rewards)
     tables = [provenance.table(run, benchmark) for benchmark in run.benchmarks]
     return fill(

@@ -50,7 +50,7 @@ class Skill:
     @property
     def verdict(self) -> str:
         """`shift` where all that turned is a shift of yes; `not above` where the category rose, and
-        not beyond what one answer always is right on.
+        not beyond what one answer always is right on; `below` where it surely stays below that.
         """
         if self.tally and self.tally.shift and self.tally.shift.is_all:
             return "shift"
@@ -58,14 +58,17 @@ class Skill:
             return "no evidence"
         if self.won < self.lost:
             return "worse"
-        return "not above" if self._is_at_floor else "better"
+        return self._beside_floor
 
     @property
-    def _is_at_floor(self) -> bool:
+    def _beside_floor(self) -> str:
+        """Where a category that rose stands: `better`, `not above`, or `below`."""
         if self.tally is None or self.floor is None:
-            return False
+            return "better"
         low = self.now[0] if self.now else self.tally.content[1]
-        return low <= self.floor.accuracy
+        if self.now and self.now[1] < self.floor.accuracy:
+            return "below"
+        return "not above" if low <= self.floor.accuracy else "better"
 
 
 def skills(comparison: Comparison, mine: Result, theirs: Result | None) -> list[Skill]:
@@ -120,6 +123,7 @@ def in_words(found: Sequence[Skill], turned: Mapping[str, Turned] | None = None)
         ("better", "better on"),
         ("worse", "worse on"),
         ("not above", "risen, but not clearly above always giving one answer, on"),
+        ("below", "risen, and still below always giving one answer, on"),
     ):
         sure = [skill for skill in found if skill.verdict == verdict]
         if not sure:
@@ -172,7 +176,7 @@ def _shifted(skill: Skill) -> str:
 
 def _named(skill: Skill, turned: Turned | None) -> str:
     tally, floor = skill.tally, skill.floor
-    if skill.verdict == "not above" and tally and floor:
+    if skill.verdict in ("not above", "below") and tally and floor:
         return f"{skill.category} ({_right(tally)}, {floor.in_words})"
     if tally is not None and tally.is_content_apart:
         before, now = tally.score

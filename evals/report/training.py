@@ -43,8 +43,8 @@ class Training:
         return [(colour, seconds) for _, colour, seconds in self.times]
 
 
-def training(stage: Stage) -> Training | None:
-    """What one stage logged; None where it logged nothing."""
+def training(stage: Stage, seconds: float | None) -> Training | None:
+    """What one stage logged, `seconds` being its time in all; None where it logged nothing."""
     if not stage.metrics:
         return None
     keys = {key for row in stage.metrics for key in row} - set(NO_CURVE)
@@ -53,13 +53,14 @@ def training(stage: Stage) -> Training | None:
     rest = sorted(key for key in keys if key not in chosen)
     step_s = metric_sum(stage, "time/step_s")
     spent = {
-        key.removeprefix("time/").removesuffix("_s"): seconds
+        key.removeprefix("time/").removesuffix("_s"): took
         for key in sorted(keys)
-        if key.startswith("time/") and key != "time/step_s" and (seconds := metric_sum(stage, key))
+        if key.startswith("time/") and key != "time/step_s" and (took := metric_sum(stage, key))
     }
-    left = (step_s or 0.0) - sum(spent.values())
-    if spent and step_s and left > 0.01 * step_s:
-        spent["other"] = left
+    whole = seconds or step_s or 0.0
+    left = whole - sum(spent.values())
+    if spent and left > 0.01 * whole:
+        spent["rest"] = left
     colours = {name: PHASES.index(name) if name in PHASES else len(PHASES) for name in spent}
     return Training(
         stage=stage,

@@ -77,6 +77,9 @@ def test_a_category_below_one_answer_always_is_no_skill_gained():
     tallies = groups.tallies(questions, 1, 0)
     assert skills_of(tallies, low, {"many": (0.3, 0.5)})[0].verdict == "not above"
     assert skills_of(tallies, low, {"many": (0.36, 0.5)})[0].verdict == "better"
+    (below,) = skills_of(tallies, {"many": Floor("3", 0.6)}, {"many": (0.3, 0.5)})
+    assert below.verdict == "below"
+    assert in_words([below])[0].startswith("risen, and still below always giving one answer, on")
 
 
 def test_a_shift_of_yes_is_no_skill():

@@ -7,6 +7,7 @@ import pytest
 from evals.report import build_report
 from evals.report.run import read_run
 from evals.report.spent import Part, stage_cost, total_cost
+from evals.report.training import training
 
 T = 1.79e9
 
@@ -163,3 +164,10 @@ def test_a_sample_stage_that_did_not_count_has_prompts_times_n(make_run):
     pairs["sample"] = {"n": 8}
     (run / "config.yaml").write_text(json.dumps(page))
     assert of(run, "pairs").sampled == 4000
+
+
+def test_the_times_under_training_add_up_to_the_stages_time(make_run):
+    run = read_run(make_run())
+    told = training(run.stage("grpo"), 1000.0)
+    assert sum(seconds for _, _, seconds in told.times) == pytest.approx(1000.0)
+    assert "rest" in [name for name, _, _ in told.times]

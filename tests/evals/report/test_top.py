@@ -2,10 +2,11 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 
-from evals.report import build_report
+from evals.report import build_report, groups
 from evals.report.about import about, parameters
 from evals.report.conclusion import Conclusion, conclusion
 from evals.report.leaderboard import rows
@@ -75,7 +76,7 @@ def test_a_line_a_benchmark_says_what_came_of_the_run(make_run):
         "grpo (base → sft → dpo → grpo):",
         (
             "textvqa: better than base, 0.0\u202f% → 95.8\u202f%; gained in sft, dpo and grpo",
-            "kto, the end of another line: 66.7\u202f% on textvqa",
+            "kto, the end of another line: textvqa 66.7\u202f%, not shown to differ from sft",
         ),
     )
 
@@ -83,7 +84,9 @@ def test_a_line_a_benchmark_says_what_came_of_the_run(make_run):
 def test_a_gain_is_called_form_where_the_answers_tell(make_run):
     build_report(run := make_run(stages=("base", "sft"), benchmarks=("textvqa",)))
     told = (run / "report" / "leaderboard.md").read_text()
-    assert "; gained in sft (by answering at all)" in told
+    assert "; gained in sft (by answering: 66.7 % of the 24 new answers are right" in told.replace(
+        "\u202f", " "
+    )
     text = (run / "report" / "index.html").read_text().replace("\u202f", " ")
     lead, _, line = (line.removeprefix("- ") for line in told.splitlines()[2:5])
     assert lead in text
@@ -100,6 +103,40 @@ def test_a_gain_by_form_says_whether_the_stage_sees_better(make_run):
         conclusion(run, rows(run), summaries)
         .lines[0]
         .endswith("; gained in sft and dpo (by form, it does not see better)")
+    )
+
+
+def test_a_gain_by_answering_is_held_against_the_most_common_answer(make_run):
+    run = read_run(make_run(stages=("base", "sft"), benchmarks=("textvqa",)))
+    cut, right, wrong = answer(0.0, cut=True), answer(1.0), answer(0.0, text="no", parsed="no")
+
+    def line(rights):
+        parts = split([asked(cut, right)] * rights + [asked(cut, wrong)] * (100 - rights), 1, 0)
+        told = {"textvqa": {"splits": {"sft\nbase": as_dict(parts)}}}
+        return conclusion(run, told_rows, told).lines[0]
+
+    told_rows = [replace(row, majority_baseline=0.5) for row in rows(run)]
+    assert line(52).endswith("; gained in sft (by answering at all)")
+    assert line(70).endswith(
+        "; gained in sft (by answering: 70.0\u202f% of the 100 new answers are right, the most "
+        "common answer would be on 50.0\u202f%)"
+    )
+
+
+def test_a_loss_in_content_is_named_beside_the_gain(make_run):
+    run = read_run(make_run(stages=("base", "sft"), benchmarks=("textvqa",)))
+    wordy = answer(0.0, text="it is 3", parsed="it is 3", content=1.0)
+    bare, other = answer(1.0, text="3", parsed="3"), answer(0.0, text="4", parsed="4")
+    many = [asked(wordy, bare, category="kept")] * 60
+    many += [asked(bare, other, category="lost")] * 20
+    told = {
+        "splits": {"sft\nbase": as_dict(split(many, 1, 0))},
+        "tallies": {"sft\nbase": groups.as_dicts(groups.tallies(many, 1, 0))},
+    }
+    assert (
+        conclusion(run, rows(run), {"textvqa": told})
+        .lines[0]
+        .endswith("gained in sft (by form, it does not see better, worse on lost)")
     )
 
 
