@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any, Literal
 
 from evals.base import Benchmark
 from evals.items import PartName
-from evals.paired import ALPHA, compare, pair, unequal_settings
+from evals.paired import ALPHA, Unequal, compare, pair, unequal_settings
 from evals.registry import get_benchmark
 from evals.report.run import read_run
-from evals.responses import HEADER, read_responses
+from evals.responses import HEADER, RESPONSES, read_responses
 from evals.results import require_valid
 from evals.samples import Scored, score_rows
 from evals.stats import holm
-from rl.errors import ConfigError, DataError, EvalError
+from rl.errors import ConfigError, DataError, EvalError, PlumblineError
+from rl.plugins import did_you_mean
 
 SCHEMA = 1
 # Told beside a comparison, but no reason to refuse it.
@@ -81,12 +83,13 @@ def compare_sides(
     sides: Sequence[Side],
     *,
     part: PartName = "report",
-    profile: str = "official",
+    profile: str | None = None,
     force: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Every other side against the first, benchmark by benchmark, with p-values adjusted by Holm
-    over the benchmarks of each comparison (the contract of `plumbline compare --json`).
+    over the benchmarks of each comparison (the contract of `plumbline compare --json`). Answers are
+    scored again by `profile`, without one by the rule that both results were scored by.
 
     Raises: ConfigError where there is nothing to compare.
     """
@@ -99,6 +102,7 @@ def compare_sides(
         )
     first = sides[0]
     found = []
+    used: set[str] = set()
     for side in sides[1:]:
         shared = [name for name in first.folders if name in side.folders]
         if not shared:
@@ -110,6 +114,7 @@ def compare_sides(
             )
         rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
         _adjust(rows)
+        used |= {row["profile"] for row in rows}
         found.append(
             {
                 **_named(side),
@@ -117,6 +122,13 @@ def compare_sides(
                 "only_baseline": sorted(set(first.folders) - set(side.folders)),
                 "only_this": sorted(set(side.folders) - set(first.folders)),
             }
+        )
+    if profile is not None and profile not in used:
+        raise ConfigError(
+            f"unknown profile {profile!r}{did_you_mean(profile, sorted(used))}",
+            where="plumbline compare",
+            expected="a rule that one of the benchmarks has",
+            do="leave it out to take the rule that the runs were scored by",
         )
     return {
         "schema": SCHEMA,
@@ -143,20 +155,30 @@ def _named(side: Side) -> dict[str, str]:
 
 
 def _row(
-    name: str, ours: Side, theirs: Side, part: PartName, profile: str, force: bool, seed: int
+    name: str, ours: Side, theirs: Side, part: PartName, asked: str | None, force: bool, seed: int
 ) -> dict[str, Any]:
     """One benchmark: `state`, what differs, and, where it may be shown, the comparison."""
     mine, other = (_read(side.folders[name]) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
+    own = [_own_rule(side.folders[name]) for side in (theirs, ours)]
+    profile = next((rule for rule in own if rule), "official")
+    noted = _noted(mine[0], other[0])
+    unequal = unequal_settings(mine, other, same_model=False)
+    if asked in benchmark.profiles:
+        profile = asked
+    else:
+        noted += [f"has no rule {asked}; by {profile}"] if asked else []
+        if all(own) and own[0] != own[1]:
+            unequal.append(Unequal("profile", own[0], own[1]))
     benchmark.require_profile(profile)
     benchmark = benchmark.for_profile(profile)
-    unequal = unequal_settings(mine, other, same_model=False)
     row: dict[str, Any] = {
         "benchmark": name,
         "metric": benchmark.primary_name,
+        "profile": profile,
         "weights": {"baseline": other[0]["weights"], "this": mine[0]["weights"]},
         "unequal": [{**item._asdict(), "text": str(item)} for item in unequal],
-        "noted": _noted(mine[0], other[0]),
+        "noted": noted,
         "state": "refused",
     }
     if unequal and not force:
@@ -169,13 +191,31 @@ def _row(
     return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
 
 
+def _own_rule(folder: Path) -> str | None:
+    """The profile that an evaluation was scored by; None where its result does not tell."""
+    try:
+        told = json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    rule = told.get("profile") if isinstance(told, dict) else None
+    return rule if isinstance(rule, str) else None
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     header, rows = read_responses(folder)
-    if not isinstance(header.get("settings"), dict) or "benchmark" not in header:
+    if not rows:
         raise DataError(
-            "says not how it was asked",
+            "has no answer",
+            where=str(folder / RESPONSES),
+            expected="a row for each question",
+            do="evaluate the stage again",
+        )
+    lacking = [key for key in ("benchmark", "version", "weights") if key not in header]
+    if not isinstance(header.get("settings"), dict) or lacking:
+        raise DataError(
+            f"says not how it was asked (no {(lacking or ['settings'])[0]})",
             where=str(folder / HEADER),
-            expected="benchmark and settings",
+            expected="benchmark, version, weights and settings",
             do="evaluate the stage again",
         )
     return header, rows
@@ -197,8 +237,12 @@ def _judged(
                 do="evaluate the stage again",
             )
     kept = [row for row in rows if row["part"] == part]
-    found = score_rows(benchmark, kept, profile)
-    require_valid(found, f"{side.label}, benchmark {benchmark.id}")
+    where = f"{side.label}, benchmark {benchmark.id}"
+    try:
+        found = score_rows(benchmark, kept, profile)
+    except PlumblineError as error:
+        raise error.at(where) from error
+    require_valid(found, where)
     return found
 
 

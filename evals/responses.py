@@ -57,11 +57,20 @@ def read_responses(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not file.is_file():
             raise NoRunError("no responses", where=str(file), do="evaluate the stage first")
     again = "evaluate the stage again (its folder under evals/ removed)"
-    rows = []
+    rows: list[dict[str, Any]] = []
+    first: dict[Any, int] = {}
     for line, row in json_rows(folder / RESPONSES):
+        where = f"{folder / RESPONSES}:{line}"
         if "sample_id" not in row:
-            where = f"{folder / RESPONSES}:{line}"
             raise DataError("no sample_id", where=where, expected="a response row", do=again)
+        uid = str(row["sample_id"])
+        if first.setdefault(uid, line) != line:
+            raise DataError(
+                f"sample_id {uid} stands on line {first[uid]} too",
+                where=where,
+                expected="one row a question",
+                do=again,
+            )
         rows.append(row)
     try:
         header = json.loads((folder / HEADER).read_bytes())

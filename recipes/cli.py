@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from recipes.one_stage import one_stage
-from rl.errors import ConfigError, PlumblineError
+from rl.errors import ConfigError, DataError, PlumblineError
 from rl.plugins import names
 
 app = typer.Typer(
@@ -161,7 +161,9 @@ def compare(
         list[str], typer.Argument(help="RUN or RUN:stage; the first is the baseline.")
     ],
     part: Annotated[str, typer.Option(help="report | select")] = "report",
-    profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
+    profile: Annotated[
+        str | None, typer.Option(help="Scoring rule (default: the one the runs were scored by).")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Show what unequal settings forbid.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
@@ -176,6 +178,8 @@ def compare(
             expected="report or select",
             do="give one of the two",
         )
+    if as_json and markdown:
+        raise ConfigError("--json and --markdown", expected="one of the two", do="leave one out")
     sides = [open_side(model) for model in models]
     found = compare_sides(sides, part=part, profile=profile, force=force)  # type: ignore[arg-type]
     if as_json:
@@ -269,16 +273,25 @@ def gate(
     """Say what the gate decided after every stage; exit code 3 where it failed."""
     from rich.markdown import Markdown
 
-    from evals.report.gate import gate_markdown, worst_verdict
+    from evals.report.gate import markdown_of, unjudged, worst_verdict
     from evals.report.run import read_run
 
-    text = gate_markdown(run)
+    found = read_run(run)
+    text = markdown_of(found)
     if markdown:
         print(text, end="")
     else:
         Console().print(Markdown(text))
-    if worst_verdict(read_run(run)) == "fail":
+    if worst_verdict(found) == "fail":
         raise typer.Exit(3)
+    if gaps := unjudged(found):
+        more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
+        raise DataError(
+            f"the gate could not read everything: {gaps[0]}{more}",
+            where=str(run),
+            expected="a result.json for every evaluation",
+            do="put the file back, or run the stages again under another run.name",
+        )
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evals.report.build import build_report
 from evals.report.crossrun import write_index
-from evals.report.formats import write_format
+from evals.report.formats import require_format, write_format
 from evals.report.serve import ReportServer
 
 
@@ -25,6 +25,8 @@ def report(
 
     Raises: EvalError where a folder is no run, ConfigError for an unknown format or a taken port.
     """
+    for name in formats:
+        require_format(name)
     index = out or runs[0].resolve().parent / "report"
     if serve:
         with tempfile.TemporaryDirectory(prefix="plumbline-") as own:

@@ -16,11 +16,8 @@ from rl.errors import ConfigError
 FORMATS = ("hf", "lmms-eval")
 
 
-def write_format(root: Path, name: str) -> list[Path]:
-    """Writes the report in another tool's format, a file a stage; returns their paths.
-
-    Raises: ConfigError for an unknown format, EvalError where the folder is no run.
-    """
+def require_format(name: str) -> None:
+    """Raises: ConfigError for a format that is none."""
     if name not in FORMATS:
         raise ConfigError(
             f'no format called "{name}"',
@@ -28,6 +25,14 @@ def write_format(root: Path, name: str) -> list[Path]:
             expected=" | ".join(FORMATS),
             do="name one of them",
         )
+
+
+def write_format(root: Path, name: str) -> list[Path]:
+    """Writes the report in another tool's format, a file a stage; returns their paths.
+
+    Raises: ConfigError for an unknown format, EvalError where the folder is no run.
+    """
+    require_format(name)
     run = read_run(root)
     rows = leaderboard.rows(run)
     written = []

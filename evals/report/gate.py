@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from evals.report.figures import count
 from evals.report.leaderboard import Row
 from evals.report.markdown import plain
 from evals.report.records import Comparison, Result
@@ -19,8 +20,12 @@ def gate_markdown(root: Path) -> str:
 
 
 def markdown_of(run: Run) -> str:
-    """A table of verdicts, the reasons below it."""
-    out = [f"## Gate of {plain(run.name)}: {worst_verdict(run)}", ""]
+    """A table of verdicts, the reasons below it. It is `incomplete` where nothing failed and a
+    result is missing or cannot be read.
+    """
+    verdict, gaps = worst_verdict(run), unjudged(run)
+    verdict = "incomplete" if gaps and verdict != "fail" else verdict
+    out = [f"## Gate of {plain(run.name)}: {verdict}", ""]
     rows = list(_rows(run))
     if rows:
         head = (
@@ -34,7 +39,8 @@ def markdown_of(run: Run) -> str:
         out += [f"| {' | '.join(map(plain, row))} |" for row in rows]
     else:
         out.append("No stage has been compared with another yet.")
-    out += ["", *(f"- {line}" for stage in run.stages for line in _lines(stage))]
+    out += ["", *(f"- **not judged**: {plain(gap)}" for gap in gaps)]
+    out += [f"- {line}" for stage in run.stages for line in _lines(stage)]
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -44,6 +50,29 @@ def worst_verdict(run: Run) -> str:
     inside = [VERDICTS[int(seen)] for stage in run.stages for _, seen in _inside(stage)]
     known = [verdict for verdict in (*found, *inside) if verdict in VERDICTS]
     return max(known, key=VERDICTS.index, default="pass")
+
+
+def unjudged(run: Run) -> list[str]:
+    """What the gate should have read and could not: results that are broken, questions that were
+    answered and not scored in a run that has ended, verdicts that are none, no stage at all.
+    """
+    broken = {
+        problem.partition(":")[0].partition(" ")[0]: problem
+        for problem in reversed(run.problems)
+        if problem.partition(":")[0].partition(" ")[0].endswith("result.json")
+    }
+    found = list(reversed(broken.values()))
+    for stage, result in _judged(run):
+        verdict = result.gate.verdict if result.gate else None
+        if verdict is not None and verdict not in VERDICTS:
+            found.append(f"{stage.name} on {result.benchmark}: the verdict {verdict!r} is none")
+    if not run.is_running:
+        found += [
+            f"{stage.name} on {name}: {count(n)} questions answered, no result.json"
+            for stage in run.stages
+            for name, n in stage.pending.items()
+        ]
+    return found if run.stages else ["the run has no stage"]
 
 
 def _judged(run: Run) -> Iterator[tuple[Stage, Result]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evals.report import figures
+from evals.report.gate import unjudged
 from evals.report.leaderboard import Row, may_differ
 from evals.report.run import Run
 
@@ -181,7 +182,8 @@ def _gate(run: Run) -> list[Check]:
                 continue
             judged += 1
             where.setdefault(gate.verdict, []).append(f"{stage.name} on {name}")
-    if not judged:
+    gaps = unjudged(run)
+    if not judged and not gaps:
         return []
     allowed = sorted(
         {
@@ -201,6 +203,7 @@ def _gate(run: Run) -> list[Check]:
         )
         if not words.endswith(" for ")
     ]
+    told += [f"not judged: {'; '.join(gaps[:2])}" + " and more" * (len(gaps) > 2)] if gaps else []
     if told:
         mood = "bad" if "fail" in where else "open"
         return [Check(question, mood, f"Not everywhere, {'; '.join(told)}", **link)]

@@ -11,7 +11,7 @@ from evals.generate import EvalSettings, evaluate
 from evals.paired import compare, pair
 from evals.registry import get_benchmark
 from evals.samples import score_rows
-from rl.errors import ConfigError, EvalError
+from rl.errors import ConfigError, DataError, EvalError, PlumblineError
 from tests.evals.conftest import TableSampler, mme_rows, textvqa_rows, write_parquet
 
 SETTINGS = EvalSettings(max_new_tokens=16, max_pixels=16384, backend="table", dtype="float32")
@@ -208,3 +208,66 @@ def test_holm_takes_back_a_claim_that_one_of_two_benchmarks_makes(data):
     assert rows["textvqa"]["p_holm"] == 2 * alone["p_value"]
     assert rows["textvqa"]["verdict"] == "no evidence"
     assert (rows["mme"]["p_holm"], rows["mme"]["verdict"]) == (1.0, "no evidence")
+
+
+def write_result(folder: Path, profile: str) -> None:
+    (folder / "result.json").write_text(json.dumps({"profile": profile}))
+
+
+def test_answers_are_judged_by_the_rule_that_the_runs_were_scored_by(runs):
+    for stage in ("base", "sft"):
+        write_result(runs / "a" / "evals" / stage / "mme", "lmms_eval")
+    rows = compared(f"{runs}/a:base", f"{runs}/a:sft")["comparisons"][0]["benchmarks"]
+    assert [row["profile"] for row in rows] == ["lmms_eval", "official"]
+    rows = compared(f"{runs}/a:base", f"{runs}/a:sft", profile="official")["comparisons"][0]
+    assert {row["profile"] for row in rows["benchmarks"]} == {"official"}
+
+
+def test_two_rules_are_refused_until_one_is_asked_for(runs):
+    write_result(runs / "a/evals/base/mme", "official")
+    write_result(runs / "a/evals/sft/mme", "lmms_eval")
+    found = compared(f"{runs}/a:base", f"{runs}/a:sft")
+    assert refusals(found) == ["a:sft, mme: profile differs: official and lmms_eval"]
+    found = compared(f"{runs}/a:base", f"{runs}/a:sft", profile="lmms_eval")
+    assert refusals(found) == []
+
+
+def test_a_rule_that_one_benchmark_lacks_is_told_and_one_that_none_has_refused(runs):
+    rows = compared(f"{runs}/a:base", f"{runs}/a:sft", profile="vlmevalkit")["comparisons"][0]
+    mme = rows["benchmarks"][0]
+    assert mme["profile"] in ("vlmevalkit", "official")
+    with pytest.raises(ConfigError, match="unknown profile 'flexible'"):
+        compared(f"{runs}/a:base", f"{runs}/a:sft", profile="flexible")
+
+
+def test_a_question_that_stands_twice_is_refused_with_its_line(runs):
+    file = runs / "a/evals/sft/mme/responses.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines, lines[0]]))
+    with pytest.raises(
+        DataError, match=r"responses.jsonl:141: sample_id mme-00000 stands on line 1"
+    ):
+        compared(f"{runs}/a:base", f"{runs}/a:sft")
+
+
+@pytest.mark.parametrize("lacking", ["version", "weights", "settings"])
+def test_a_header_that_says_too_little_is_refused(runs, lacking):
+    file = runs / "a/evals/sft/mme/responses.header.json"
+    facts = json.loads(file.read_text())
+    del facts[lacking]
+    file.write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=f"says not how it was asked .no {lacking}."):
+        compared(f"{runs}/a:base", f"{runs}/a:sft")
+
+
+def test_a_broken_answer_is_told_with_its_side_and_none_at_all_refused(runs):
+    file = runs / "a/evals/sft/mme/responses.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    part = next(row for row in rows if row["part"] == "report")
+    part["response"] = None
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(PlumblineError, match=f"^a:sft, benchmark mme: .*{part['sample_id']}"):
+        compared(f"{runs}/a:base", f"{runs}/a:sft")
+    file.write_text("")
+    with pytest.raises(DataError, match="has no answer"):
+        compared(f"{runs}/a:base", f"{runs}/a:sft")

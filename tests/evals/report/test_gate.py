@@ -5,10 +5,11 @@ import json
 import pytest
 
 from evals.report import build_report
-from evals.report.gate import beside, gate_markdown, worst_verdict
+from evals.report.gate import beside, gate_markdown, unjudged, worst_verdict
 from evals.report.leaderboard import rows
 from evals.report.provenance import checks
 from evals.report.run import read_run
+from recipes.cli import main
 from rl.errors import NoRunError
 
 
@@ -60,6 +61,49 @@ def test_a_run_without_comparisons_and_none_at_all(make_run, tmp_path):
     assert "No stage has been compared with another yet." in text
     with pytest.raises(NoRunError, match="no run to report on"):
         gate_markdown(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_judged_is_named_and_never_a_pass(make_run):
+    run = make_run()
+    assert unjudged(read_run(run)) == []
+    path = run / "evals/grpo/mme/result.json"
+    whole = path.read_text()
+    path.write_text(whole[:300])
+    (gap,) = unjudged(read_run(run))
+    assert gap.startswith("evals/grpo/mme/result.json")
+    text = gate_markdown(run)
+    assert text.startswith("## Gate of quickstart: incomplete\n")
+    assert "- **not judged**: evals/grpo/mme/result.json" in text
+    assert check(run).mood == "open"
+    assert "not judged: evals/grpo/mme/result.json" in check(run).answer
+    path.unlink()
+    assert unjudged(read_run(run)) == ["grpo on mme: 48 questions answered, no result.json"]
+    path.write_text(whole)
+    edit(path, verdict="FAIL")
+    assert unjudged(read_run(run)) == ["grpo on mme: the verdict 'FAIL' is none"]
+    edit(run / "evals/dpo/mme/result.json", verdict="fail")
+    assert gate_markdown(run).startswith("## Gate of quickstart: fail\n")
+
+
+def test_a_run_that_goes_on_may_have_answers_that_are_not_scored_yet(make_run):
+    run = make_run()
+    (run / "evals/grpo/mme/result.json").unlink()
+    with (run / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"time": 1.8e9, "event": "run_started"}) + "\n")
+    assert unjudged(read_run(run)) == []
+
+
+def test_the_command_ends_with_2_where_something_was_not_judged(make_run, monkeypatch, capsys):
+    run = make_run()
+    path = run / "evals/grpo/mme/result.json"
+    path.write_text("{")
+    monkeypatch.setattr("sys.argv", ["plumbline", "gate", str(run)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert (
+        "the gate could not read everything: evals/grpo/mme/result.json" in capsys.readouterr().err
+    )
 
 
 def check(run):
