@@ -188,16 +188,17 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
     )
     always = _always(benchmark, part, profile)
     figures = figures_of(benchmark, valid)
+    value = part.value(benchmark, profile)
     return {
         "n": len(part.rows),
         "clusters": len(set(clusters)),
         "errors": len(part.rows) - len(valid.rows),
-        "value": part.value(benchmark, profile),
+        "value": value,
         "max": benchmark.max_score(part.rows),
         "accuracy": part.accuracy,
         "stderr": stderr(valid.values) if is_scored else None,
         "stderr_clustered": stderr_clustered(valid.values, clusters) if is_scored else None,
-        "interval": [primary.low, primary.high] if is_scored else None,
+        "interval": [primary.low, primary.high] if value is not None else None,
         "accuracy_interval": [accuracy.low, accuracy.high] if is_scored else None,
         "majority_baseline": always.accuracy if always else None,
         "majority_value": always.value(benchmark, profile) if always else None,

@@ -233,10 +233,10 @@ def _merged(benchmark: Benchmark, scores: Sequence[ItemScore]) -> ItemScore:
 
 
 def _values(benchmark: Benchmark, scored: Scored, profile: str) -> list[float]:
-    return [
-        benchmark.primary(benchmark.aggregate(scored.rows, scores, profile))
-        for scores in scored.scored_rounds
-    ]
+    found = [benchmark.aggregate(scored.rows, scores, profile) for scores in scored.scored_rounds]
+    # A primary statistic without any question of its own is None: MMBench of rotations alone.
+    told = [metrics for metrics in found if metrics.get(benchmark.primary_name, 0) is not None]
+    return [benchmark.primary(metrics) for metrics in told]
 
 
 def _unknown(found: Any) -> Any:

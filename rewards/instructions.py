@@ -11,6 +11,7 @@ program draws a random one.
 from __future__ import annotations
 
 import json
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,23 +27,46 @@ def follows(text: str, instruction: str, arguments: Arguments, *, is_loose: bool
     """Whether `text` follows the instruction. An empty text follows none. Loose: one of eight
     versions does (without the first line, the last, both; each with and without "*").
 
-    Raises: ValueError for an unknown instruction or a missing argument.
+    Raises: ValueError for an unknown instruction, a missing argument or one of a wrong type.
 
     >>> follows("no commas here", "punctuation:no_comma", {})
     True
     """
-    if instruction not in CHECKS:
-        raise ValueError(f"unknown instruction {instruction!r}")
+    if not isinstance(instruction, str) or instruction not in CHECKS:
+        raise ValueError(f"unknown instruction {instruction!r}"[:200])
     check = CHECKS[instruction]
     # As officially, an argument that is empty or 0 is an absent one.
     given = {key: value for key, value in arguments.items() if value}
+    for key, value in given.items():
+        if key in _TYPES and not _HAS_TYPE[_TYPES[key]](value):
+            found = f"instruction {instruction}: {key} is {value!r}"[:200]
+            raise ValueError(f"{found}, not {_TYPES[key]}")
     versions = loose_versions(text) if is_loose else [text]
     try:
         return any(check(version, given) for version in versions if version.strip())
     except KeyError as error:
         raise ValueError(f"instruction {instruction} lacks {error}") from error
-    except re.error as error:
+    except (re.error, OverflowError) as error:  # "a{9999999999}" overflows
         raise ValueError(f"instruction {instruction}: {error}") from error
+
+
+_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("keywords", "forbidden_words"), "a list of texts"),
+    **dict.fromkeys(("keyword", "letter", "language", "first_word", "end_phrase"), "a text"),
+    **dict.fromkeys(("postscript_marker", "section_spliter", "prompt_to_repeat"), "a text"),
+    **dict.fromkeys(("relation", "let_relation", "capital_relation"), "a text"),
+    **dict.fromkeys(("frequency", "let_frequency", "capital_frequency"), "a number"),
+    **dict.fromkeys(("num_sentences", "num_paragraphs", "nth_paragraph", "num_words"), "a number"),
+    **dict.fromkeys(("num_placeholders", "num_bullets", "num_highlights"), "a number"),
+    "num_sections": "a number",
+}
+_HAS_TYPE: Mapping[str, Callable[[Any], bool]] = {
+    "a text": lambda value: isinstance(value, str),
+    "a number": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
+    "a list of texts": lambda value: (
+        isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    ),
+}
 
 
 def loose_versions(text: str) -> list[str]:

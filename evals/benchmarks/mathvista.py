@@ -167,17 +167,39 @@ def _closing(row: Row) -> str:
 
 def _shape(row: Row) -> tuple[str, str, list[str], float | None]:
     """(question_type, answer_type, choices, precision). Raises: DataError."""
-    choices = [str(choice) for choice in row.get("choices") or row.get("options") or ()]
+    where = f"mathvista {row.get('sample_id', '?')}"
+    stated = row.get("choices") or row.get("options") or []
+    if not isinstance(stated, Sequence) or isinstance(stated, str):
+        raise DataError(
+            f"choices are {stated!r}"[:200],
+            where=where,
+            expected="a list of texts, or null",
+            do="mend the row",
+        )
+    choices = [str(choice) for choice in stated]
     kind = row.get("question_type") or ("multi_choice" if choices else "free_form")
     form = row.get("answer_type") or "text"
     known = ("integer", "float", "list", "text")
     if kind not in ("multi_choice", "free_form") or form not in known:
         raise DataError(
             f"question_type {kind!r}, answer_type {form!r}",
-            where=f"mathvista {row.get('sample_id', '?')}",
+            where=where,
             expected=f"multi_choice or free_form; {', '.join(known)}",
         )
-    return str(kind), str(form), choices, row.get("precision")
+    return str(kind), str(form), choices, _precision(row, where) if form == "float" else None
+
+
+def _precision(row: Row, where: str) -> int | None:
+    precision = row.get("precision")
+    try:
+        return None if precision is None else int(float(precision))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"precision is {precision!r}"[:200],
+            where=where,
+            expected="a number of decimals, or null",
+            do="mend the row",
+        ) from error
 
 
 def _normal(extraction: str | None, row: Row) -> str | None:

@@ -8,7 +8,8 @@ one's own, no hub id. One row:
      "answer": "B", "image": ...}
 
 Profiles: `lmms_eval` (default) the shared extractor, `vlmevalkit` exact matching. A response row
-without a reference is right where nothing could be read: the rule's reading is what counts.
+without a reference (no `references`, null, [] or [null]) is right where nothing could be read: the
+rule's reading is what counts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from evals.choices import (
     ChoiceBenchmark,
     Options,
     by_letter,
+    row_letter,
     row_letters,
     row_options,
 )
@@ -68,13 +70,12 @@ class LetterChoice(ChoiceBenchmark):
         """1 where the letter read is the reference. Options are needed by `vlmevalkit` alone.
         Raises: DataError.
         """
-        text = response_text(row, self.id)
+        text, letters = response_text(row, self.id), row_letters(row, self.id, DEFAULT_LETTERS)
         if profile == "vlmevalkit":
             letter = letter_vlmevalkit(text, row_options(row, self.id))
         else:
-            letter = letter_lmms_eval(text, row_letters(row, self.id, DEFAULT_LETTERS))
-        references = row.get("references") or [None]
-        given = references if isinstance(references, str) else references[0]
-        reference = str(given).strip().upper() if given else None
+            letter = letter_lmms_eval(text, letters)
+        has_reference = row.get("references") not in (None, [], [None])
+        reference = row_letter(row, self.id, letters) if has_reference else None
         is_parsed = letter is not None and letter != DECLINED
         return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)

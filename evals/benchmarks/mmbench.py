@@ -28,7 +28,6 @@ from evals.choices import (
     ChoiceBenchmark,
     Options,
     option_lines,
-    row_letter,
     row_options,
 )
 from evals.items import ItemScore, Row
@@ -122,7 +121,9 @@ class MMBench(ChoiceBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Circular and vanilla accuracy, circular by category and level-two category."""
+        """Circular and vanilla accuracy, circular by category and level-two category. Both are None
+        where no question has its unrotated row.
+        """
         questions = _questions(rows, scores)
         categories: dict[str, list[bool]] = {}
         l2_categories: dict[str, list[bool]] = {}
@@ -183,7 +184,6 @@ def _with_options(row: Row) -> Row:
         options = row_options(row, "mmbench")
     if isinstance(options, Mapping):
         options = {key: text for key, text in options.items() if text not in (*_ABSENT, "None")}
-    row_letter(row, "mmbench")
     return {**row, "options": options}
 
 
@@ -204,5 +204,5 @@ def _questions(rows: Sequence[Row], scores: Sequence[ItemScore]) -> list[tuple[R
     return questions
 
 
-def _share(values: Sequence[bool]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _share(values: Sequence[bool]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -122,10 +122,11 @@ class MME(Benchmark):
         if row.get("error"):
             return ItemScore(None, "error")
         _require_category(row.get("category"), f"mme {row.get('sample_id', '?')}")
-        reference = reference_texts(row, self.id)[0].strip().replace(".", "").lower()
+        given = reference_texts(row, self.id)[0]
+        reference = given.strip().replace(".", "").lower()
         if reference not in ("yes", "no"):
             raise DataError(
-                f"reference {row['references'][0]!r}",
+                f"reference {given!r}",
                 where=f"mme {row.get('sample_id', '?')}",
                 expected="yes or no",
             )
@@ -210,9 +211,9 @@ def _require_category(category: Any, where: str) -> None:
 def _image_ids(rows: Sequence[Row]) -> list[str]:
     """What names each row's image: the first of question_id and cluster_id that repeats, or ""."""
     for key in ("question_id", "cluster_id"):
-        ids = [(row.get("category"), row[key]) for row in rows if row.get(key) is not None]
+        ids = [(row.get("category"), str(row[key])) for row in rows if row.get(key) is not None]
         if len(ids) == len(rows) and len(set(ids)) < len(ids):
-            return [str(image) for _, image in ids]
+            return [image for _, image in ids]
     return [""] * len(rows)
 
 

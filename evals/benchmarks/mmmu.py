@@ -11,10 +11,11 @@ validation, 900 rows. One row:
      Accounting"}
 
 "<image N>" may stand anywhere, in options too, and may repeat. An open answer may be a list literal
-of accepted ones. Profiles: `official` MMMU's own code, without its random letter for what cannot be
-read; `lmms_eval` its letter rule and, as there, every open answer wrong (a text is compared
-character by character); `vlmevalkit` open questions as a choice of the reference or "Other
-Answers".
+of accepted ones, texts or numbers; a number counts as the text that it is written as (the official
+code has texts alone: a number ends it). Profiles: `official` MMMU's own code, without its random
+letter for what cannot be read; `lmms_eval` its letter rule and, as there, every open answer wrong
+(a text is compared character by character); `vlmevalkit` open questions as a choice of the
+reference or "Other Answers". Of several reference letters any is right, in `vlmevalkit` the first.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from evals.choices import (
     by_letter,
     listed,
     option_lines,
-    row_letter,
+    reference_letters,
     row_options,
     vlmevalkit_prompt,
 )
@@ -174,13 +175,17 @@ class MMMU(AccuracyBenchmark):
         """1 where the answer read is right. Raises: DataError."""
         text = response_text(row, self.id)
         if _is_choice(row):
-            reference, options = row_letter(row, self.id), row_options(row, self.id)
+            options = row_options(row, self.id)
+            accepted = reference_letters(row, self.id, options)
+            if profile == "vlmevalkit":
+                accepted = accepted[:1]
             letter = _letter(text, options, profile)
             is_parsed = letter is not None and letter != DECLINED
-            return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)
-        references = _accepted(row)
+            return verdict(row, float(letter in accepted), letter, is_parsed=is_parsed)
+        given = _accepted(row)
         if profile == "vlmevalkit":
-            return _as_choice(row, text, references)
+            return _as_choice(row, text, given)
+        references = [str(answer) for answer in given]
         stated = mmmu_open_answers(text)
         if profile == "lmms_eval":  # only an empty reference stands in a single character
             right = "" in [form for answer in references for form in mmmu_forms(answer)]
@@ -248,19 +253,23 @@ def _options(row: Row) -> Options:
 def _references(row: Row) -> list[str]:
     if row["question_type"] == _CHOICE:
         return [str(row["answer"]).strip().upper()]
-    return _flat([row["answer"]])
+    return [str(answer) for answer in _flat([row["answer"]])]
 
 
-def _flat(references: Any) -> list[str]:
-    """Accepted open answers: list literals are the answers that they hold."""
-    flat: list[str] = []
+def _flat(references: Any) -> list[str | float]:
+    """Accepted open answers: list literals are the answers that they hold, texts or numbers."""
+    flat: list[str | float] = []
     for reference in references:
         found = listed(reference) if isinstance(reference, str) else reference
-        if isinstance(found, list) and found and all(isinstance(text, str) for text in found):
+        if isinstance(found, list) and found and all(map(_is_answer, found)):
             flat += found
         else:
             flat.append(str(reference))
     return flat
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def _is_choice(row: Row) -> bool:
@@ -274,11 +283,15 @@ def _is_choice(row: Row) -> bool:
     return bool(kind == _CHOICE)
 
 
-def _accepted(row: Row) -> list[str]:
+def _accepted(row: Row) -> list[str | float]:
     references = row.get("references")
     if isinstance(references, str):
         references = [references]
-    if not isinstance(references, Sequence) or not references:
+    if (
+        not isinstance(references, Sequence)
+        or not references
+        or not all(_is_answer(one) or isinstance(one, list) for one in references)
+    ):
         raise DataError(
             f"references are {references!r}"[:200],
             where=f"mmmu {row.get('sample_id', '?')}",
@@ -294,11 +307,11 @@ def _letter(text: str, options: Options, profile: str) -> str | None:
     return read(text, list(options.values()))
 
 
-def _as_choice(row: Row, text: str, references: Sequence[str]) -> ItemScore:
+def _as_choice(row: Row, text: str, references: Sequence[str | float]) -> ItemScore:
     """VLMEvalKit's open question: A is the reference, B "Other Answers". A reference that is a
     capital letter is, as there, the letter sought.
     """
-    answer = references[0] if len(references) == 1 else str(list(references))
+    answer = str(references[0] if len(references) == 1 else list(references))
     letter = letter_vlmevalkit(text, {"A": answer, "B": "Other Answers"})
     wanted = answer if len(answer) == 1 and "A" <= answer <= "Z" else "A"
     is_parsed = letter is not None and letter != DECLINED

@@ -93,6 +93,27 @@ def test_by_hand(name, arguments, right, wrong):
     assert not follows(" \n", name, padded)
 
 
+WRONG: dict[type, list] = {
+    str: [5, 1.5, True, ["a"], [[]], {"a": 1}],
+    int: ["x", True, [1], [[]], {"a": 1}],
+    list: ["cat", 5, 1.5, True, [None], [0], [[]], [["a"]], {"a": 1}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "key"), [(name, given, key) for name, given, *_ in CASES for key in given]
+)
+def test_arguments_of_wrong_types_are_refused(name, arguments, key):
+    for value in WRONG[type(arguments[key])]:
+        with pytest.raises(ValueError, match=rf"^instruction {name}: {key} is .*, not a "):
+            follows("a text", name, {**arguments, key: value})
+
+
+def test_a_pattern_that_is_too_large_is_refused():
+    with pytest.raises(ValueError, match="keywords:existence: "):
+        follows("a", "keywords:existence", {"keywords": ["a{99999999999}"]})
+
+
 def test_loose_drops_lines_and_stars():
     text = "Sure:\n*a*\nBye"
     assert loose_versions(text)[:4] == [text, "*a*\nBye", "Sure:\n*a*", "*a*"]

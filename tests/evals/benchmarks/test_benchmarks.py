@@ -267,6 +267,8 @@ def test_a_truncated_answer_keeps_its_score():
         (json.dumps({**yes_no("count", "b", ""), "response": None}), ":2: response is None"),
         (json.dumps({**yes_no("count", "b", ""), "references": []}), ":2: references are"),
         (json.dumps({**yes_no("count", "b", ""), "references": ["red"]}), ":2: reference 'red'"),
+        (json.dumps({**yes_no("count", "b", ""), "references": "red"}), ":2: reference 'red'"),
+        (json.dumps({**yes_no("count", "b", ""), "references": ""}), ":2: reference ''"),
         (json.dumps(yes_no("cats", "b", "yes")), ":2: category 'cats'"),
     ],
 )
@@ -302,5 +304,7 @@ def test_mme_rows_that_name_no_image_pair_as_they_stand():
         for number, row in enumerate(rows)
     ]
     assert mme.aggregate(unique, scores)["categories"]["count"] == found
+    lists = [{**row, "question_id": [number // 2]} for number, row in enumerate(rows)]
+    assert mme.aggregate(lists, scores)["categories"]["count"] == found
     with pytest.raises(DataError, match="3 questions; expected two"):
         mme.aggregate(rows[:3], scores[:3])

@@ -8,6 +8,7 @@ import pytest
 
 from evals.benchmarks.mmmu import DOMAINS
 from evals.registry import get_benchmark
+from evals.samples import score_rows
 from evals.score import score_file
 from rl.core import Image
 from rl.errors import DataError
@@ -54,6 +55,44 @@ def test_mcq_needs_options_for_option_texts_alone(tmp_path):
     assert scored(tmp_path, "mcq", [row], "lmms_eval")["items"][0]["score"] == 1.0
     with pytest.raises(DataError, match="options are None"):
         scored(tmp_path, "mcq", [row], "vlmevalkit")
+
+
+CHOICE = {"sample_id": 2, "options": ["x", "y"], "response": "hello"}
+
+
+@pytest.mark.parametrize("references", ["absent", None, [], [None]])
+def test_mcq_without_a_reference_is_right_where_nothing_is_read(tmp_path, references):
+    row = {**CHOICE, **({} if references == "absent" else {"references": references})}
+    assert scored(tmp_path, "mcq", [row])["items"][0]["score"] == 1.0
+    assert scored(tmp_path, "mcq", [{**row, "response": "A"}])["items"][0]["score"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "references", [0, [0], "", [""], 5, False, {}, {"a": 1}, ["A", 0], "zebra", ["zebra"], ["C"]]
+)
+@pytest.mark.parametrize("name", ["mcq", "mmmu", "mmbench", "ai2d", "mmlu"])
+def test_references_that_are_no_option_are_refused(tmp_path, name, references):
+    row = {**CHOICE, "index": 2, "references": references, "response": "A"}
+    for profile in get_benchmark(name).profiles:
+        with pytest.raises(DataError, match=r"jsonl:1: references are .*; expected ") as caught:
+            scored(tmp_path, name, [row], profile)
+        assert "\n" not in str(caught.value)
+
+
+def test_choices_without_options_are_refused(tmp_path):
+    row = {**CHOICE, "question_type": "multiple-choice", "options": [], "references": ["Yes"]}
+    with pytest.raises(DataError, match=r"jsonl:1: options are \[\]; expected a list of texts"):
+        scored(tmp_path, "mmmu", [row])
+    with pytest.raises(DataError, match=r"references are \['Yes'\]; expected .* one of A, B, C, D"):
+        scored(tmp_path, "mcq", [row])
+
+
+def test_mmmu_accepts_any_of_several_letters():
+    row = {**CHOICE, "references": ["A", "b"], "response": "B"}
+    expected = {"official": 1.0, "lmms_eval": 1.0, "vlmevalkit": 0.0}
+    for profile, score in expected.items():
+        assert get_benchmark("mmmu").score(row, profile).score == score
+        assert get_benchmark("mmmu").score({**row, "response": "A"}, profile).score == 1.0
 
 
 def mmmu_golden() -> list[dict]:
@@ -104,6 +143,20 @@ def test_mmmu_accepts_a_list_of_open_answers_in_any_form(references):
         "response": "it is five",
     }
     assert get_benchmark("mmmu").score(row).score == 1.0
+
+
+@pytest.mark.parametrize("references", [["[7, 8]"], ["['7', 8.0]"], [[7, 8]], [7, 8], "[8]"])
+def test_mmmu_accepts_a_list_of_numbers(references):
+    row = {"sample_id": 1, "question_type": "open", "references": references, "response": "8"}
+    assert get_benchmark("mmmu").score(row).score == 1.0
+    assert get_benchmark("mmmu").score({**row, "response": "9"}).score == 0.0
+
+
+def test_mmmu_list_of_numbers_is_one_text_to_vlmevalkit():
+    row = {"sample_id": 1, "question_type": "open", "references": ["[7, 8]"], "response": "[7, 8]"}
+    assert get_benchmark("mmmu").score(row, "vlmevalkit").score == 1.0
+    with pytest.raises(DataError, match="references are"):
+        get_benchmark("mmmu").score({**row, "references": [None]})
 
 
 def test_mmmu_open_answers_by_the_other_profiles():
@@ -200,6 +253,14 @@ def test_mmbench_is_right_only_in_every_rotation():
     _, sums = mmbench.sums(rows, scores, ["all"])
     assert mmbench.statistic(sums.sum(axis=0)) == 0.5
     assert mmbench.random_baseline(rows[:2]) == 0.25
+
+
+def test_mmbench_of_rotations_alone_has_no_circular_accuracy(tmp_path):
+    rows = [mmbench_row(1_000_005, "B", "B"), mmbench_row(2_000_005, "A", "A")]
+    metrics = scored(tmp_path, "mmbench", rows)["metrics"]
+    assert (metrics["circular"], metrics["vanilla"], metrics["categories"]) == (None, None, {})
+    mmbench = get_benchmark("mmbench")
+    assert score_rows(mmbench, rows).value(mmbench, "official") is None
 
 
 def test_mmbench_takes_options_as_columns_and_nan_as_none():

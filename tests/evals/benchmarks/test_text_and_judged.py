@@ -128,8 +128,9 @@ def test_ifeval_levels():
         "instruction_loose": pytest.approx(5 / 6),
     }
     assert [ifeval.score(row, "flexible").score for row in rows] == [1.0, 1.0, 0.0]
-    with pytest.raises(DataError, match="unknown instruction"):
-        ifeval.score({**rows[0], "instruction_id_list": ["x:y"], "kwargs": [{}]})
+    for name in ("x:y", [], {"a": 1}, 5):
+        with pytest.raises(DataError, match="unknown instruction"):
+            ifeval.score({**rows[0], "instruction_id_list": [name], "kwargs": [{}]})
 
 
 def mathvista_row(kind: str, form: str, answer: str, response: str, **more) -> dict:
@@ -163,6 +164,23 @@ def test_mathvista_without_a_judge(row, official, vlmevalkit):
     mathvista = get_benchmark("mathvista")
     assert mathvista.score(row).score == official
     assert mathvista.score(row, "vlmevalkit").score == vlmevalkit
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("choices", 3),
+        ("choices", "a"),
+        ("choices", {"A": "a"}),
+        ("precision", []),
+        ("precision", "x"),
+        ("precision", float("nan")),
+    ],
+)
+def test_mathvista_columns_of_wrong_types_are_refused(column, value):
+    row = mathvista_row("free_form", "float", "0.73", "0.73", **{column: value})
+    with pytest.raises(DataError, match=rf"mathvista m: {column} (is|are) .*; expected "):
+        get_benchmark("mathvista").score(row)
 
 
 def test_mathvista_judge_reads_what_the_rule_cannot():
