@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evals.accuracy import AccuracyBenchmark
@@ -84,7 +84,7 @@ class ChoiceBenchmark(AccuracyBenchmark):
 
     def judge(self, row: Row, profile: str) -> ItemScore:
         """1 where the letter read is the reference. Raises: DataError."""
-        reference = row_letter(row, self.id, row_letters(row, self.id, LETTERS))
+        reference = row_letter(row, self.id)
         letter = self.read(response_text(row, self.id), row, profile)
         is_parsed = letter is not None and letter != DECLINED
         return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)
@@ -148,9 +148,9 @@ def row_options(row: Row, benchmark: str) -> Options:
     options = row.get("options")
     if isinstance(options, str):
         options = listed(options)
-    if isinstance(options, Mapping) and options:
+    if isinstance(options, Mapping):
         return {str(letter): str(text) for letter, text in options.items()}
-    if not isinstance(options, Sequence) or isinstance(options, str) or not options:
+    if not isinstance(options, Sequence) or isinstance(options, str):
         raise DataError(
             f"options are {row.get('options')!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
@@ -164,7 +164,7 @@ def row_letters(row: Row, benchmark: str, otherwise: Sequence[str]) -> list[str]
     """The letters of a response row's options; `otherwise` where it states none. Raises: DataError
     where what it states is no options.
     """
-    stated = row.get("options") not in (None, [], {})
+    stated = row.get("options") is not None
     return list(row_options(row, benchmark) if stated else otherwise)
 
 
@@ -184,22 +184,23 @@ def listed(text: str) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def row_letter(row: Row, benchmark: str, letters: Collection[str]) -> str:
-    """A response row's reference letter, the first of several. Raises: DataError where it is none
-    of `letters`.
+def row_letter(row: Row, benchmark: str) -> str:
+    """A response row's reference letter, the first of several. Raises: DataError where there is
+    none.
     """
-    first = reference_texts(row, benchmark)[0]
-    return reference_letters({**row, "references": [first]}, benchmark, letters)[0]
+    return reference_letters(row, benchmark)[0]
 
 
-def reference_letters(row: Row, benchmark: str, letters: Collection[str]) -> list[str]:
-    """A response row's reference letters. Raises: DataError where one is none of `letters`."""
-    references = [text.strip().upper() for text in reference_texts(row, benchmark)]
-    if not all(reference in letters for reference in references):
+def reference_letters(row: Row, benchmark: str) -> list[str]:
+    """A response row's reference letters. Raises: DataError where the first is none. One that no
+    option has is not refused: nothing that is read equals it, as in the official programs.
+    """
+    found = [text.strip().upper() for text in reference_texts(row, benchmark)]
+    if not found[0]:
         raise DataError(
             f"references are {row['references']!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
-            expected=f"the right letter, one of {', '.join(letters)}",
+            expected="the right letter",
             do="mend the row",
         )
-    return references
+    return found

@@ -8,7 +8,7 @@ one's own, no hub id. One row:
      "answer": "B", "image": ...}
 
 Profiles: `lmms_eval` (default) the shared extractor, `vlmevalkit` exact matching. A response row
-without a reference (no `references`, null, [] or [null]) is right where nothing could be read: the
+without a reference (none, null or an empty text) is right where nothing could be read: the
 rule's reading is what counts.
 """
 
@@ -70,12 +70,12 @@ class LetterChoice(ChoiceBenchmark):
         """1 where the letter read is the reference. Options are needed by `vlmevalkit` alone.
         Raises: DataError.
         """
-        text, letters = response_text(row, self.id), row_letters(row, self.id, DEFAULT_LETTERS)
+        text = response_text(row, self.id)
         if profile == "vlmevalkit":
             letter = letter_vlmevalkit(text, row_options(row, self.id))
         else:
-            letter = letter_lmms_eval(text, letters)
-        has_reference = row.get("references") not in (None, [], [None])
-        reference = row_letter(row, self.id, letters) if has_reference else None
+            letter = letter_lmms_eval(text, row_letters(row, self.id, DEFAULT_LETTERS))
+        is_given = row.get("references") not in (None, [], [None], "", [""])
+        reference = row_letter(row, self.id) if is_given else None
         is_parsed = letter is not None and letter != DECLINED
         return verdict(row, float(letter == reference), letter, is_parsed=is_parsed)

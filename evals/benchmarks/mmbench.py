@@ -28,6 +28,7 @@ from evals.choices import (
     ChoiceBenchmark,
     Options,
     option_lines,
+    row_letter,
     row_options,
 )
 from evals.items import ItemScore, Row
@@ -184,6 +185,7 @@ def _with_options(row: Row) -> Row:
         options = row_options(row, "mmbench")
     if isinstance(options, Mapping):
         options = {key: text for key, text in options.items() if text not in (*_ABSENT, "None")}
+    row_letter(row, "mmbench")
     return {**row, "options": options}
 
 

@@ -176,7 +176,7 @@ class MMMU(AccuracyBenchmark):
         text = response_text(row, self.id)
         if _is_choice(row):
             options = row_options(row, self.id)
-            accepted = reference_letters(row, self.id, options)
+            accepted = reference_letters(row, self.id)
             if profile == "vlmevalkit":
                 accepted = accepted[:1]
             letter = _letter(text, options, profile)

@@ -60,18 +60,16 @@ def test_mcq_needs_options_for_option_texts_alone(tmp_path):
 CHOICE = {"sample_id": 2, "options": ["x", "y"], "response": "hello"}
 
 
-@pytest.mark.parametrize("references", ["absent", None, [], [None]])
+@pytest.mark.parametrize("references", ["absent", None, [], [None], "", [""]])
 def test_mcq_without_a_reference_is_right_where_nothing_is_read(tmp_path, references):
     row = {**CHOICE, **({} if references == "absent" else {"references": references})}
     assert scored(tmp_path, "mcq", [row])["items"][0]["score"] == 1.0
     assert scored(tmp_path, "mcq", [{**row, "response": "A"}])["items"][0]["score"] == 0.0
 
 
-@pytest.mark.parametrize(
-    "references", [0, [0], "", [""], 5, False, {}, {"a": 1}, ["A", 0], "zebra", ["zebra"], ["C"]]
-)
+@pytest.mark.parametrize("references", [0, [0], 5, False, {}, {"a": 1}])
 @pytest.mark.parametrize("name", ["mcq", "mmmu", "mmbench", "ai2d", "mmlu"])
-def test_references_that_are_no_option_are_refused(tmp_path, name, references):
+def test_references_that_are_no_text_are_refused(tmp_path, name, references):
     row = {**CHOICE, "index": 2, "references": references, "response": "A"}
     for profile in get_benchmark(name).profiles:
         with pytest.raises(DataError, match=r"jsonl:1: references are .*; expected ") as caught:
@@ -79,12 +77,10 @@ def test_references_that_are_no_option_are_refused(tmp_path, name, references):
         assert "\n" not in str(caught.value)
 
 
-def test_choices_without_options_are_refused(tmp_path):
-    row = {**CHOICE, "question_type": "multiple-choice", "options": [], "references": ["Yes"]}
-    with pytest.raises(DataError, match=r"jsonl:1: options are \[\]; expected a list of texts"):
-        scored(tmp_path, "mmmu", [row])
-    with pytest.raises(DataError, match=r"references are \['Yes'\]; expected .* one of A, B, C, D"):
-        scored(tmp_path, "mcq", [row])
+@pytest.mark.parametrize("name", ["mcq", "mmmu", "mmbench", "ai2d"])
+def test_a_reference_that_no_option_has_is_never_right(name):
+    row = {**CHOICE, "index": 2, "references": ["C"], "response": "C"}
+    assert get_benchmark(name).score(row).score == 0.0
 
 
 def test_mmmu_accepts_any_of_several_letters():
