@@ -15,7 +15,7 @@ from rl.runs.checkpoint import fingerprint
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def recipe(model: Path, data: Path, root: Path) -> Recipe:
