@@ -58,7 +58,7 @@ def read_responses(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             raise NoRunError("no responses", where=str(file), do="evaluate the stage first")
     again = "evaluate the stage again (its folder under evals/ removed)"
     rows: list[dict[str, Any]] = []
-    first: dict[Any, int] = {}
+    first: dict[str, int] = {}
     for line, row in json_rows(folder / RESPONSES):
         where = f"{folder / RESPONSES}:{line}"
         if "sample_id" not in row:

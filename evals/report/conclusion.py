@@ -61,7 +61,7 @@ def _other(run: Run, stage: Stage, found: dict[tuple[str, str], Row], summaries:
     told = []
     for benchmark in run.benchmarks:
         row = found.get((stage.name, benchmark))
-        if row is not None:
+        if row is not None and row.value is not None:
             claim = _against_parent(run, row, stage, summaries)
             told.append(f"{benchmark} {_written(row)}{claim}")
     return f"{stage.name}, the end of another line: {'; '.join(told)}"

@@ -56,12 +56,12 @@ def unjudged(run: Run) -> list[str]:
     """What the gate should have read and could not: results that are broken, questions that were
     answered and not scored in a run that has ended, verdicts that are none, no stage at all.
     """
-    broken = {
-        problem.partition(":")[0].partition(" ")[0]: problem
-        for problem in reversed(run.problems)
-        if problem.partition(":")[0].partition(" ")[0].endswith("result.json")
-    }
-    found = list(reversed(broken.values()))
+    broken: dict[str, str] = {}
+    for problem in run.problems:
+        folder, is_result, _ = problem.partition("/result.json")
+        if is_result:  # a broken file is told twice: as no JSON, and as no result
+            broken.setdefault(folder, problem)
+    found = list(broken.values())
     for stage, result in _judged(run):
         verdict = result.gate.verdict if result.gate else None
         if verdict is not None and verdict not in VERDICTS:

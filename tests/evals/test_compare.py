@@ -232,10 +232,13 @@ def test_two_rules_are_refused_until_one_is_asked_for(runs):
     assert refusals(found) == []
 
 
-def test_a_rule_that_one_benchmark_lacks_is_told_and_one_that_none_has_refused(runs):
-    rows = compared(f"{runs}/a:base", f"{runs}/a:sft", profile="vlmevalkit")["comparisons"][0]
-    mme = rows["benchmarks"][0]
-    assert mme["profile"] in ("vlmevalkit", "official")
+def test_a_rule_that_one_benchmark_lacks_is_told_and_one_that_none_has_refused(runs, monkeypatch):
+    monkeypatch.setattr(type(get_benchmark("textvqa")), "profiles", ("official", "lmms_eval"))
+    found = compared(f"{runs}/a:base", f"{runs}/a:sft", profile="vlmevalkit")["comparisons"][0]
+    mme, textvqa = found["benchmarks"]
+    assert (mme["profile"], mme["noted"]) == ("vlmevalkit", [])
+    assert textvqa["profile"] == "official"
+    assert textvqa["noted"] == ["has no rule vlmevalkit; by official"]
     with pytest.raises(ConfigError, match="unknown profile 'flexible'"):
         compared(f"{runs}/a:base", f"{runs}/a:sft", profile="flexible")
 
