@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.base import Benchmark
-from evals.items import ItemScore, Row, mean_of
-from evals.stats import Floats, cluster_rows
+from evals.data.items import ItemScore, Row, mean_of
+from evals.scoring.stats import Floats, cluster_rows
 
 
 class AccuracyBenchmark(Benchmark):

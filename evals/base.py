@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from evals.items import (
+from evals.data.items import (
     Item,
     ItemScore,
     PartName,
     Row,
     gold_answer,
 )
-from evals.layout import HubData
-from evals.parts import require_disjoint, split_parts, take, with_mates
-from evals.sources import MissingImage, Table, read_table, require_count
-from evals.stats import Floats
+from evals.data.layout import HubData
+from evals.data.parts import require_disjoint, split_parts, take, with_mates
+from evals.data.sources import MissingImage, Table, read_table, require_count
+from evals.scoring.stats import Floats
 from rl.config import Section
 from rl.core import ImageSource
 from rl.errors import ConfigError, DataError

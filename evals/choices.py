@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.messages import cluster_of, user_message
+from evals.asking.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from rewards.letters import DECLINED, LETTERS, letter_lmms_eval, letter_vlmevalkit, letters_of
 from rl.core import ImageSource, Sample
 from rl.errors import DataError

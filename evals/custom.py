@@ -25,14 +25,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evals.accuracy import AccuracyBenchmark, cell_sums, group_means
-from evals.items import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
-from evals.layout import HubData
-from evals.messages import one_turn
-from evals.stats import Floats
+from evals.asking.messages import one_turn
+from evals.data.items import Item, ItemScore, PartName, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData
+from evals.scoring.stats import Floats
 from rewards.base import SUPPLIED, RewardConfig, Rubric
 from rewards.letters import LETTERS
 from rewards.text import choice_letter
-from rl.config import Page, Section, build, load_page
+from rl.config import ConfigFile, Section, build, load_config
 from rl.core import Completion, ImageSource, Sample, Score
 from rl.errors import ConfigError, DataError, EvalError, RewardError
 from rl.plugins import did_you_mean, names
@@ -102,7 +102,7 @@ class BenchmarkPage(Section):
 
 def page_benchmark(path: Path) -> PageBenchmark:
     """The benchmark of a YAML page. Raises: ConfigError with file:line."""
-    written = load_page(path)
+    written = load_config(path)
     page = build(BenchmarkPage, written)
     if page.name in names("evals.benchmarks"):
         raise ConfigError(
@@ -140,7 +140,7 @@ def page_benchmark(path: Path) -> PageBenchmark:
     return made()
 
 
-def _rubric(scorer: RewardConfig, path: Path, written: Page) -> Rubric:
+def _rubric(scorer: RewardConfig, path: Path, written: ConfigFile) -> Rubric:
     try:
         return Rubric([scorer], path.resolve().parent)
     except ConfigError as error:

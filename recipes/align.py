@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from recipes.config import recipe_of
-from recipes.pipeline import Pipeline
+from recipes.running.pipeline import Pipeline
+from recipes.schema.recipe import recipe_of
 
 
 def main(model: Path, data: Path, out: Path, sft_steps: int = 100, rl_steps: int = 20) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import typer
 
-from recipes.build import Line, open_eyes, prompts_of
-from recipes.config import recipe_of
-from recipes.console import step_line
+from recipes.running.console import step_line
+from recipes.running.engines import Engines, open_renderer, prompts_of
+from recipes.schema.recipe import recipe_of
 from rl.algorithms.dpo import DPO
 from rl.data.formats import load_records
 from rl.data.sources import DataSource
@@ -24,31 +24,31 @@ def main(
 ) -> None:
     """Trains `model` on preference pairs and measures it on pairs that it never saw."""
     recipe = recipe_of({"model": {"path": str(model)}})
-    eyes, algorithm = open_eyes(recipe), DPO(beta=0.1)
+    renderer, algorithm = open_renderer(recipe), DPO(beta=0.1)
     pairs = load_records([DataSource(path=str(data))], "preference", base=Path())
     unseen = load_records([DataSource(path=str(heldout))], "preference", base=Path())
-    trees = [
-        eyes.renderer.preference_tree(pair) for pair in pairs
-    ]  # chosen and rejected: 2 branches
-    unseen_trees = [eyes.renderer.preference_tree(pair) for pair in unseen]
+    trees = [renderer.preference_tree(pair) for pair in pairs]  # chosen and rejected: 2 branches
+    unseen_trees = [renderer.preference_tree(pair) for pair in unseen]
 
-    with Line(recipe, eyes, prompts_of(pairs), name=out.name) as line:
+    with Engines(recipe, renderer, prompts_of(pairs), name=out.name) as engines:
         plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
-        line.learner.begin_stage(str(model), plan, needs_reference=False)
-        trees = with_references(line.learner, trees)  # before the first update: policy = reference
-        unseen_trees = with_references(line.learner, unseen_trees)
+        engines.learner.begin_stage(str(model), plan, needs_reference=False)
+        trees = with_references(
+            engines.learner, trees
+        )  # before the first update: policy = reference
+        unseen_trees = with_references(engines.learner, unseen_trees)
         train_offline(
-            learner=line.learner,
+            learner=engines.learner,
             algorithm=algorithm,
             trees=trees,
             plan=LoopPlan(num_steps=steps, prompts_per_step=32, seed=0),
             on_step=lambda step, metrics: print(step_line("dpo", step, steps, metrics)),
         )
-        rewards = implicit_rewards(line.learner, unseen_trees, algorithm.beta)
+        rewards = implicit_rewards(engines.learner, unseen_trees, algorithm.beta)
         right = sum(chosen > rejected for chosen, rejected in rewards) / len(rewards)
-        folder = write_checkpoint(out / f"step-{steps:06d}", line.save, facts={"step": steps})
+        folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})
         print(f"accuracy on unseen pairs {right:.3f}; saved {folder}")
-        print(f"parity {line.publish()['parity/max']:.0e}")
+        print(f"parity {engines.publish()['parity/max']:.0e}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import typer
 
-from recipes.build import Line, open_eyes, prompts_of
-from recipes.config import recipe_of
-from recipes.console import step_line
+from recipes.running.console import step_line
+from recipes.running.engines import Engines, open_renderer, prompts_of
+from recipes.schema.recipe import recipe_of
 from rl.algorithms.kto import KTO, rotate_answers
 from rl.data.formats import load_records
 from rl.data.sources import DataSource
@@ -22,26 +22,26 @@ from rl.runs.checkpoint import write_checkpoint
 def main(model: Path, data: Path, out: Path, steps: int = 50, lr: float = 2e-5) -> None:
     """Trains `model` on answers labelled desirable or not."""
     recipe = recipe_of({"model": {"path": str(model)}})
-    eyes, algorithm = open_eyes(recipe), KTO(beta=0.1)
+    renderer, algorithm = open_renderer(recipe), KTO(beta=0.1)
     answers = load_records([DataSource(path=str(data))], "labelled", base=Path())
-    trees = [eyes.renderer.labelled_tree(answer) for answer in answers]
+    trees = [renderer.labelled_tree(answer) for answer in answers]
     if warning := algorithm.balance_warning([answer.label for answer in answers]):
         print(warning)
 
-    with Line(recipe, eyes, prompts_of(answers), name=out.name) as line:
+    with Engines(recipe, renderer, prompts_of(answers), name=out.name) as engines:
         plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
         # z needs the reference on answers that change partners every step: a frozen copy is kept.
-        line.learner.begin_stage(str(model), plan, needs_reference=True)
+        engines.learner.begin_stage(str(model), plan, needs_reference=True)
         train_offline(
-            learner=line.learner,
+            learner=engines.learner,
             algorithm=algorithm,
-            trees=with_references(line.learner, trees),
+            trees=with_references(engines.learner, trees),
             plan=LoopPlan(num_steps=steps, prompts_per_step=64, seed=0),
             arrange=rotate_answers,  # each row also gets the previous row's answer
             on_step=lambda step, metrics: print(step_line("kto", step, steps, metrics)),
         )
-        folder = write_checkpoint(out / f"step-{steps:06d}", line.save, facts={"step": steps})
-        print(f"saved {folder}; parity {line.publish()['parity/max']:.0e}")
+        folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})
+        print(f"saved {folder}; parity {engines.publish()['parity/max']:.0e}")
 
 
 if __name__ == "__main__":

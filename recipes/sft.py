@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from recipes.build import Line, open_eyes, prompts_of
-from recipes.config import recipe_of
-from recipes.console import step_line
+from recipes.running.console import step_line
+from recipes.running.engines import Engines, open_renderer, prompts_of
+from recipes.schema.recipe import recipe_of
 from rl.algorithms.sft import SFT
 from rl.data.formats import load_records
 from rl.data.sources import DataSource
@@ -23,22 +23,22 @@ def main(
 ) -> None:
     """Trains `model` on the answers in `data` and writes a model folder under `out`."""
     recipe = recipe_of({"model": {"path": str(model)}})
-    eyes = open_eyes(recipe)
+    renderer = open_renderer(recipe)
     samples = load_records([DataSource(path=str(data))], "sft", base=Path())
-    trees = [eyes.renderer.sft_tree(sample) for sample in samples]  # one branch a tree
+    trees = [renderer.sft_tree(sample) for sample in samples]  # one branch a tree
 
-    with Line(recipe, eyes, prompts_of(samples), name=out.name) as line:
+    with Engines(recipe, renderer, prompts_of(samples), name=out.name) as engines:
         plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
-        line.learner.begin_stage(str(model), plan, needs_reference=False)
+        engines.learner.begin_stage(str(model), plan, needs_reference=False)
         train_offline(
-            learner=line.learner,
+            learner=engines.learner,
             algorithm=SFT(),
             trees=trees,
             plan=LoopPlan(num_steps=steps, prompts_per_step=batch, seed=0),
             on_step=lambda step, metrics: print(step_line("sft", step, steps, metrics)),
         )
-        folder = write_checkpoint(out / f"step-{steps:06d}", line.save, facts={"step": steps})
-        print(f"saved {folder}; parity {line.publish()['parity/max']:.0e}")
+        folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})
+        print(f"saved {folder}; parity {engines.publish()['parity/max']:.0e}")
 
 
 if __name__ == "__main__":

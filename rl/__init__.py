@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rl.algorithms.grpo import GRPO
     from rl.algorithms.kto import KTO
     from rl.algorithms.sft import SFT
-    from rl.config import load_page
+    from rl.config import load_config
     from rl.core import (
         Answer,
         Completion,
@@ -61,8 +61,8 @@ __all__ = [
     "Text",
     "Tree",
     "TreeBatch",
+    "load_config",
     "load_model",
-    "load_page",
     "load_processor",
     "train_offline",
     "train_online",
@@ -74,7 +74,7 @@ _HOMES = {
     "rl.algorithms.grpo": ("GRPO",),
     "rl.algorithms.kto": ("KTO",),
     "rl.algorithms.sft": ("SFT",),
-    "rl.config": ("load_page",),
+    "rl.config": ("load_config",),
     "rl.core": (
         *("Answer", "Completion", "Image", "ImageSource", "Labelled", "Message"),
         *("Preference", "Rollout", "Sample", "Sampling", "Score", "Text"),

@@ -28,15 +28,15 @@ from rl.errors import ConfigError
 
 __all__ = [
     "Component",
+    "ConfigFile",
     "Node",
-    "Page",
     "Problems",
     "Section",
     "build",
     "build_component",
+    "config_of",
     "dump",
-    "load_page",
-    "page_of",
+    "load_config",
     "plain",
 ]
 
@@ -50,7 +50,7 @@ class Section(BaseModel):
 
 
 @dataclass(frozen=True)
-class Page:
+class ConfigFile:
     """A recipe as written, overrides laid over it."""
 
     path: Path
@@ -112,9 +112,9 @@ class Component:
         )
 
 
-def load_page(
+def load_config(
     path: Path, overrides: Sequence[str] = (), *, problems: Problems | None = None
-) -> Page:
+) -> ConfigFile:
     """Reads a recipe and lays the overrides over it.
 
     Raises: ConfigError with file:line for a missing file, broken YAML, a duplicate key or a page
@@ -144,34 +144,38 @@ def load_page(
             expected="`key: value` lines",
             do="check the path",
         )
-    return Page(path, _lay_all(root, overrides, problems))
+    return ConfigFile(path, _lay_all(root, overrides, problems))
 
 
-def page_of(
+def config_of(
     values: Mapping[str, Any], overrides: Sequence[str] = (), *, origin: str = "command line"
-) -> Page:
+) -> ConfigFile:
     """A page from values that a program or a command line gives, overrides laid over it. Raises:
     ConfigError.
     """
     text = yaml.dump(plain(values), Dumper=Dumper, sort_keys=False, allow_unicode=True)
-    return Page(Path(), _lay_all(parse_yaml(text, origin, with_lines=False), overrides, None))
+    return ConfigFile(Path(), _lay_all(parse_yaml(text, origin, with_lines=False), overrides, None))
 
 
 @overload
-def build(cls: type[Model], source: Page | Node, where: str = "") -> Model: ...
+def build(cls: type[Model], source: ConfigFile | Node, where: str = "") -> Model: ...
 @overload
 def build(
-    cls: type[Model], source: Page | Node, where: str = "", *, problems: Problems
+    cls: type[Model], source: ConfigFile | Node, where: str = "", *, problems: Problems
 ) -> Model | None: ...
 def build(
-    cls: type[Model], source: Page | Node, where: str = "", *, problems: Problems | None = None
+    cls: type[Model],
+    source: ConfigFile | Node,
+    where: str = "",
+    *,
+    problems: Problems | None = None,
 ) -> Model | None:
     """The section that a page (or the part of it at the dotted key `where`) describes.
 
     Raises: ConfigError listing every fault, a line each. With `problems` they are gathered there
     and None comes back.
     """
-    page = source if isinstance(source, Page) else Page(Path(), source)
+    page = source if isinstance(source, ConfigFile) else ConfigFile(Path(), source)
     node = page.section(where)
     gathered = problems if problems is not None else Problems()
     try:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from rl.algorithms.base import Algorithm
 from rl.core import Rollout, Sample, Score
 from rl.data.tree import Branch, Tree
-from rl.learners.base import Learner, LogitView
+from rl.learners.base import Learner, SamplingDistribution
 
 Record = TypeVar("Record")
 OnStep = Callable[[int, dict[str, float]], None]
@@ -88,11 +88,11 @@ def train_offline(
     `arrange` orders a step before any split (KTO's rotation). `on_step(step, metrics)` is
     called after each step.
     """
-    view = LogitView()
+    distribution = SamplingDistribution()
     for step, epoch, chosen in batches(trees, plan):
         started = time.perf_counter()
         step_trees = arrange(list(chosen)) if arrange else list(chosen)
-        metrics = dict(learner.step(step_trees, algorithm, view))
+        metrics = dict(learner.step(step_trees, algorithm, distribution))
         seconds = time.perf_counter() - started
         on_step(
             step,
@@ -108,7 +108,7 @@ def train_online(
     collect: Callable[[Sequence[Sample], int], Collected],
     make_tree: Callable[[Rollout, Sequence[Score]], Tree],
     publish: Callable[[int], Mapping[str, float]],
-    view: LogitView,
+    distribution: SamplingDistribution,
     plan: LoopPlan,
     on_step: OnStep,
 ) -> None:
@@ -123,7 +123,7 @@ def train_online(
         made = time.perf_counter()
         trees = [make_tree(rollout, scores) for rollout, scores in groups]
         data_s = time.perf_counter() - made
-        metrics = dict(learner.step(trees, algorithm, view))
+        metrics = dict(learner.step(trees, algorithm, distribution))
         metrics.update(collected)
         metrics.update(publish(step))
         seconds = time.perf_counter() - started
@@ -149,7 +149,7 @@ def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256
     done: list[Tree] = []
     for start in range(0, len(trees), chunk):
         part = trees[start : start + chunk]
-        for tree, found in zip(part, learner.logprobs(part, LogitView()), strict=True):
+        for tree, found in zip(part, learner.logprobs(part, SamplingDistribution()), strict=True):
             done.append(
                 replace(
                     tree,
@@ -167,7 +167,7 @@ def implicit_rewards(
     """(chosen, rejected) implicit rewards of preference trees that carry `reference_logps`:
     beta (s - s_ref)."""
     rewards = []
-    for tree, found in zip(trees, learner.logprobs(trees, LogitView()), strict=True):
+    for tree, found in zip(trees, learner.logprobs(trees, SamplingDistribution()), strict=True):
         by_label = {
             branch.label: beta * (sum(logps) - sum(branch.reference_logps or ()))
             for branch, logps in zip(tree.branches, found, strict=True)

@@ -56,7 +56,7 @@ def tiny_added(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 @pytest.fixture(scope="session")
 def scene_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sft.jsonl, rl.jsonl, images/, mme/ and textvqa/ of a few scenes."""
-    from recipes.scenes import write_scenes
+    from recipes.synthetic.scenes import write_scenes
 
     out = tmp_path_factory.mktemp("scenes")
     write_scenes(out, seed=0, sft=96, rl=64, select=24, report=48)
@@ -64,6 +64,6 @@ def scene_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _make_tiny(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from recipes.tiny import make_tiny
+    from recipes.synthetic.tiny import make_tiny
 
     return make_tiny(family, tmp_path_factory.mktemp(family) / "model")

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evals.choices import ChoiceBenchmark, Options, by_letter, letter_at, row_letters
-from evals.items import Row
-from evals.layout import HubData, lmms_lab
+from evals.data.items import Row
+from evals.data.layout import HubData, lmms_lab
 from rewards.letters import LETTERS, letter_ai2d
 
 

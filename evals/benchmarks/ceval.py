@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from evals.asking.fewshot import FewShotBenchmark
 from evals.choices import ChoiceBenchmark, Options, option_lines, row_letters
-from evals.fewshot import FewShotBenchmark
-from evals.items import Row
-from evals.layout import HubData
+from evals.data.items import Row
+from evals.data.layout import HubData
 from rewards.letters import LETTERS, letter_first_line, letter_lmms_eval
 
 SUBJECTS = {

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import answer_list, one_turn
+from evals.asking.messages import answer_list, one_turn
+from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rewards.relaxed_accuracy import relaxed_match, relaxed_number
 from rl.core import ImageSource
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import answer_list, one_turn
+from evals.asking.messages import answer_list, one_turn
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rewards.anls import anls_answer, anls_similarity
 from rl.core import ImageSource
 

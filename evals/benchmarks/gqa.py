@@ -28,9 +28,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import one_turn
+from evals.asking.messages import one_turn
+from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rewards.text import unpunctuated
 from rl.core import ImageSource
 

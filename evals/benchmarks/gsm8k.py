@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
-from evals.fewshot import FewShotBenchmark
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.layout import HubData
-from evals.messages import cluster_of, user_message
+from evals.asking.fewshot import FewShotBenchmark
+from evals.asking.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData
 from rewards.open_answers import gsm8k_answer, gsm8k_is_right
 from rl.core import ImageSource, Sample
 from rl.errors import DataError

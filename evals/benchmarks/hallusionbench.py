@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import cluster_of, user_message
-from evals.stats import Floats
+from evals.asking.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
+from evals.scoring.stats import Floats
 from rewards.text import yes_no_vlmevalkit
 from rl.core import ImageSource, Sample
 from rl.errors import DataError

@@ -8,7 +8,8 @@ row:
      "canonical_solution": "    return a + b\\n", "entry_point": "add",
      "test": "def check(candidate):\\n    assert candidate(2, 3) == 5\\n"}
 
-Scoring runs the model's code, in `evals.sandbox` alone: where that cannot be made, it is refused.
+Scoring runs the model's code, in `evals.sandbox.runner` alone: where that cannot be made, it is
+refused.
 Profiles: `official` the prompt continued by the response up to the first fence or the harness's
 stop strings; `flexible` the first fenced block where there is one (a chat model's whole function),
 else as `official`. pass@1 of one greedy answer.
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, PartName, Row, response_text, verdict
-from evals.layout import HubData
-from evals.messages import cluster_of, user_message
-from evals.sandbox import require, run
+from evals.asking.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, PartName, Row, response_text, verdict
+from evals.data.layout import HubData
+from evals.sandbox.runner import require, run
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 

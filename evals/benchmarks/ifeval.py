@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, response_text, verdict
-from evals.layout import HubData
-from evals.messages import cluster_of, user_message
+from evals.asking.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, Row, response_text, verdict
+from evals.data.layout import HubData
 from rewards.instructions import CHECKS, follow_all
 from rl.core import ImageSource, Sample
 from rl.errors import DataError

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from evals.benchmarks.docvqa import DocVQA
-from evals.items import Row
-from evals.layout import HubData, lmms_lab
+from evals.data.items import Row
+from evals.data.layout import HubData, lmms_lab
 
 
 class InfoVQA(DocVQA):

@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from evals.accuracy import AccuracyBenchmark
+from evals.asking.judge import JUDGE_ERROR, JUDGEMENT, judge_text
+from evals.asking.messages import cluster_of, user_message
 from evals.choices import by_letter
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.judge import JUDGE_ERROR, JUDGEMENT, judge_text
-from evals.layout import HubData
-from evals.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData
 from rewards.letters import DECLINED, letter_vlmevalkit
 from rewards.open_answers import mathvista_extract, mathvista_normal
 from rl.core import ImageSource, Sample

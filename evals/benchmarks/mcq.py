@@ -25,8 +25,8 @@ from evals.choices import (
     row_letters,
     row_options,
 )
-from evals.items import ItemScore, Row, response_text, verdict
-from evals.layout import HubData
+from evals.data.items import ItemScore, Row, response_text, verdict
+from evals.data.layout import HubData
 from rewards.letters import DECLINED, letter_lmms_eval, letter_vlmevalkit
 from rl.errors import DataError
 

@@ -31,9 +31,9 @@ from evals.choices import (
     row_letter,
     row_options,
 )
-from evals.items import ItemScore, Row
-from evals.layout import HubData, lmms_lab
-from evals.stats import Floats
+from evals.data.items import ItemScore, Row
+from evals.data.layout import HubData, lmms_lab
+from evals.scoring.stats import Floats
 from rewards.letters import LETTERS, letter_mmbench_lmms_eval
 from rl.errors import DataError
 

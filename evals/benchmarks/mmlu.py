@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from evals.asking.fewshot import FewShotBenchmark
 from evals.choices import (
     ChoiceBenchmark,
     Options,
@@ -24,9 +25,8 @@ from evals.choices import (
     option_lines,
     row_letters,
 )
-from evals.fewshot import FewShotBenchmark
-from evals.items import Row
-from evals.layout import HubData
+from evals.data.items import Row
+from evals.data.layout import HubData
 from rewards.letters import LETTERS, letter_first_line, letter_lmms_eval
 
 _ZERO_SHOT = "Answer with the letter of the right option alone."

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark, group_means
+from evals.asking.messages import cluster_of, user_message
 from evals.choices import (
     CLOSING,
     Options,
@@ -38,9 +39,8 @@ from evals.choices import (
     row_options,
     vlmevalkit_prompt,
 )
-from evals.items import Item, ItemScore, PartName, Row, mean_of, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, PartName, Row, mean_of, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rewards.letters import DECLINED, letter_mmmu, letter_mmmu_lmms_eval, letter_vlmevalkit
 from rewards.open_answers import mmmu_forms, mmmu_open_answers, mmmu_open_is_right
 from rl.core import ImageSource, Sample

@@ -22,9 +22,9 @@ import numpy as np
 
 from evals.accuracy import cell_sums, group_means
 from evals.choices import CLOSING, ChoiceBenchmark, Options, vlmevalkit_prompt
-from evals.items import ItemScore, Row
-from evals.layout import HubData
-from evals.stats import Floats
+from evals.data.items import ItemScore, Row
+from evals.data.layout import HubData
+from evals.scoring.stats import Floats
 from rewards.letters import LETTERS, letter_lmms_eval
 from rl.errors import DataError
 

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
-from evals.judge import judge_text
-from evals.layout import HubData, lmms_lab
-from evals.messages import cluster_of, user_message
+from evals.asking.judge import judge_text
+from evals.asking.messages import cluster_of, user_message
+from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rl.core import ImageSource, Sample
 
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")

@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.layout import HubData
-from evals.messages import answer_list, one_turn
-from evals.stats import Floats
+from evals.asking.messages import answer_list, one_turn
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData
+from evals.scoring.stats import Floats
 from rewards.ocr_contains import fold_full_width, formula_text, ocr_text
 from rl.core import ImageSource
 from rl.errors import DataError

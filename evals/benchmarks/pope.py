@@ -22,11 +22,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evals.asking.messages import one_turn
 from evals.base import Benchmark
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import one_turn
-from evals.stats import Floats, cluster_rows
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
+from evals.scoring.stats import Floats, cluster_rows
 from rewards.text import YesNo, yes_no_pope, yes_no_vlmevalkit
 from rl.core import ImageSource
 from rl.errors import DataError

@@ -20,10 +20,10 @@ import re
 from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark
+from evals.asking.messages import one_turn
 from evals.choices import row_options, vlmevalkit_prompt
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import one_turn
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rewards.letters import LETTERS, letter_lmms_eval, letter_vlmevalkit
 from rl.core import ImageSource
 

@@ -26,8 +26,8 @@ from evals.choices import (
     option_lines,
     row_letters,
 )
-from evals.items import Row
-from evals.layout import HubData, lmms_lab
+from evals.data.items import Row
+from evals.data.layout import HubData, lmms_lab
 from rewards.letters import LETTERS, letter_scienceqa
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evals.choices import ChoiceBenchmark, Options
-from evals.items import Item, PartName, Row
-from evals.layout import HubData, lmms_lab
-from evals.parts import take
+from evals.data.items import Item, PartName, Row
+from evals.data.layout import HubData, lmms_lab
+from evals.data.parts import take
 from rewards.letters import letter_seedbench
 from rl.errors import DataError
 

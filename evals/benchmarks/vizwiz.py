@@ -20,9 +20,9 @@ from typing import ClassVar
 import numpy as np
 
 from evals.accuracy import AccuracyBenchmark
-from evals.items import Item, ItemScore, Row, reference_texts, response_text, verdict
-from evals.layout import HubData, lmms_lab
-from evals.messages import answer_list, one_turn
+from evals.asking.messages import answer_list, one_turn
+from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.layout import HubData, lmms_lab
 from rewards.text import evalai_answer, soft_accuracy, vlmevalkit_answer
 from rl.core import ImageSource
 

@@ -12,11 +12,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from evals.asking.judge import Judged
 from evals.base import Benchmark
-from evals.judge import Judged
 from evals.registry import get_benchmark
 from evals.report.run import Run
-from evals.samples import answer_rows
+from evals.scoring.samples import answer_rows
 from rewards.letters import LETTERS
 from rl.errors import PlumblineError
 

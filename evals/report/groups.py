@@ -17,7 +17,7 @@ from evals.report.answers import Question
 from evals.report.moves import shared
 from evals.report.records import Category, Interval
 from evals.report.shift import Shift
-from evals.stats import Floats, bootstrap, cluster_rows, paired_bootstrap
+from evals.scoring.stats import Floats, bootstrap, cluster_rows, paired_bootstrap
 
 _RESAMPLES = 2_000
 

@@ -15,7 +15,7 @@ from typing import Any
 from evals.report.content import judge_of
 from evals.report.leaderboard import Row
 from evals.report.run import Run, Stage, read_lines
-from evals.samples import score_rows
+from evals.scoring.samples import score_rows
 from rl.errors import PlumblineError
 
 # lmms-eval's name of a task, and its metrics: theirs <- (our key in `metrics`, factor). A benchmark

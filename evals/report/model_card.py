@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from evals.layout import HubOrigin
+from evals.data.layout import HubOrigin
 from evals.report.content import judge_of
 from evals.report.leaderboard import Row
 from evals.report.run import Run, Stage

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.base import Benchmark
-from evals.items import ItemScore
-from evals.paired import statistics, strata_of, sums, verdict_of
+from evals.data.items import ItemScore
 from evals.report.answers import files_of, signature, stages_of
 from evals.report.browser import slug
 from evals.report.content import judge_of
@@ -18,8 +17,9 @@ from evals.report.files import kept_or_made
 from evals.report.leaderboard import adjusted_verdict, unequal
 from evals.report.records import Interval
 from evals.report.run import Run, Stage, read_lines
-from evals.samples import Scored, score_rows
-from evals.stats import every_pair, holm
+from evals.scoring.paired import statistics, strata_of, sums, verdict_of
+from evals.scoring.samples import Scored, score_rows
+from evals.scoring.stats import every_pair, holm
 from rl.errors import PlumblineError
 
 SCHEMA = 2

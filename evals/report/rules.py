@@ -15,7 +15,7 @@ from evals.report.browser import slug
 from evals.report.content import judge_of
 from evals.report.files import kept_or_made
 from evals.report.run import Run, read_lines
-from evals.samples import score_rows
+from evals.scoring.samples import score_rows
 from rl.errors import PlumblineError
 
 SCHEMA = 1

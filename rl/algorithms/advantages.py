@@ -25,7 +25,7 @@ def group_advantages(
     >>> group_advantages([1.0, 0.0, None], "none")
     [0.5, -0.5, 0.0]
     """
-    if is_equal(rewards):
+    if has_no_signal(rewards):
         return [0.0] * len(rewards)
     scored = [reward for reward in rewards if reward is not None]
     mean = math.fsum(scored) / len(scored)
@@ -34,7 +34,7 @@ def group_advantages(
     return [0.0 if r is None else (r - mean) / divisor[scale] for r in rewards]
 
 
-def is_equal(rewards: Sequence[float | None]) -> bool:
+def has_no_signal(rewards: Sequence[float | None]) -> bool:
     """Whether a group teaches nothing: fewer than two scored answers, or all scored alike."""
     scored = [reward for reward in rewards if reward is not None]
     return not scored or max(scored) - min(scored) <= EQUAL_REWARDS

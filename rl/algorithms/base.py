@@ -85,7 +85,10 @@ class TreeBatch:
 
     def by_pair(self, value_B: Tensor) -> tuple[Tensor, Tensor]:
         """Chosen and rejected branches' values, in the order of pairs: [B] -> [P], [P]."""
-        pair_B, label_B = given(self.pair_B, "pair_B"), given(self.label_B, "label_B")
+        pair_B, label_B = (
+            require_column(self.pair_B, "pair_B"),
+            require_column(self.label_B, "label_B"),
+        )
         order_B = torch.argsort(pair_B, stable=True)
         order_B = order_B[pair_B[order_B] >= 0]
         is_chosen_B = label_B[order_B].bool()
@@ -149,13 +152,13 @@ def own_metrics(algorithm: Algorithm) -> Mapping[str, str]:
     return own
 
 
-def given(value: Tensor | None, name: str) -> Tensor:
+def require_column(value: Tensor | None, name: str) -> Tensor:
     """The column itself; the learner fills every one that `needs` names."""
     assert value is not None, f"the batch lacks {name}"
     return value
 
 
-def per(total: Tensor, denominator: float) -> Tensor:
+def divide_by(total: Tensor, denominator: float) -> Tensor:
     """A micro-batch's sum over a global denominator; an empty step gives a differentiable 0."""
     return total / max(denominator, 1.0)
 
@@ -165,7 +168,7 @@ def mean_metric(value: Tensor) -> tuple[float, float]:
     return float(value.detach().sum()), float(value.numel())
 
 
-def count(step: Step) -> Denominators:
+def count_step(step: Step) -> Denominators:
     """The step's trained tokens, branches and pairs, added up over the ranks."""
     trees = step.trees
     tokens, branches, pairs = step.total(

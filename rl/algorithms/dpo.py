@@ -17,11 +17,11 @@ from rl.algorithms.base import (
     Needs,
     Step,
     TreeBatch,
-    count,
+    count_step,
+    divide_by,
     fill_references,
-    given,
     mean_metric,
-    per,
+    require_column,
 )
 
 Variant = Literal["sigmoid", "ipo", "hinge", "robust", "apo_zero", "apo_down", "sigmoid_norm"]
@@ -126,19 +126,19 @@ class DPO(BaseModel):
     def prepare(self, step: Step) -> Denominators:
         fill_references(step)
         chosen = sum(tree.branches[0].num_trained for tree in step.trees if tree.is_pair)
-        return replace(count(step), tokens=step.total([chosen])[0])
+        return replace(count_step(step), tokens=step.total([chosen])[0])
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
-        reference_N = given(batch.reference_logp_N, "reference_logp_N")
+        reference_N = require_column(batch.reference_logp_N, "reference_logp_N")
         ratio_N = (batch.policy_logp_N - reference_N) * self.length_weight_N(batch)
         ratios = Ratios(
             *batch.by_pair(batch.sum_by_branch(ratio_N)), *batch.by_pair(batch.tokens_by_branch())
         )
         loss_P = VARIANTS[self.variant](ratios, self.beta, self.label_smoothing)
-        value = per(loss_P.sum(), denominators.pairs)
+        value = divide_by(loss_P.sum(), denominators.pairs)
         if self.rpo_alpha:
             chosen_P, _ = batch.by_pair(batch.sum_by_branch(batch.policy_logp_N))
-            value = value + self.rpo_alpha * per(-chosen_P.sum(), denominators.tokens)
+            value = value + self.rpo_alpha * divide_by(-chosen_P.sum(), denominators.tokens)
         return Loss(value, self.metrics(batch, ratios))
 
     def length_weight_N(self, batch: TreeBatch) -> Tensor:

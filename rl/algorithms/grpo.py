@@ -10,18 +10,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from rl.algorithms.advantages import group_advantages, is_equal, rewards_of, std_over_step
+from rl.algorithms.advantages import group_advantages, has_no_signal, rewards_of, std_over_step
 from rl.algorithms.base import (
     Denominators,
     Loss,
     Needs,
     Step,
     TreeBatch,
-    count,
+    count_step,
+    divide_by,
     fill_references,
-    given,
     mean_metric,
-    per,
+    require_column,
 )
 from rl.algorithms.mismatch import Mismatch, log_mismatch_N
 from rl.data.tree import Tree
@@ -92,7 +92,7 @@ class GRPO(BaseModel):
     def prepare(self, step: Step) -> Denominators:
         branches = [branch for tree in step.trees for branch in tree.branches]
         metrics = {
-            "frac_zero_std": _share([is_equal(rewards_of(tree)) for tree in step.trees]),
+            "frac_zero_std": _share([has_no_signal(rewards_of(tree)) for tree in step.trees]),
             "frac_truncated": _share([branch.is_truncated for branch in branches]),
             "frac_unscored": _share([branch.reward is None for branch in branches]),
         }
@@ -101,12 +101,12 @@ class GRPO(BaseModel):
         step.trees = [tree for tree in groups if tree is not None]
         if self.kl_coef > 0:
             fill_references(step)
-        return replace(count(step), metrics=metrics)
+        return replace(count_step(step), metrics=metrics)
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         logp_N = batch.policy_logp_N
         old_N = logp_N.detach() if batch.old_logp_N is None else batch.old_logp_N
-        advantage_N = batch.per_token(given(batch.advantage_B, "advantage_B"))
+        advantage_N = batch.per_token(require_column(batch.advantage_B, "advantage_B"))
 
         ratio_N = (logp_N - old_N).exp()
         clipped_N = ratio_N.clamp(1 - self.clip_low, 1 + self.clip_high)
@@ -129,7 +129,7 @@ class GRPO(BaseModel):
     def with_advantages(self, tree: Tree, batch_std: float | None) -> Tree | None:
         """The group with its advantages, or None where nothing of it is left to train."""
         rewards = rewards_of(tree)
-        if self.drop_equal_groups and is_equal(rewards):
+        if self.drop_equal_groups and has_no_signal(rewards):
             return None
         advantages = group_advantages(rewards, self.scale, batch_std)
         branches = tuple(
@@ -163,25 +163,25 @@ class GRPO(BaseModel):
 
 def k3_N(batch: TreeBatch) -> Tensor:
     """exp(-k1) + k1 - 1 >= 0, k1 = log pi - log ref: a low-variance estimate of the divergence."""
-    reference_N = given(batch.reference_logp_N, "reference_logp_N")
+    reference_N = require_column(batch.reference_logp_N, "reference_logp_N")
     k1_N = (batch.policy_logp_N - reference_N).clamp(-EXP_LIMIT, EXP_LIMIT)
     return (-k1_N).exp() + k1_N - 1
 
 
 def token_mean(loss_N: Tensor, batch: TreeBatch, d: Denominators, limit: int) -> Tensor:
     """Every token of the step weighs the same."""
-    return per(loss_N.sum(), d.tokens)
+    return divide_by(loss_N.sum(), d.tokens)
 
 
 def branch_mean(loss_N: Tensor, batch: TreeBatch, d: Denominators, limit: int) -> Tensor:
     """Every branch weighs the same, however long."""
     mean_B = batch.sum_by_branch(loss_N) / batch.tokens_by_branch().clamp(min=1)
-    return per(mean_B.sum(), d.branches)
+    return divide_by(mean_B.sum(), d.branches)
 
 
 def fixed_length(loss_N: Tensor, batch: TreeBatch, d: Denominators, limit: int) -> Tensor:
     """Token sums over a length that does not depend on the answer."""
-    return per(loss_N.sum(), d.branches * limit)
+    return divide_by(loss_N.sum(), d.branches * limit)
 
 
 NORMALISE: dict[Normalise, Callable[[Tensor, TreeBatch, Denominators, int], Tensor]] = {

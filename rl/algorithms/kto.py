@@ -17,11 +17,11 @@ from rl.algorithms.base import (
     Needs,
     Step,
     TreeBatch,
-    count,
+    count_step,
+    divide_by,
     fill_references,
-    given,
     mean_metric,
-    per,
+    require_column,
 )
 from rl.data.tree import Branch, Tree
 from rl.errors import DataError
@@ -53,17 +53,19 @@ class KTO(BaseModel):
     def prepare(self, step: Step) -> Denominators:
         z = self.divergence(step) if self.variant == "kto" else 0.0
         fill_references(step)
-        return replace(count(step), baseline=z, metrics={"kto/z": (z, 1.0)})
+        return replace(count_step(step), baseline=z, metrics={"kto/z": (z, 1.0)})
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
-        reference_N = given(batch.reference_logp_N, "reference_logp_N")
-        label_B = given(batch.label_B, "label_B").bool()
+        reference_N = require_column(batch.reference_logp_N, "reference_logp_N")
+        label_B = require_column(batch.label_B, "label_B").bool()
         ratio_B = batch.sum_by_branch(batch.policy_logp_N - reference_N)
         gain_B = self.beta * (ratio_B - denominators.baseline)
         value_B = torch.where(label_B, torch.sigmoid(gain_B), torch.sigmoid(-gain_B))
         weight_B = torch.where(label_B, self.desirable_weight, self.undesirable_weight)
         loss_B = weight_B * (1 - value_B)
-        return Loss(per(loss_B.sum(), denominators.branches), self.metrics(batch, ratio_B, label_B))
+        return Loss(
+            divide_by(loss_B.sum(), denominators.branches), self.metrics(batch, ratio_B, label_B)
+        )
 
     def divergence(self, step: Step) -> float:
         """z: the mean log-ratio of mismatched answers over all ranks, clamped at 0 afterwards.

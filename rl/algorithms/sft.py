@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rl.algorithms.base import Denominators, Loss, Needs, Step, TreeBatch, count, per
+from rl.algorithms.base import Denominators, Loss, Needs, Step, TreeBatch, count_step, divide_by
 
 
 class SFT(BaseModel):
@@ -27,13 +27,13 @@ class SFT(BaseModel):
     )
 
     def prepare(self, step: Step) -> Denominators:
-        return count(step)
+        return count_step(step)
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         nll_N = -batch.policy_logp_N
         if self.dft:
             nll_N = nll_N * batch.policy_logp_N.detach().exp()
-        return Loss(per(nll_N.sum(), denominators.tokens), self.metrics(batch))
+        return Loss(divide_by(nll_N.sum(), denominators.tokens), self.metrics(batch))
 
     def metrics(self, batch: TreeBatch) -> dict[str, tuple[float, float]]:
         """A lower bound of the token accuracy: above one half a token is the likeliest."""

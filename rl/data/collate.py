@@ -106,7 +106,7 @@ class MicroBatch:
         return replace(self, **moved)
 
     def tree_batch(self, policy_logp_N: Tensor) -> TreeBatch:
-        """The algorithm's view: log-probs with the columns that every branch has."""
+        """What the algorithm reads: log-probs with the columns that every branch has."""
         device = policy_logp_N.device
         return TreeBatch(
             policy_logp_N=policy_logp_N,

@@ -82,7 +82,7 @@ class OptimPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitView:
+class SamplingDistribution:
     """Which distribution log-probs are of: logits / temperature, banned ids masked out. (1.0,
     ()) for offline algorithms."""
 
@@ -113,14 +113,14 @@ class Learner(Protocol):
         ...
 
     def step(
-        self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView
+        self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
     ) -> Mapping[str, float]:
         """One optimizer step over all trees. Returns metrics (loss, grad_norm, lr, tokens/...,
         time/..., the algorithm's)."""
         ...
 
     def logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
         """Per tree, per branch: the log-probs of its trained tokens, without gradient."""
         ...

@@ -11,7 +11,7 @@ from typing import Any
 from rl.algorithms.base import Algorithm
 from rl.data.tree import Tree
 from rl.errors import DeadlineError
-from rl.learners.base import Channel, LogitView, OptimPlan
+from rl.learners.base import Channel, OptimPlan, SamplingDistribution
 from rl.runtime.actors import Handle, Pending
 
 # With several ranks: how long to look at one before the next is looked at.
@@ -30,27 +30,27 @@ class LearnerGroup:
         self._all("begin_stage", checkpoint, plan, needs_reference=needs_reference)
 
     def step(
-        self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView
+        self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
     ) -> Mapping[str, float]:
-        hands = deal(trees, len(self.ranks))
+        shares = deal(trees, len(self.ranks))
         pending = [
-            rank.submit("step", [trees[i] for i in hand], algorithm, view)
-            for rank, hand in zip(self.ranks, hands, strict=True)
+            rank.submit("step", [trees[i] for i in share], algorithm, distribution)
+            for rank, share in zip(self.ranks, shares, strict=True)
         ]
         metrics: Mapping[str, float] = self._answers(pending)[0]
         return metrics
 
     def logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
-        hands = deal(trees, len(self.ranks))
+        shares = deal(trees, len(self.ranks))
         pending = [
-            rank.submit("logprobs", [trees[i] for i in hand], view, reference=reference)
-            for rank, hand in zip(self.ranks, hands, strict=True)
+            rank.submit("logprobs", [trees[i] for i in share], distribution, reference=reference)
+            for rank, share in zip(self.ranks, shares, strict=True)
         ]
         found: list[list[tuple[float, ...]]] = [[] for _ in trees]
-        for hand, values in zip(hands, self._answers(pending), strict=True):
-            for index, value in zip(hand, values, strict=True):
+        for share, values in zip(shares, self._answers(pending), strict=True):
+            for index, value in zip(share, values, strict=True):
                 found[index] = value
         return found
 
@@ -116,9 +116,9 @@ def deal(trees: Sequence[Tree], num_ranks: int) -> list[list[int]]:
     far, then in the order given."""
     if num_ranks == 1:
         return [list(range(len(trees)))]
-    load, hands = [0] * num_ranks, [[] for _ in range(num_ranks)]  # type: list[int], list[list[int]]
+    load, shares = [0] * num_ranks, [[] for _ in range(num_ranks)]  # type: list[int], list[list[int]]
     for index in sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i)):
         rank = min(range(num_ranks), key=lambda r: (load[r], r))
         load[rank] += trees[index].num_tokens
-        hands[rank].append(index)
-    return [sorted(hand) for hand in hands]
+        shares[rank].append(index)
+    return [sorted(share) for share in shares]

@@ -21,7 +21,7 @@ from rl.data.collate import ImageStore, MicroBatch
 from rl.data.tree import Branch, Tree
 from rl.errors import ConfigError, ModelError
 from rl.learners import state
-from rl.learners.base import Channel, LearnerConfig, LogitView, OptimPlan, Sender
+from rl.learners.base import Channel, LearnerConfig, OptimPlan, SamplingDistribution, Sender
 from rl.learners.engine import engine_config
 from rl.learners.environment import is_on_gpu, set_environment
 from rl.learners.extension_lock import no_stale_locks
@@ -120,14 +120,14 @@ class ZeroLearner:
         torch.manual_seed(plan.seed)
 
     def step(
-        self, trees: Sequence[Tree], algorithm: Algorithm, view: LogitView
+        self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
     ) -> Mapping[str, float]:
         """One optimizer step over all trees of all ranks. A step with nothing to train changes
         nothing.
         """
         started = time.perf_counter()
-        self._check_layouts(trees, view)
-        step = _Step(self, list(trees), view)
+        self._check_layouts(trees, distribution)
+        step = _Step(self, list(trees), distribution)
         denominators = algorithm.prepare(step)
         prepared = time.perf_counter()
         sums = {name: list(pair) for name, pair in denominators.metrics.items()}
@@ -138,7 +138,9 @@ class ZeroLearner:
         idle = self._idle_batches(passes, len(plans))
         for plan in plans:
             batch = passes.batch(step.trees, plan)
-            loss = algorithm.loss(batch.tree_batch(self._forward(batch, view)), denominators)
+            loss = algorithm.loss(
+                batch.tree_batch(self._forward(batch, distribution)), denominators
+            )
             self.engine.backward(loss.value * self.world_size, scale_wrt_gas=False)
             for name, pair in loss.metrics.items():
                 held = sums.setdefault(name, [0.0, 0.0])
@@ -149,7 +151,7 @@ class ZeroLearner:
             counts["padded"] += plan.shape[0] * plan.shape[1] - plan.num_tokens
             counts["loss"] += float(loss.value.detach())
         for batch in idle:
-            self.engine.backward(self._forward(batch, view).sum() * 0, scale_wrt_gas=False)
+            self.engine.backward(self._forward(batch, distribution).sum() * 0, scale_wrt_gas=False)
         metrics = self._update() if has_loss else {"lr": 0.0, "grad_norm": 0.0}
         metrics |= self.ranks.means(sums)
         totals = dict(zip(counts, self.ranks.total(list(counts.values())), strict=True))
@@ -161,11 +163,11 @@ class ZeroLearner:
         return metrics
 
     def logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
         """A tree and a branch: log-probs of the trained tokens, without gradient."""
-        self._check_layouts(trees, view)
-        found = self._logprobs(trees, view, reference=reference)
+        self._check_layouts(trees, distribution)
+        found = self._logprobs(trees, distribution, reference=reference)
         return [[tuple(values.tolist()) for values in tree] for tree in found]
 
     # -- weights out
@@ -306,8 +308,8 @@ class ZeroLearner:
 
     # -- passes
 
-    def _forward(self, batch: MicroBatch, view: LogitView) -> Tensor:
-        logp_N: Tensor = self.engine(batch, view.temperature, view.banned_ids)
+    def _forward(self, batch: MicroBatch, distribution: SamplingDistribution) -> Tensor:
+        logp_N: Tensor = self.engine(batch, distribution.temperature, distribution.banned_ids)
         return logp_N
 
     def _passes_of(self, trees: Sequence[Tree], *, learns: bool = False) -> Passes:
@@ -331,10 +333,10 @@ class ZeroLearner:
         return [passes.batch(idle, plan) for plan in passes.plans(idle) * missing]
 
     def _logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[Tensor]]:
         if not reference:
-            forward = partial(self._forward, view=view)
+            forward = partial(self._forward, distribution=distribution)
             passes = self._passes_of(trees)
             idle = self._idle_batches(passes, len(passes.plans(trees)))
             found = passes.logprobs(trees, forward)
@@ -346,16 +348,20 @@ class ZeroLearner:
             raise ModelError(
                 "no reference model is kept", do="call begin_stage(..., needs_reference=True)"
             )
-        kept = partial(self._reference, temperature=view.temperature, banned_ids=view.banned_ids)
+        kept = partial(
+            self._reference,
+            temperature=distribution.temperature,
+            banned_ids=distribution.banned_ids,
+        )
         return self.passes.logprobs(trees, kept)
 
-    def _check_layouts(self, trees: Sequence[Tree], view: LogitView) -> None:
+    def _check_layouts(self, trees: Sequence[Tree], distribution: SamplingDistribution) -> None:
         """Once, on the first trees: tree layout must give what plain rows give."""
         if self._is_checked:
             return
         first = list(trees[:NUM_CHECKED_TREES]) or [_idle_tree(self.spec.end_id)]
         passes = self._passes_of(first)
-        largest, mean = passes.layout_gap(first, partial(self._forward, view=view))
+        largest, mean = passes.layout_gap(first, partial(self._forward, distribution=distribution))
         self.passes.judge_layouts(self.ranks.largest(largest), self.ranks.largest(mean))
         self._is_checked = True
 
@@ -363,11 +369,13 @@ class ZeroLearner:
 class _Step:
     """rl.algorithms.base.Step on this rank."""
 
-    def __init__(self, learner: ZeroLearner, trees: list[Tree], view: LogitView) -> None:
-        self.trees, self._learner, self._view = trees, learner, view
+    def __init__(
+        self, learner: ZeroLearner, trees: list[Tree], distribution: SamplingDistribution
+    ) -> None:
+        self.trees, self._learner, self._distribution = trees, learner, distribution
 
     def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
-        return self._learner._logprobs(trees, self._view, reference=reference)
+        return self._learner._logprobs(trees, self._distribution, reference=reference)
 
     def total(self, values: Sequence[float]) -> list[float]:
         return self._learner.ranks.total(values)

@@ -167,7 +167,9 @@ class ModelSpec(ABC):
     @staticmethod
     def write_tiny(out: Path) -> None:
         """Writes a tiny random checkpoint: for `plumbline tiny` and the contract tests, where
-        `recipes/tiny.py` makes none of this family. Raises: ModelError where there is none.
+        `recipes/synthetic/tiny.py` makes none of this family.
+
+        Raises: ModelError where there is none.
         """
         raise ModelError(
             "the family makes no tiny checkpoint", do="give its class a static method write_tiny"

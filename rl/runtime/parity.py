@@ -15,7 +15,7 @@ from typing import Protocol
 from rl.core import ImageSource, Message, Rollout, Sample, Sampling, Text
 from rl.data.tree import Branch, Tree
 from rl.errors import ConfigError, ParityError
-from rl.learners.base import LogitView
+from rl.learners.base import SamplingDistribution
 
 MIN_PROBES, MIN_IMAGE_PROBES = 8, 6
 TOLERANCE = {"float32": 1e-4}  # of the largest difference
@@ -53,7 +53,7 @@ class ProbeLearner(Protocol):
     """What the gate asks of the learner."""
 
     def logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]: ...
 
 
@@ -91,7 +91,7 @@ class ParityGate:
     """Fixed probes, and a tolerance: 1e-4 for the largest difference in float32, else 0.02 for the
     mean.
 
-    `prompt_ids` is the learner's own rendering of a prompt (images expanded). `view` is the
+    `prompt_ids` is the learner's own rendering of a prompt (images expanded). `distribution` is the
     distribution that training samples from; the learner's log-probs are of the same.
     """
 
@@ -99,7 +99,7 @@ class ParityGate:
         self,
         probes: Sequence[Sample],
         prompt_ids: Callable[[Sample], tuple[int, ...]],
-        view: LogitView,
+        distribution: SamplingDistribution,
         *,
         dtype: str = "float32",
         tolerance: float | None = None,
@@ -109,9 +109,9 @@ class ParityGate:
     ) -> None:
         if len(probes) < MIN_PROBES:
             raise ConfigError(f"{len(probes)} parity probes", expected=f"{MIN_PROBES} or more")
-        if view.temperature <= 0:
+        if distribution.temperature <= 0:
             raise ConfigError("the parity gate needs sampled answers", expected="temperature > 0")
-        self.probes, self._prompt_ids, self.view = tuple(probes), prompt_ids, view
+        self.probes, self._prompt_ids, self.distribution = tuple(probes), prompt_ids, distribution
         self._by_max = dtype in TOLERANCE
         self.tolerance = TOLERANCE.get(dtype, MEAN_TOLERANCE) if tolerance is None else tolerance
         self._image_token_id, self._max_new_tokens = image_token_id, max_new_tokens
@@ -126,7 +126,7 @@ class ParityGate:
         """
         rollouts = self._sample(pool, version)
         self._compare_prompts(rollouts, pool.names)
-        report = self._compare(learner, rollouts, pool.names, self.view)
+        report = self._compare(learner, rollouts, pool.names, self.distribution)
         if self._holds(report):
             return report
         raise self._diagnose(learner, pool, report, rollouts, version, path)
@@ -135,7 +135,7 @@ class ParityGate:
         """Two answers a probe from every worker: the second reads the prompt from the cache."""
         sampling = Sampling(
             n=2,
-            temperature=self.view.temperature,
+            temperature=self.distribution.temperature,
             max_new_tokens=self._max_new_tokens,
             seed=self._seed,
             step=version,
@@ -157,12 +157,12 @@ class ParityGate:
         learner: ProbeLearner,
         rollouts: Sequence[Sequence[Rollout]],
         names: Sequence[str],
-        view: LogitView,
+        distribution: SamplingDistribution,
     ) -> ParityReport:
         trees = [_tree(rollout) for of_worker in rollouts for rollout in of_worker]
         # Workers that agree gave the same tokens: each tree runs once.
         unique = list(dict.fromkeys(map(_tokens_only, trees)))
-        found = dict(zip(unique, learner.logprobs(unique, view), strict=True))
+        found = dict(zip(unique, learner.logprobs(unique, distribution), strict=True))
         differences: dict[bool, list[float]] = {True: [0.0], False: [0.0]}
         worst, where = 0.0, ""
         for index, tree in enumerate(trees):
@@ -196,15 +196,15 @@ class ParityGate:
         path: str,
     ) -> ParityError:
         """Tries remedies in order; the first that helps names the cause."""
-        for view, cause, do in self._other_views():
-            if self._holds(self._compare(learner, rollouts, pool.names, view)):
+        for distribution, cause, do in self._other_views():
+            if self._holds(self._compare(learner, rollouts, pool.names, distribution)):
                 return self._error(report, version, cause, do)
         for remedy, cause, do in REMEDIES:
             if remedy == "publish" and not path:
                 continue
             pool.remedy(remedy, version, path)
             again = self._sample(pool, version)
-            if self._holds(self._compare(learner, again, pool.names, self.view)):
+            if self._holds(self._compare(learner, again, pool.names, self.distribution)):
                 return self._error(report, version, cause, do)
         if report.text_max <= self.tolerance < report.image_max:
             cause = "only the probes with images differ, and no remedy helped: the two sides see"
@@ -216,18 +216,18 @@ class ParityGate:
             do = "compare dtype and banned ids of both sides, and the weights file with the model"
         return self._error(report, version, cause, do)
 
-    def _other_views(self) -> Iterator[tuple[LogitView, str, str]]:
+    def _other_views(self) -> Iterator[tuple[SamplingDistribution, str, str]]:
         """Distributions that a wrong engine might have sampled from."""
-        temperature, banned = self.view.temperature, self.view.banned_ids
+        temperature, banned = self.distribution.temperature, self.distribution.banned_ids
         do = "the engine needs logprobs_mode=processed_logprobs, and both sides one temperature"
         if temperature != 1.0:
             wrong = "the engine's log-probs are at temperature 1"
-            yield LogitView(temperature=1.0, banned_ids=banned), wrong, do
-            yield LogitView(), f"{wrong}, without the ban", do
+            yield SamplingDistribution(temperature=1.0, banned_ids=banned), wrong, do
+            yield SamplingDistribution(), f"{wrong}, without the ban", do
         if banned:
             cause = "the engine does not ban the placeholder ids that the learner masks"
             do = "give engine and learner the same banned ids"
-            yield LogitView(temperature=temperature), cause, do
+            yield SamplingDistribution(temperature=temperature), cause, do
 
     def _error(self, report: ParityReport, version: int, cause: str, do: str) -> ParityError:
         measured = f"max {report.maximum:.2g}" if self._by_max else f"mean {report.mean:.2g}"

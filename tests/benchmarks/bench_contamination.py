@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
-from evals.ngrams import Question, TextIndex
-from evals.perceptual import CROPS, HOPE, Small, centred, is_same, near
-from evals.prints import print_of
+from evals.contamination.ngrams import Question, TextIndex
+from evals.contamination.perceptual import CROPS, HOPE, Small, centred, is_same, near
+from evals.contamination.prints import print_of
 from rl.core import ImageSource
 
 ROWS, WORDS = 1_000_000, 60
@@ -144,7 +144,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 
 
 def _is_found(copy: Small, original: Small) -> bool:
-    """The rule of evals.contamination for one pair."""
+    """The rule of evals.contamination.search for one pair."""
     mine = copy.hash()
     if mine is None:
         return False

@@ -26,14 +26,14 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from evals.items import Item
-from recipes.answering import of_workers
-from recipes.assess import Assessor
-from recipes.build import Line
-from recipes.config import BASE, Recipe, recipe_of
-from recipes.prepare import Prepared, prepare
-from recipes.scenes import write_scenes
-from recipes.tiny import make_tiny
+from evals.data.items import Item
+from recipes.running.answering import of_workers
+from recipes.running.assess import Assessor
+from recipes.running.engines import Engines
+from recipes.running.prepare import Prepared, prepare
+from recipes.schema.recipe import BASE, Recipe, recipe_of
+from recipes.synthetic.scenes import write_scenes
+from recipes.synthetic.tiny import make_tiny
 from rl.runs.store import RunStore
 from rollouts.base import GenerateRequest
 from tests.benchmarks.sized_worker import LENGTHS, SizedWorker, length_of, seed_of
@@ -65,21 +65,21 @@ def engine_rounds(recipe: Recipe, ranges: list[str], repeats: int) -> None:
     store = RunStore.create(root / "bench", config_yaml="", facts={})
     store.stage(BASE).write_facts(kind="base", parent=None, weights="bench")
     with (
-        Line(recipe, prepared.eyes, prepared.prompts, name="bench") as line,
-        of_workers(recipe, prepared, line, root / "bench") as answering,
+        Engines(recipe, prepared.renderer, prepared.prompts, name="bench") as engines,
+        of_workers(recipe, prepared, engines, root / "bench") as answering,
     ):
         assessor = Assessor(recipe, prepared, store, answering, Console(quiet=True), {})
         requests = [
             GenerateRequest(
                 number,
                 item.sample.uid,
-                prepared.eyes.renderer.prompt_text(item.sample),
+                prepared.renderer.prompt_text(item.sample),
                 item.sample.images,
                 (seed_of(item.sample.uid),),
             )
             for number, item in enumerate(loaded.items)
         ]
-        (handle,) = line.pool.handles
+        (handle,) = engines.pool.handles
 
         def timed(what: str, run: Callable[[], object]) -> tuple[float, float]:
             """(wall, CPU) seconds; the CPU's hold where the machine has other work too."""
@@ -127,14 +127,14 @@ def hugging_face(recipe: Recipe, prepared: Prepared, name: str, count: int) -> N
 
     torch.set_num_threads(recipe.rollout.threads)
     LENGTHS.write_text(" ".join(map(str, RANGES[name])))
-    model, processor = load_model(recipe.model.path).eval(), prepared.eyes.processor
+    model, processor = load_model(recipe.model.path).eval(), prepared.renderer.processor
     processor.tokenizer.padding_side = "left"
     items: list[Item] = list(prepared.benchmarks[0].items[:count])
     started, tokens = time.perf_counter(), 0
     for start in range(0, len(items), HF_BATCH):
         part = [item.sample for item in items[start : start + HF_BATCH]]
         inputs = processor(
-            text=[prepared.eyes.renderer.prompt_text(sample) for sample in part],
+            text=[prepared.renderer.prompt_text(sample) for sample in part],
             images=[[open_image(image) for image in sample.images] for sample in part],
             padding=True,
             return_tensors="pt",

@@ -24,7 +24,7 @@ from rl.algorithms.grpo import GRPO, Mismatch
 from rl.core import Completion, Image, ImageSource, Message, Rollout, Sample, Score, Text
 from rl.data.render import Renderer
 from rl.data.tree import Tree
-from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.base import LearnerConfig, OptimPlan, SamplingDistribution
 from rl.models.spec import ModelConfig
 
 PROMPTS, GROUP, LONGEST = 48, 8, 12
@@ -66,7 +66,7 @@ def main() -> None:
         folder = Path(name)
         model = arguments.model
         if model is None:
-            from recipes.tiny import make_tiny
+            from recipes.synthetic.tiny import make_tiny
 
             model = make_tiny("qwen3_vl", folder / "model", size="small")
         from rl.learners.zero import ZeroLearner
@@ -79,7 +79,7 @@ def main() -> None:
         renderer = Renderer(learner.spec.processor, learner.spec, 512)
         tree_passes, times = learner.passes, {"tree": [0.0], "rows": [0.0]}
         algorithm = GRPO(mismatch=Mismatch(sequence_mask=None))  # random answers would be masked
-        view = LogitView(banned_ids=learner.spec.banned_ids)
+        distribution = SamplingDistribution(banned_ids=learner.spec.banned_ids)
         for step in range(arguments.steps + 1):
             trees = make_trees(renderer, folder, step)
             for layout in times:
@@ -89,7 +89,7 @@ def main() -> None:
                     store=type(tree_passes.store)(learner.spec),
                 )
                 started = time.perf_counter()
-                metrics = learner.step(trees, algorithm, view)
+                metrics = learner.step(trees, algorithm, distribution)
                 seconds = time.perf_counter() - started
                 times[layout].append(seconds)
                 print(

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from recipes.config import Recipe, resolved
+from recipes.schema.recipe import Recipe, resolved
 from rl.runs.metrics import read_metrics
 from tests.recipes.test_resume import recipe
 

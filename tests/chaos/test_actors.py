@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from recipes.config import Recipe
-from recipes.pipeline import Pipeline
+from recipes.running.pipeline import Pipeline
+from recipes.schema.recipe import Recipe
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts

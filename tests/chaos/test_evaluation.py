@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recipes.scenes import write_scenes
+from recipes.synthetic.scenes import write_scenes
 from tests.processes import titles
 
 pytestmark = [

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from recipes.build import Line
-from recipes.config import recipe_of
-from recipes.pipeline import Pipeline
+from recipes.running.engines import Engines
+from recipes.running.pipeline import Pipeline
+from recipes.schema.recipe import recipe_of
 from rl.runs.store import RunStore
 from tests.chaos.runs import events
 from tests.processes import titles
@@ -42,9 +42,9 @@ def test_a_learner_lost_while_it_serves_is_replaced(
             ],
         }
     )
-    serve, calls = Line.serve, list[Path]()
+    serve, calls = Engines.serve, list[Path]()
 
-    def strike(self: Line, checkpoint: Path) -> Mapping[str, float]:
+    def strike(self: Engines, checkpoint: Path) -> Mapping[str, float]:
         calls.append(checkpoint)
         (learner,) = [
             pid for pid, line in titles(os.getpid()) if line.startswith(b"ray::ZeroLearner")
@@ -52,7 +52,7 @@ def test_a_learner_lost_while_it_serves_is_replaced(
         os.kill(learner, signal.SIGKILL)
         return serve(self, checkpoint)
 
-    monkeypatch.setattr(Line, "serve", strike)
+    monkeypatch.setattr(Engines, "serve", strike)
     Pipeline(page, Console(quiet=True)).run()
     run = tmp_path / "lost"
     # The base model for parity, then for the sample stage.

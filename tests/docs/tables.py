@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from evals.custom import BenchmarkPage
-from recipes.config import Recipe
+from recipes.schema.recipe import Recipe
 from rl.algorithms.base import own_metrics
 from rl.plugins import find, names
 from rl.runs.metrics import METRICS

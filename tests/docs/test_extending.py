@@ -89,7 +89,7 @@ def test_each_kind_has_an_example_and_each_is_listed(
     copy: Path, environment: dict[str, str]
 ) -> None:
     assert {*FOLDERS, "own.yaml", "cups.yaml", "trl_style.py"} == set(examples())
-    code = "from recipes.cli import app; app(['list'])"
+    code = "from recipes.cli.main import app; app(['list'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=copy,

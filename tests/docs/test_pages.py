@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.config import recipe_of
+from recipes.schema.recipe import recipe_of
 from rl.data.rows import Reading, to_record
 from rl.data.sources import Row
 from rl.plugins import names as algorithms
@@ -221,7 +221,7 @@ def plumbline_commands() -> dict[str, set[str]]:
     """Each command's options."""
     import typer.main
 
-    from recipes.cli import app
+    from recipes.cli.main import app
 
     group = typer.main.get_command(app)
     return {

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from evals.base import Benchmark, BenchmarkConfig
-from evals.items import Item
+from evals.data.items import Item
 from evals.registry import get_benchmark
 from rl.core import Completion, OnRefused, Rollout, Sample, Sampling
 from rl.errors import DataError

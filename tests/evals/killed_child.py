@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from evals.generate import EvalSettings, evaluate
+from evals.asking.generate import EvalSettings, evaluate
 from evals.registry import get_benchmark
 from rl.core import Completion, Rollout
 

@@ -21,8 +21,8 @@ from scipy.special import ndtr
 from scipy.stats import kstest
 
 from evals.benchmarks.mme import MME
-from evals.gates import GateConfig, decide
-from evals.stats import Floats, Interval, bootstrap, paired_bootstrap
+from evals.decisions.gates import GateConfig, decide
+from evals.scoring.stats import Floats, Interval, bootstrap, paired_bootstrap
 
 SIMULATIONS, RESAMPLES = 2000, 2000
 LARGEST = 7  # questions an image, from 1 on, evenly likely

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evals.generate import EvalSettings, evaluate
+from evals.asking.generate import EvalSettings, evaluate
 from evals.registry import get_benchmark
 from rl.core import ImageSource, Message, Text
 from tests.evals.conftest import TableSampler, mme_rows, png, write_parquet

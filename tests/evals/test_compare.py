@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from evals.compare import compare_sides, open_side, refusals
-from evals.generate import EvalSettings, evaluate
-from evals.paired import compare, pair
+from evals.asking.generate import EvalSettings, evaluate
 from evals.registry import get_benchmark
-from evals.samples import score_rows
+from evals.scoring.compare import compare_sides, open_side, refusals
+from evals.scoring.paired import compare, pair
+from evals.scoring.samples import score_rows
 from rl.errors import ConfigError, DataError, EvalError, PlumblineError
 from tests.evals.conftest import TableSampler, mme_rows, textvqa_rows, write_parquet
 

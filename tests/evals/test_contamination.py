@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
-from evals.contamination import Flag, Overlap, overlaps, train_row, without_images
-from evals.gates import GateConfig
-from evals.generate import EvalSettings, evaluate
-from evals.prints import PrintStore, print_of
+from evals.asking.generate import EvalSettings, evaluate
+from evals.contamination.prints import PrintStore, print_of
+from evals.contamination.search import Flag, Overlap, overlaps, train_row, without_images
+from evals.decisions.gates import GateConfig
 from evals.registry import get_benchmark
-from evals.results import write_result
+from evals.scoring.results import write_result
 from rl.core import Answer, ImageSource, Labelled, Message, Preference, Sample, Text
 from rl.core import Image as Mark
 from rl.errors import DataError
@@ -137,7 +137,7 @@ def test_other_pictures_are_not_found(photos):
 
 
 def test_scenes_of_other_worlds_are_not_found(tmp_path):
-    from recipes.scenes import write_scenes
+    from recipes.synthetic.scenes import write_scenes
 
     write_scenes(tmp_path, sft=400, rl=8, select=60, report=60)
     records = [
@@ -152,7 +152,7 @@ def test_fingerprints_are_kept_and_read_again(photos, tmp_path, monkeypatch):
     records = [trained(CHANGES["half"](photo(4)))]
     before = found(records, photos, first)
     first.close()
-    monkeypatch.setattr("evals.prints.print_of", None)  # nothing is decoded any more
+    monkeypatch.setattr("evals.contamination.prints.print_of", None)  # nothing is decoded any more
     second = PrintStore(base)
     assert found(records, photos, second) == before
     second.close()
@@ -163,7 +163,7 @@ def test_fingerprints_are_kept_and_read_again(photos, tmp_path, monkeypatch):
 
 def asked(text: str, references=("yes",), uid: str = "q-0"):
     """A text-only benchmark row."""
-    from evals.items import Item
+    from evals.data.items import Item
 
     sample = Sample(uid, (Message("user", (Text(text),)),), (), tuple(references))
     return Item(sample, text, uid, "all", "report")

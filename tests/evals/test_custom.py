@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from evals.asking.generate import EvalSettings, evaluate
 from evals.base import BenchmarkConfig
-from evals.gates import GateConfig
-from evals.generate import EvalSettings, evaluate
+from evals.decisions.gates import GateConfig
 from evals.registry import get_benchmark
-from evals.results import write_result
-from evals.score import score_file
-from recipes.cli import app
+from evals.scoring.results import write_result
+from evals.scoring.score import score_file
+from recipes.cli.main import app
 from rl.core import Image, Text
 from rl.errors import ConfigError, DataError, EvalError
 from tests.evals.conftest import TableSampler, open_benchmark, png, write_parquet

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.gates import Gate, GateConfig, best, decide, enforce, failures, worst
+from evals.decisions.gates import Gate, GateConfig, best, decide, enforce, failures, worst
 from rl.errors import EvalError, GateError
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from evals.gates import GateConfig, select_score
-from evals.generate import EvalSettings, evaluate, split_reasoning
+from evals.asking.generate import EvalSettings, evaluate, split_reasoning
+from evals.decisions.gates import GateConfig, select_score
 from evals.registry import get_benchmark
-from evals.results import score_folder, write_result
-from evals.sandbox import why_not
+from evals.sandbox.runner import why_not
+from evals.scoring.results import score_folder, write_result
 from rl.core import Completion, ImageSource, Rollout
 from rl.errors import DataError, EvalError
 from rl.plugins import names
@@ -281,8 +281,8 @@ def test_no_select_part_still_gives_a_result(tmp_path):
 
 
 def test_a_judged_benchmark_has_no_majority_baseline_and_choices_have_a_random_one(tmp_path):
-    from evals.results import _part
-    from evals.samples import score_rows
+    from evals.scoring.results import _part
+    from evals.scoring.samples import score_rows
 
     for name, majority, random in (("mmvet", None, None), ("ai2d", 1.0, 0.25)):
         benchmark = get_benchmark(name)

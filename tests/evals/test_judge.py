@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from evals.judge import (
+from evals.asking.judge import (
     CachedJudge,
     Judged,
     JudgeIdentity,
@@ -19,7 +19,7 @@ from evals.judge import (
     judge_rows,
     judge_text,
 )
-from evals.responses import read_responses, write_json, write_rows
+from evals.asking.responses import read_responses, write_json, write_rows
 from rl.core import Completion, Rollout, Sample, Sampling
 from rl.errors import DataError
 

@@ -10,9 +10,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from evals.gates import GateConfig
+from evals.decisions.gates import GateConfig
 from evals.registry import get_benchmark
-from evals.results import write_result
+from evals.scoring.results import write_result
 from tests.evals.conftest import mme_rows, write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.items import Item
-from evals.parts import take
+from evals.data.items import Item
+from evals.data.parts import take
 from rl.core import Message, Sample, Text
 
 MOST = 5  # questions an image

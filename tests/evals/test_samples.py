@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from evals.asking.generate import EvalSettings, evaluate
 from evals.base import BenchmarkConfig
-from evals.gates import GateConfig
-from evals.generate import EvalSettings, evaluate
-from evals.items import ItemScore
+from evals.data.items import ItemScore
+from evals.decisions.gates import GateConfig
 from evals.registry import get_benchmark
-from evals.results import write_result
-from evals.samples import majority, pass_at_k, score_rows, summary
+from evals.scoring.results import write_result
+from evals.scoring.samples import majority, pass_at_k, score_rows, summary
 from rl.core import Completion
 from tests.evals.conftest import TableSampler
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from evals import sandbox
 from evals.registry import get_benchmark
-from evals.sandbox import Limits, run, why_not
+from evals.sandbox import runner as sandbox
+from evals.sandbox.runner import Limits, run, why_not
 from rl.errors import EvalError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"no sandbox: {why_not()}")

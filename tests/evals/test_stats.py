@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import evals.stats
-from evals.stats import (
+import evals.scoring.stats
+from evals.scoring.stats import (
     bootstrap,
     cluster_rows,
     every_pair,
@@ -41,7 +41,7 @@ def simulate(rng, num_clusters: int, shift: float = 0.0):
 
 
 def test_examples_in_docstrings():
-    assert doctest.testmod(evals.stats).failed == 0
+    assert doctest.testmod(evals.scoring.stats).failed == 0
 
 
 def test_plain_stderr_uses_n_minus_1():

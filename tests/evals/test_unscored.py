@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from evals.gates import select_score
-from evals.items import ItemScore
+from evals.data.items import ItemScore
+from evals.decisions.gates import select_score
 from evals.registry import get_benchmark
-from evals.results import _part, require_valid
-from evals.samples import Scored, score_rows
-from evals.score import score_file
+from evals.scoring.results import _part, require_valid
+from evals.scoring.samples import Scored, score_rows
+from evals.scoring.score import score_file
 from rl.errors import EvalError
 from rl.plugins import names
 from tests.evals.benchmarks.test_benchmarks import as_rows, example_rows

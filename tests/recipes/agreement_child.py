@@ -16,8 +16,8 @@ def main(path: str) -> None:
     from PIL import Image
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    from recipes.questions import questions
-    from recipes.worlds import png
+    from recipes.synthetic.questions import questions
+    from recipes.synthetic.worlds import png
     from rl.core import ImageSource, Sampling
     from rl.models.load import find_spec, load_processor
     from rollouts.base import GenerateRequest, RolloutConfig

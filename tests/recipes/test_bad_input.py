@@ -10,7 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from recipes import cli, pipeline
+from recipes.cli import main as cli
+from recipes.running import pipeline
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def place(tmp_path: Path, tiny_qwen3vl: Path, monkeypatch: pytest.MonkeyPatch) -
     def no_engine(*_: Any, **__: Any) -> None:
         raise AssertionError("an engine was started")
 
-    monkeypatch.setattr(pipeline, "Line", no_engine)
+    monkeypatch.setattr(pipeline, "Engines", no_engine)
     shutil.copytree(tiny_qwen3vl, tmp_path / "model")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     rows(tmp_path, "sft", [row("red"), row("blue")])
@@ -182,7 +183,7 @@ def test_a_failed_gate_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPat
     def fail(*_: Any, **__: Any) -> None:
         raise GateError("a drop is shown", where="stage grpo")
 
-    monkeypatch.setattr(pipeline, "Line", fail)
+    monkeypatch.setattr(pipeline, "Engines", fail)
     assert run(page()) == 3
 
 
@@ -192,6 +193,6 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     def write(*_: Any, **__: Any) -> None:
         Path("/dev/full").write_text("a metric")
 
-    monkeypatch.setattr("recipes.pipeline.Pipeline.run", write)
+    monkeypatch.setattr("recipes.running.pipeline.Pipeline.run", write)
     assert run(page()) == 1
     assert "No space left on device. Free some space, then go on with --resume" in one_line(capsys)

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.util.state import list_actors
 
-from recipes.config import load_recipe, resolved
+from recipes.schema.recipe import load_recipe, resolved
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import cli
+from recipes.cli import main as cli
 from tests.evals.conftest import mme_folder  # noqa: F401
 from tests.evals.test_compare import data, runs  # noqa: F401
 

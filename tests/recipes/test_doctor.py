@@ -8,8 +8,8 @@ import socket
 import pytest
 from rich.console import Console
 
-from recipes import doctor
-from recipes.doctor import GIB, Finding
+from recipes.planning import doctor
+from recipes.planning.doctor import GIB, Finding
 
 
 def test_versions_as_locked_are_well() -> None:

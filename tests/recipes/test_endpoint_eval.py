@@ -18,12 +18,12 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from evals.items import Item
+from evals.data.items import Item
 from evals.registry import get_benchmark
-from recipes.answering import open_judge
-from recipes.cli import app
-from recipes.config import recipe_of
-from recipes.prepare import open_benchmarks
+from recipes.cli.main import app
+from recipes.running.answering import open_judge
+from recipes.running.prepare import open_benchmarks
+from recipes.schema.recipe import recipe_of
 from rl.errors import ConfigError
 from tests.rollouts.test_endpoint import KEY, Server
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from recipes.answering import of_workers, open_judge
-from recipes.build import Line
-from recipes.config import Recipe, recipe_of
-from recipes.pipeline import Pipeline
-from recipes.prepare import prepare
-from recipes.tiny import make_tiny
+from recipes.running.answering import of_workers, open_judge
+from recipes.running.engines import Engines
+from recipes.running.pipeline import Pipeline
+from recipes.running.prepare import prepare
+from recipes.schema.recipe import Recipe, recipe_of
+from recipes.synthetic.tiny import make_tiny
 from rl.core import Sampling
 from rl.runs.checkpoint import files_fingerprint, fingerprint
 
@@ -98,8 +98,8 @@ def test_a_local_judge_serves_beside_the_workers_and_is_asked_once(
     recipe = page(tiny_qwen3vl, scene_data, tmp_path, judge=judge)
     prepared, prompts = prepare(recipe), ["Is red a colour?", "Is blue?", "Is red a colour?"]
     with (
-        Line(recipe, prepared.eyes, prepared.prompts, name="judge") as line,
-        of_workers(recipe, prepared, line, tmp_path) as answering,
+        Engines(recipe, prepared.renderer, prepared.prompts, name="judge") as engines,
+        of_workers(recipe, prepared, engines, tmp_path) as answering,
     ):
         assert answering.judge is not None
         assert answering.judge.identity.model == tiny_qwen3.name
@@ -117,6 +117,6 @@ def test_a_local_judge_serves_beside_the_workers_and_is_asked_once(
             [prepared.benchmarks[0].items[0].sample], Sampling(temperature=0.0)
         )
         assert rollout.completions
-    with_nobody = open_judge(recipe, tmp_path, line)
+    with_nobody = open_judge(recipe, tmp_path, engines)
     assert with_nobody is not None
     assert with_nobody.ask(prompts, 1) == said

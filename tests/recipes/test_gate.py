@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from recipes import cli
-from recipes.config import recipe_of
-from recipes.pipeline import Pipeline
+from recipes.cli import main as cli
+from recipes.running.pipeline import Pipeline
+from recipes.schema.recipe import recipe_of
 from rl.runs.store import RunStore
 from tests.evals.report.conftest import make_run  # noqa: F401
 

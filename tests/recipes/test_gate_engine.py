@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from recipes.config import Recipe, recipe_of
-from recipes.pipeline import Pipeline
-from recipes.scenes import write_scenes
+from recipes.running.pipeline import Pipeline
+from recipes.schema.recipe import Recipe, recipe_of
+from recipes.synthetic.scenes import write_scenes
 from rl.runs.checkpoint import fingerprint
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore

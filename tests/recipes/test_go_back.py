@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from recipes.steps import go_back
+from recipes.running.steps import go_back
 from rl.runs.metrics import JsonlSink, read_metrics
 from rl.runs.store import RunStore
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from recipes.config import Recipe, load_recipe, recipe_of
-from recipes.seats import require_gpus, roles
+from recipes.planning.actors import require_gpus, roles
+from recipes.schema.recipe import Recipe, load_recipe, recipe_of
 from rl.errors import ConfigError
 
 SHARED = {
@@ -71,10 +71,10 @@ def test_the_page_and_line_are_named(tmp_path: Path) -> None:
 
 
 def test_gpus_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recipes.seats.count_gpus", lambda: 1)
+    monkeypatch.setattr("recipes.planning.actors.count_gpus", lambda: 1)
     with pytest.raises(ConfigError, match="asks for 2 GPUs, this machine has 1"):
         require_gpus(page(SHARED))
-    monkeypatch.setattr("recipes.seats.count_gpus", lambda: 2)
+    monkeypatch.setattr("recipes.planning.actors.count_gpus", lambda: 2)
     require_gpus(page(SHARED))
-    monkeypatch.setattr("recipes.seats.count_gpus", lambda: 0)
+    monkeypatch.setattr("recipes.planning.actors.count_gpus", lambda: 0)
     require_gpus(page({}))

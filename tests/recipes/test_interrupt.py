@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from recipes.interrupt import Interrupt, Interrupted
+from recipes.running.interrupt import Interrupt, Interrupted
 from rl.errors import RunError
 
 
@@ -66,7 +66,7 @@ def test_a_step_that_does_not_end_is_ended_after_the_grace() -> None:
 
 SLOW_ENGINES = """
 import os, signal, time
-from recipes.interrupt import Interrupt, Interrupted
+from recipes.running.interrupt import Interrupt, Interrupted
 with Interrupt(0.3) as interrupt:
     try:
         with interrupt.at_steps():

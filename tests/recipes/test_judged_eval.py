@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from evals.compare import compare_sides, open_side
-from recipes.cli import app
+from evals.scoring.compare import compare_sides, open_side
+from recipes.cli.main import app
 from rl.errors import ConfigError, EvalError
 from tests.evals.benchmarks.test_benchmarks import example_rows
 from tests.evals.conftest import mme_rows, write_parquet
@@ -102,7 +102,7 @@ def test_a_judge_that_fails_at_one_of_several_answers_is_asked_again(
     server.up_to = 41
     with pytest.raises(EvalError, match="1 of 42 answers are errors"):
         evaluate(server, tmp_path, *several)
-    monkeypatch.setattr("evals.results.MAX_ERROR_SHARE", 0.05)
+    monkeypatch.setattr("evals.scoring.results.MAX_ERROR_SHARE", 0.05)
     server.is_down = True
     evaluate(server, tmp_path, *several)
     assert result(tmp_path)["parts"]["report"]["accuracy"] == pytest.approx(0.7)

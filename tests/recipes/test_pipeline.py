@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from recipes.config import Recipe, recipe_of
-from recipes.pipeline import Pipeline
+from recipes.running.pipeline import Pipeline
+from recipes.schema.recipe import Recipe, recipe_of
 from rl.errors import GateError
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes import cli
-from recipes.config import load_recipe
+from recipes.cli import main as cli
+from recipes.schema.recipe import load_recipe
 from rl.runtime import cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_a_page_for_gpus_ends_in_one_line_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a whole model and data beside it: hardware is what is missing. No engine starts."""
-    monkeypatch.setattr("recipes.seats.count_gpus", lambda: 0)
+    monkeypatch.setattr("recipes.planning.actors.count_gpus", lambda: 0)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("Ray was started")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recipes.assess import result_line
+from recipes.running.assess import result_line
 
 
 @pytest.mark.parametrize(

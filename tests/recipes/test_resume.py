@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from recipes.config import Recipe, recipe_of
-from recipes.interrupt import Interrupted
-from recipes.pipeline import Pipeline
-from recipes.train import StageTrainer
+from recipes.running.interrupt import Interrupted
+from recipes.running.pipeline import Pipeline
+from recipes.running.train import StageTrainer
+from recipes.schema.recipe import Recipe, recipe_of
 from rl.errors import ConfigError
 from rl.runs.checkpoint import STATE, fingerprint
 from rl.runs.metrics import read_metrics

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recipes.build import Line
+from recipes.running.engines import Engines
 from rl.errors import ActorLostError, DeadlineError, RunError
 from rl.learners.group import LearnerGroup
 
@@ -38,11 +38,11 @@ class _Rank:
         self.is_stopped = True
 
 
-def line(*generations: list[_Rank], max_restarts: int = 3) -> tuple[Line, list[dict[str, Any]]]:
+def line(*generations: list[_Rank], max_restarts: int = 3) -> tuple[Engines, list[dict[str, Any]]]:
     """A line without engines around these ranks: the first, and those that are started anew."""
     events: list[dict[str, Any]] = []
     left = list(generations)
-    made = Line.__new__(Line)
+    made = Engines.__new__(Engines)
     made.recipe = SimpleNamespace(learner=SimpleNamespace(max_restarts=max_restarts))
     made.learner = LearnerGroup(left.pop(0), deadline_s=1)
     made.on_event = lambda event, **facts: events.append({"event": event, **facts})

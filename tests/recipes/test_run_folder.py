@@ -2,7 +2,7 @@
 
 import yaml
 
-from recipes.run_folder import differences
+from recipes.running.run_folder import differences
 
 
 def told(old: object, new: object) -> list[str]:

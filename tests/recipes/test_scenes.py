@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from recipes.questions import MME_CATEGORIES, OPEN_SKILLS, SHORT_ANSWER, corpus
-from recipes.scenes import write_scenes
-from recipes.worlds import KINDS, Part, picture, worlds
+from recipes.synthetic.questions import MME_CATEGORIES, OPEN_SKILLS, SHORT_ANSWER, corpus
+from recipes.synthetic.scenes import write_scenes
+from recipes.synthetic.worlds import KINDS, Part, picture, worlds
 
 PARTS: tuple[Part, ...] = ("train", "select", "report")
 
@@ -138,7 +138,7 @@ def test_sft_answers_are_noisy_and_rl_solutions_are_not(tmp_path: Path) -> None:
 
 
 def test_a_few_labels_are_wrong_and_most_are_right() -> None:
-    from recipes.questions import Noise, questions
+    from recipes.synthetic.questions import Noise, questions
 
     rng = random.Random(0)
     asks = [ask for _, ask in islice(questions("train", rng, yes_no=0.3), 800)]

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from recipes.config import Recipe, load_recipe, recipe_of
-from recipes.plan import memory, require_fit
-from recipes.sizes import (
+from recipes.planning.plan import memory, require_fit
+from recipes.planning.sizes import (
     GIB,
     architecture,
     cached_tokens,
@@ -17,9 +16,10 @@ from recipes.sizes import (
     passing_bytes,
     publish_bytes,
 )
+from recipes.schema.recipe import Recipe, load_recipe, recipe_of
 from rl.errors import ConfigError
 from rl.models.load import file_weights, load_model
-from rl.runtime.seats import Seat
+from rl.runtime.gpu_assignment import GpuAssignment
 from tests.rl.models.trees import FAMILIES, checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,8 +159,11 @@ def fit(*, gib: float, zero: int = 0, share: float = 0.4, **learner: Any) -> dic
         learner={"zero": zero, "gpus": 0.5, "dtype": "bfloat16", **learner},
         hardware={"gpus": 1, "gpu_gib": gib},
     )
-    seats = [Seat("learner-0", "learner", 0, (0,)), Seat("rollout-0", "rollout", 0, (0,))]
-    return require_fit(recipe, architecture(recipe), seats)
+    assignments = [
+        GpuAssignment("learner-0", "learner", 0, (0,)),
+        GpuAssignment("rollout-0", "rollout", 0, (0,)),
+    ]
+    return require_fit(recipe, architecture(recipe), assignments)
 
 
 def test_a_gpu_that_is_too_small_is_refused_with_the_numbers() -> None:

@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from recipes.tiny import FAMILIES, SIZES, make_tiny
+from recipes.synthetic.tiny import FAMILIES, SIZES, make_tiny
 from rl.errors import ConfigError
 
 FIXTURES = {

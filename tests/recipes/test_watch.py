@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from evals.gates import GateConfig
-from recipes.config import StageSection
-from recipes.watch import Ending, StageEnded, Watch
+from evals.decisions.gates import GateConfig
+from recipes.running.watch import Ending, StageEnded, Watch
+from recipes.schema.recipe import StageSection
 from rl.errors import GateError
 
 PASS, WARN, FAIL = 0, 1, 2

@@ -14,14 +14,14 @@ from pydantic import Field
 
 from rl.config import (
     Component,
-    Page,
+    ConfigFile,
     Problems,
     Section,
     build,
     build_component,
+    config_of,
     dump,
-    load_page,
-    page_of,
+    load_config,
 )
 from rl.config_yaml import parse_yaml
 from rl.errors import ConfigError
@@ -89,12 +89,12 @@ def page(tmp_path: Path) -> Path:
 
 def faults(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as error:
-        build(Recipe, load_page(path, overrides))
+        build(Recipe, load_config(path, overrides))
     return [line.replace(f"{path.parent}/", "") for line in str(error.value).splitlines()]
 
 
 def test_a_page_becomes_sections(page: Path) -> None:
-    recipe = build(Recipe, load_page(page))
+    recipe = build(Recipe, load_config(page))
     assert recipe.stages[0].lr == 1e-3
     assert recipe.stages[1].algorithm == Clip(group_size=4)
     assert recipe.stages[1].from_ == "sft"
@@ -102,7 +102,7 @@ def test_a_page_becomes_sections(page: Path) -> None:
 
 
 def test_a_part_of_a_page_is_built_alone_and_an_absent_one_from_defaults(page: Path) -> None:
-    loaded = load_page(page)
+    loaded = load_config(page)
     assert build(Stage, loaded, "stages.sft").lr == 1e-3
     assert build(Stage, loaded.section("stages.0")).name == "sft"
     assert build(Clip, loaded, "absent.too") == Clip()
@@ -111,7 +111,7 @@ def test_a_part_of_a_page_is_built_alone_and_an_absent_one_from_defaults(page: P
 
 
 def test_every_key_knows_its_line(page: Path) -> None:
-    loaded = load_page(page)
+    loaded = load_config(page)
     lines = {
         "seed": 1,
         "stages": 2,
@@ -158,7 +158,7 @@ note: [x]
 
 
 def test_several_sections_share_one_list_of_problems(page: Path) -> None:
-    loaded, problems = load_page(page, ["stages.sft.lr=x", "stages.grpo.lr=y"]), Problems()
+    loaded, problems = load_config(page, ["stages.sft.lr=x", "stages.grpo.lr=y"]), Problems()
     assert build(Stage, loaded, "stages.sft", problems=problems) is None
     assert build(Stage, loaded, "stages.grpo", problems=problems) is None
     assert len(problems.lines) == 2
@@ -181,16 +181,16 @@ def test_several_sections_share_one_list_of_problems(page: Path) -> None:
 def test_a_page_that_cannot_be_read(page: Path, text: str, line: int, words: str) -> None:
     page.write_text(text)
     with pytest.raises(ConfigError) as error:
-        load_page(page)
+        load_config(page)
     assert str(error.value).startswith(f"{page}:{line}: ")
     assert words in str(error.value)
 
 
 def test_a_missing_page(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
-        load_page(tmp_path / "none.yaml")
+        load_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_page(tmp_path)
+        load_config(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_overrides(page: Path) -> None:
         "params.new.key=[1, {a: b}]",
         "note=",
     ]
-    loaded = load_page(page, [*overrides, "note=x"])
+    loaded = load_config(page, [*overrides, "note=x"])
     recipe = build(Recipe, loaded)
     assert (recipe.seed, recipe.note) == (3, "x")
     assert (recipe.stages[1].lr, recipe.stages[0].schedule) == (5e-5, "linear")
@@ -240,7 +240,7 @@ def test_overrides(page: Path) -> None:
 
 def test_faults_of_overrides_name_the_override(page: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        load_page(page, ["stages.gpro.lr=1", "seed", "seed.x=1", "stages.9.lr=1", "note=[", "=1"])
+        load_config(page, ["stages.gpro.lr=1", "seed", "seed.x=1", "stages.9.lr=1", "note=[", "=1"])
     assert str(error.value).splitlines() == [
         'override stages.gpro.lr=1: stages has no item "gpro". Did you mean grpo? (sft, grpo). '
         "Name one of these",
@@ -292,7 +292,7 @@ recipes = st.builds(
 @given(recipes)
 def test_a_dumped_recipe_reads_back_equal(recipe: Recipe) -> None:
     text = dump(recipe)
-    assert build(Recipe, Page(Path(), parse_yaml(text, "page"))) == recipe
+    assert build(Recipe, ConfigFile(Path(), parse_yaml(text, "page"))) == recipe
 
 
 @settings(max_examples=60, deadline=None)
@@ -304,7 +304,7 @@ def test_an_override_is_read_back(
     path.write_text("")
     key = ".".join(steps)
     given = dump({"v": value}).removeprefix("v:").strip()
-    page = load_page(path, [f"{key}={given}"])
+    page = load_config(path, [f"{key}={given}"])
     assert page.section(key).plain() == value
     assert page.section(key).where == f"override {key}={given}"
 
@@ -318,7 +318,7 @@ def test_any_text_is_a_page_or_a_config_error(
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     for overrides in ([], [override], [f"a.b={override}"]):
         with contextlib.suppress(ConfigError):
-            build(Recipe, load_page(path, overrides))
+            build(Recipe, load_config(path, overrides))
 
 
 def test_an_absent_component_is_left_out_of_the_dump() -> None:
@@ -326,10 +326,10 @@ def test_an_absent_component_is_left_out_of_the_dump() -> None:
 
 
 def test_the_page_of_a_program_is_built_like_a_file() -> None:
-    page = page_of({"seed": 1, "stages": [{"name": "a", "algorithm": Clip()}]}, ["stages.a.lr=1"])
+    page = config_of({"seed": 1, "stages": [{"name": "a", "algorithm": Clip()}]}, ["stages.a.lr=1"])
     assert build(Recipe, page).stages[0] == Stage(name="a", algorithm=Clip(), lr=1.0)
     with pytest.raises(ConfigError, match=r'command line seed: got "x"'):
-        build(Recipe, page_of({"seed": "x"}))
+        build(Recipe, config_of({"seed": "x"}))
 
 
 def test_the_dump_is_read_alike_by_other_readers() -> None:

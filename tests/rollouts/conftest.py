@@ -21,7 +21,7 @@ import pytest
 from rl.core import Image, ImageSource, Message, Sample, Text
 from rl.data.tree import Tree
 from rl.errors import ActorLostError, DeadlineError
-from rl.learners.base import LogitView
+from rl.learners.base import SamplingDistribution
 
 MAX_PIXELS = 16384
 START_DEADLINE_S = 240.0
@@ -132,12 +132,12 @@ class PlainLearner:
         self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
 
     def logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
         import torch
 
         with torch.no_grad():
-            return [self._of_tree(tree, view) for tree in trees]
+            return [self._of_tree(tree, distribution) for tree in trees]
 
     def _batch(self, tree: Tree) -> Any:
         from rl.data.collate import collate
@@ -148,8 +148,12 @@ class PlainLearner:
         )
         return collate([tree], plan, self.spec, self._store, layout=self.spec.layout)
 
-    def _of_tree(self, tree: Tree, view: LogitView) -> list[tuple[float, ...]]:
-        flat = iter(self._forward(self._batch(tree), view.temperature, view.banned_ids).tolist())
+    def _of_tree(self, tree: Tree, distribution: SamplingDistribution) -> list[tuple[float, ...]]:
+        flat = iter(
+            self._forward(
+                self._batch(tree), distribution.temperature, distribution.banned_ids
+            ).tolist()
+        )
         return [tuple(itertools.islice(flat, b.num_trained)) for b in tree.branches]
 
     def train(self, trees: Sequence[Tree], steps: int = 1) -> None:
@@ -169,7 +173,7 @@ class PlainLearner:
 
 
 @dataclass
-class Line:
+class Engines:
     """An engine process, the folder it started from, and versions that only grow."""
 
     handle: EngineProcess
@@ -225,19 +229,19 @@ def make_learner() -> type[PlainLearner]:
 
 def _line(
     name: str, model: Path, max_pixels: int | None, folder: Path, **engine: Any
-) -> Iterator[Line]:
+) -> Iterator[Engines]:
     from rollouts.base import RolloutConfig
 
     config = RolloutConfig(max_model_len=512, max_images=1, kv_cache_gib=0.25, **engine)
     handle = EngineProcess(name, config, str(model), max_pixels, 0)
     try:
-        yield Line(handle, model, max_pixels, folder)
+        yield Engines(handle, model, max_pixels, folder)
     finally:
         handle.stop()
 
 
 @pytest.fixture(scope="session")
-def vl_line(tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def vl_line(tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     yield from _line("rollout-0", tiny_qwen3vl, MAX_PIXELS, tmp_path_factory.mktemp("weights"))
 
 
@@ -254,11 +258,11 @@ def second_handle(
 
 
 @pytest.fixture(params=["ipc", "nccl"])
-def gpu_line(request: pytest.FixtureRequest, tiny_qwen3: Path, tmp_path: Path) -> Iterator[Line]:
+def gpu_line(request: pytest.FixtureRequest, tiny_qwen3: Path, tmp_path: Path) -> Iterator[Engines]:
     """An engine that waits for weights from a GPU; there is none."""
     yield from _line("rollout-2", tiny_qwen3, None, tmp_path, transport=request.param)
 
 
 @pytest.fixture(params=["tiny_llava", "tiny_qwen3"])
-def other_line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Line]:
+def other_line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engines]:
     yield from _line(request.param, request.getfixturevalue(request.param), None, tmp_path)

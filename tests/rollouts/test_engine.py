@@ -16,7 +16,7 @@ import pytest
 from rl.core import ImageSource, Sample, Sampling
 from rl.data.tree import Branch, Tree
 from rl.errors import ActorLostError, DeadlineError, ParityError, RolloutError
-from rl.learners.base import LogitView
+from rl.learners.base import SamplingDistribution
 from rl.runtime.parity import ParityGate, choose_probes, without_images
 from rl.runtime.publish import publish
 from rollouts.base import GenerateRequest
@@ -33,11 +33,11 @@ def _pool(line: Any, learner: Any, *handles: Any) -> Pool:
 
 
 def _gate(learner: Any, probes: list[Sample], tolerance: float = 1e-5, **kwargs: Any) -> ParityGate:
-    view = LogitView(temperature=0.9, banned_ids=tuple(learner.spec.banned_ids))
+    distribution = SamplingDistribution(temperature=0.9, banned_ids=tuple(learner.spec.banned_ids))
     return ParityGate(
         probes,
         kwargs.pop("prompt_ids", learner.renderer.prompt_ids),
-        view,
+        distribution,
         tolerance=tolerance,
         image_token_id=learner.spec.image_token_id,
         **kwargs,

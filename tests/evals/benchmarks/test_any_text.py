@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.registry import get_benchmark
-from evals.sandbox import why_not
+from evals.sandbox.runner import why_not
 from rl.plugins import names
 from tests.evals.benchmarks.test_benchmarks import as_rows, example_rows
 from tests.evals.conftest import write_parquet

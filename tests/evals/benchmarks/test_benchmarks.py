@@ -6,8 +6,8 @@ import pytest
 
 from evals.base import BenchmarkConfig
 from evals.registry import get_benchmark
-from evals.sandbox import why_not
-from evals.score import score_file
+from evals.sandbox.runner import why_not
+from evals.scoring.score import score_file
 from rl.errors import ConfigError, DataError
 from rl.plugins import names
 from tests.evals.conftest import mme_rows, open_benchmark, png, textvqa_rows, write_parquet

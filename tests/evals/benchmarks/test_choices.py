@@ -8,7 +8,7 @@ import pytest
 
 from evals.benchmarks.mmmu import DOMAINS
 from evals.registry import get_benchmark
-from evals.score import score_file
+from evals.scoring.score import score_file
 from rl.core import Image
 from rl.errors import DataError
 from tests.evals.benchmarks.test_benchmarks import example_rows

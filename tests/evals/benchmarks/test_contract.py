@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evals.registry import get_benchmark
-from recipes.cli import app
+from recipes.cli.main import app
 
 YES_NO = {"references": ["Yes"]}
 OPEN = {"references": ["Yes"] * 10}

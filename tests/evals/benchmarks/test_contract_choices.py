@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evals.registry import get_benchmark
-from evals.sandbox import why_not
-from recipes.cli import app
+from evals.sandbox.runner import why_not
+from recipes.cli.main import app
 
 CHOICE = {"references": ["A"], "options": ["cat", "dog"]}
 ACCURACY = {"accuracy", "categories"}

@@ -9,15 +9,15 @@ import math
 import pytest
 
 from evals.accuracy import group_means
+from evals.asking.responses import write_json, write_rows
 from evals.benchmarks import humaneval
-from evals.gates import GateConfig
-from evals.paired import compare, figures_of
+from evals.decisions.gates import GateConfig
 from evals.registry import get_benchmark
-from evals.responses import write_json, write_rows
-from evals.results import write_result
-from evals.samples import score_rows
-from evals.sandbox import why_not
-from evals.score import score_file
+from evals.sandbox.runner import why_not
+from evals.scoring.paired import compare, figures_of
+from evals.scoring.results import write_result
+from evals.scoring.samples import score_rows
+from evals.scoring.score import score_file
 from rl.errors import DataError, EvalError
 from rl.plugins import names
 from tests.evals.benchmarks.test_benchmarks import as_rows, example_rows

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from evals.registry import get_benchmark
-from evals.score import score_file
-from evals.stats import stderr, stderr_clustered
+from evals.scoring.score import score_file
+from evals.scoring.stats import stderr, stderr_clustered
 from rewards.text import evalai_answer
 from tests.evals.conftest import FIXTURES
 

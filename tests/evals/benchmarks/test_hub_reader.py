@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evals.fewshot import FewShotBenchmark
-from evals.items import Item
-from evals.layout import HubData
+from evals.asking.fewshot import FewShotBenchmark
+from evals.data.items import Item
+from evals.data.layout import HubData
 from evals.registry import get_benchmark
-from evals.sandbox import why_not
+from evals.sandbox.runner import why_not
 from tests.evals.benchmarks import hub, test_hub_types
 
 _NO_DEFAULT = {"humaneval": "openai_humaneval"}  # its only configuration has a name, one split

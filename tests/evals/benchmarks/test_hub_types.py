@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evals.registry import get_benchmark
-from evals.sandbox import why_not
+from evals.sandbox.runner import why_not
 from tests.evals.benchmarks.test_benchmarks import example_rows
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from evals.items import Item
-from evals.layout import HubData, choose_files
-from evals.messages import one_turn
-from evals.parts import split_parts
+from evals.asking.messages import one_turn
+from evals.data.items import Item
+from evals.data.layout import HubData, choose_files
+from evals.data.parts import split_parts
+from evals.data.sources import _read_hub, require_count
 from evals.registry import get_benchmark
-from evals.sources import _read_hub, require_count
 from rl.core import Image, ImageSource, Text
 from rl.errors import DataError
 from tests.evals.benchmarks.hub import (

@@ -3,7 +3,7 @@
 import pytest
 
 from evals.registry import get_benchmark
-from evals.samples import score_rows
+from evals.scoring.samples import score_rows
 from rl.errors import DataError
 from tests.evals.benchmarks.test_choices import scored
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from evals.asking.judge import Judged, JudgeIdentity, Judgement, judge_rows
 from evals.benchmarks.humaneval import solution
-from evals.judge import Judged, JudgeIdentity, Judgement, judge_rows
 from evals.registry import get_benchmark
-from evals.sandbox import why_not
-from evals.score import score_file
+from evals.sandbox.runner import why_not
+from evals.scoring.score import score_file
 from rl.errors import DataError
 from tests.evals.benchmarks.test_benchmarks import example_rows
 from tests.evals.conftest import write_parquet

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evals.registry import get_benchmark
-from evals.score import score_file
+from evals.scoring.score import score_file
 from rewards.anls import edit_distance
 from tests.evals.conftest import FIXTURES
 

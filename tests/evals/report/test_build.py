@@ -32,7 +32,7 @@ class Page(HTMLParser):
         self.styles += [given["style"]] if "style" in given else []
 
 
-def page_of(run):
+def config_of(run):
     return Page(build_report(run).read_text(encoding="utf-8"))
 
 
@@ -68,7 +68,7 @@ def test_every_question_lies_in_the_data_beside_the_page(make_run):
 
 
 def test_nothing_is_loaded_from_elsewhere_and_only_our_script_may_run(make_run):
-    page = page_of(make_run())
+    page = config_of(make_run())
     assert not [
         link for link in page.links if not re.fullmatch(r"#[\w-]*|gate\.md|leaderboard\.\w+", link)
     ]
@@ -100,9 +100,9 @@ def test_the_images_shown_lie_beside_the_page(make_run):
 
 def test_hostile_answers_stay_text(make_run):
     answers = {("grpo", "textvqa", "report-0001-0"): HOSTILE}
-    tags = sorted(page_of(make_run()).tags)
+    tags = sorted(config_of(make_run()).tags)
     run = make_run(answers=answers)
-    assert sorted(page_of(run).tags) == tags
+    assert sorted(config_of(run).tags) == tags
     folder = run / "report" / "data" / "textvqa"
     number, item = next(
         (n, item) for n, item in enumerate(script(folder / "000.js")) if item[0] == "report-0001-0"

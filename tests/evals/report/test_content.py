@@ -11,7 +11,7 @@ from evals.benchmarks.textvqa import TextVQA
 from evals.registry import get_benchmark
 from evals.report import build_report
 from evals.report.content import Contents, words
-from evals.samples import score_rows
+from evals.scoring.samples import score_rows
 from rl.plugins import names
 from tests.evals.benchmarks.test_any_text import ANY, DENSE, rows_of
 from tests.evals.report.test_build import script

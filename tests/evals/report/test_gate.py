@@ -9,7 +9,7 @@ from evals.report.gate import beside, gate_markdown, unjudged, worst_verdict
 from evals.report.leaderboard import rows
 from evals.report.provenance import checks
 from evals.report.run import read_run
-from recipes.cli import main
+from recipes.cli.main import main
 from rl.errors import NoRunError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from evals.report import groups
 from evals.report.skills import Floor, in_words, skills_of
-from evals.stats import cluster_rows, paired_bootstrap
+from evals.scoring.stats import cluster_rows, paired_bootstrap
 from tests.evals.report.made import answer, asked
 
 WORDY = answer(0.0, text="it is 3", parsed="it is 3", content=1.0)

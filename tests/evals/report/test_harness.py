@@ -3,11 +3,11 @@
 import itertools
 import json
 
+from evals.asking.generate import EvalSettings, evaluate
 from evals.benchmarks.mme import MME
-from evals.gates import GateConfig
-from evals.generate import EvalSettings, evaluate
+from evals.decisions.gates import GateConfig
 from evals.report import build_report
-from evals.results import write_result
+from evals.scoring.results import write_result
 from rl.core import Completion, Rollout
 
 

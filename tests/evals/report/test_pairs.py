@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from evals.compare import compare_sides, open_side
+from evals.asking.responses import HEADER
 from evals.report import build_report
 from evals.report.pairs import pairs
 from evals.report.run import read_run
-from evals.responses import HEADER
+from evals.scoring.compare import compare_sides, open_side
 
 
 def of(run):

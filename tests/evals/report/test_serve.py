@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from evals.report.build import build_report
 from evals.report.crossrun import write_index
 from evals.report.serve import ReportServer
-from recipes.cli import app
+from recipes.cli.main import app
 from rl.errors import ConfigError
 from tests.evals.report.conftest import MadeRun
 
@@ -176,7 +176,7 @@ def test_the_index_over_runs_is_built_again_too(two, serve):
 def test_the_command_serves_until_it_is_interrupted(two):
     # A shell's background job ignores SIGINT, and so would its children.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    command = [f"{heed}from recipes.cli import main; main()", "report", str(two[0])]
+    command = [f"{heed}from recipes.cli.main import main; main()", "report", str(two[0])]
     child = subprocess.Popen(
         [sys.executable, "-u", "-c", *command, "--serve", "--port", "0"],
         stdout=subprocess.PIPE,

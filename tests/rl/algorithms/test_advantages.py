@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rl.algorithms.advantages import STD_FLOOR, group_advantages, is_equal, std_over_step
+from rl.algorithms.advantages import STD_FLOOR, group_advantages, has_no_signal, std_over_step
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import Ranks, Table
 
@@ -60,7 +60,7 @@ def test_unscored_answers_leave_the_baseline_and_get_nothing(
     ],
 )
 def test_what_counts_as_equal(rewards: list[float | None], equal: bool) -> None:
-    assert is_equal(rewards) is equal
+    assert has_no_signal(rewards) is equal
     assert (not any(group_advantages(rewards, "group"))) is equal
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from recipes.config import recipe_of
-from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, Step, TreeBatch, count
+from recipes.schema.recipe import recipe_of
+from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, Step, TreeBatch, count_step
 from rl.algorithms.rehearsal import rehearse
 from rl.errors import ConfigError, DataError
 from rl.runs.metrics import METRICS, describe
@@ -29,7 +29,7 @@ class Own(BaseModel):
     }
 
     def prepare(self, step: Step) -> Denominators:
-        return count(step)
+        return count_step(step)
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         assert batch.reference_logp_N is not None  # the loop has cached it before the first step

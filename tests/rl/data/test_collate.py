@@ -34,15 +34,15 @@ def test_columns_follow_the_branches(tiny_qwen3: Path) -> None:
     assert batch.branch_N.tolist() == [0, 0, 0, 1]
     sees = batch.attention[0, 0] == 0
     assert sees[6].tolist() == [True, True, True, False, False, True, True]
-    view = batch.tree_batch(torch.zeros(4))
-    assert view.reference_logp_N is not None
-    assert view.reference_logp_N.tolist() == [-1, -2, -3, -4]
-    assert view.label_B is not None
-    assert view.label_B.tolist() == [True, False]
-    assert view.pair_B is not None
-    assert view.pair_B.tolist() == [0, 0]
-    assert view.old_logp_N is None
-    assert view.advantage_B is None
+    tree_batch = batch.tree_batch(torch.zeros(4))
+    assert tree_batch.reference_logp_N is not None
+    assert tree_batch.reference_logp_N.tolist() == [-1, -2, -3, -4]
+    assert tree_batch.label_B is not None
+    assert tree_batch.label_B.tolist() == [True, False]
+    assert tree_batch.pair_B is not None
+    assert tree_batch.pair_B.tolist() == [0, 0]
+    assert tree_batch.old_logp_N is None
+    assert tree_batch.advantage_B is None
 
 
 def test_a_column_that_only_some_branches_have_is_an_error(tiny_qwen3: Path) -> None:

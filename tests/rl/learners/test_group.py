@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rl.data.tree import Branch, Tree
 from rl.errors import DataError, DeadlineError
-from rl.learners.base import LogitView
+from rl.learners.base import SamplingDistribution
 from rl.learners.environment import local_rank
 from rl.learners.group import LearnerGroup, deal
 from rl.runtime.actors import LocalHandle
@@ -32,7 +32,7 @@ def test_every_tree_goes_to_one_rank_and_ranks_are_level(sizes: list[int], ranks
 
 class _Rank:
     def logprobs(
-        self, trees: list[Tree], view: LogitView, *, reference: bool
+        self, trees: list[Tree], distribution: SamplingDistribution, *, reference: bool
     ) -> list[list[tuple[float, ...]]]:
         return [[(float(t.branches[0].token_ids[0]),)] for t in trees]
 
@@ -41,7 +41,9 @@ class _Rank:
 def test_answers_come_back_in_the_order_asked(sizes: list[int], ranks: int) -> None:
     group = LearnerGroup([LocalHandle(f"learner-{r}", _Rank()) for r in range(ranks)], deadline_s=1)
     trees = [tree(index, size) for index, size in enumerate(sizes)]
-    assert group.logprobs(trees, LogitView()) == [[(float(i),)] for i in range(len(trees))]
+    assert group.logprobs(trees, SamplingDistribution()) == [
+        [(float(i),)] for i in range(len(trees))
+    ]
 
 
 class _Failing:
@@ -53,7 +55,9 @@ class _Failing:
     def publish(self, path: str) -> None:
         raise self.error
 
-    def logprobs(self, trees: list[Tree], view: LogitView, *, reference: bool) -> None:
+    def logprobs(
+        self, trees: list[Tree], distribution: SamplingDistribution, *, reference: bool
+    ) -> None:
         raise self.error
 
 
@@ -86,7 +90,7 @@ def test_a_ranks_error_is_raised_while_the_others_wait_for_it(failing: int) -> N
     with pytest.raises(DataError, match="truncated image"):
         group.publish("weights")
     with pytest.raises(DataError, match="truncated image"):
-        group.logprobs([tree(index, 3) for index in range(4)], LogitView())
+        group.logprobs([tree(index, 3) for index in range(4)], SamplingDistribution())
 
 
 def test_a_ranks_own_deadline_is_raised_at_once() -> None:

@@ -15,7 +15,7 @@ from rl.algorithms.grpo import GRPO
 from rl.algorithms.kto import KTO
 from rl.algorithms.sft import SFT
 from rl.errors import ModelError
-from rl.learners.base import LogitView
+from rl.learners.base import SamplingDistribution
 from rl.learners.schedule import rate
 from rl.models.load import load_model
 from tests.rl.learners import zero_child
@@ -84,8 +84,8 @@ def test_logprobs_are_the_models(run: Call, tiny_qwen3vl: Path, tmp_path: Path) 
     model = small(tiny_qwen3vl)
     trees = [model.tree(seed) for seed in range(5)]
     run(zero_child.train, str(tiny_qwen3vl), PLAN, [], SFT(), str(tmp_path / "w"))
-    view = LogitView(temperature=0.7, banned_ids=model.spec.banned_ids)
-    found = run(zero_child.call, "logprobs", trees, view)
+    distribution = SamplingDistribution(temperature=0.7, banned_ids=model.spec.banned_ids)
+    found = run(zero_child.call, "logprobs", trees, distribution)
     [batch] = model.batches(trees)
     with torch.no_grad():
         logp_N = model.forward(batch, 0.7, model.spec.banned_ids)
@@ -121,7 +121,7 @@ def test_the_reference_stays_where_the_stage_began(
     assert metrics[0]["kto/z"] == pytest.approx(0.0, abs=1e-5)
     assert metrics[0]["loss"] == pytest.approx(0.5, abs=1e-4)  # policy = reference: sigmoid(0)
     assert metrics[1]["loss"] < metrics[0]["loss"]
-    before = run(zero_child.call, "logprobs", trees, LogitView(), reference=True)
+    before = run(zero_child.call, "logprobs", trees, SamplingDistribution(), reference=True)
     fresh = Small(tiny_qwen3vl)
     [batch] = fresh.batches(trees)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import Tensor
 from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
 from rl.errors import ConfigError, ModelError
-from rl.learners.base import LearnerConfig, LogitView
+from rl.learners.base import LearnerConfig, SamplingDistribution
 from rl.learners.group import LearnerGroup, deal
 from rl.learners.schedule import rate
 from rl.learners.state import STATE_TAG
@@ -193,8 +193,8 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
             rank.ready(300)
         group = LearnerGroup(ranks, deadline_s=200)
         group.begin_stage(str(tiny_qwen3vl), TEN, needs_reference=False)
-        before = group.logprobs(trees[0], LogitView())
-        metrics = [group.step(step, SFT(), LogitView()) for step in trees]
+        before = group.logprobs(trees[0], SamplingDistribution())
+        metrics = [group.step(step, SFT(), SamplingDistribution()) for step in trees]
         group.publish(str(out))
     model = small(tiny_qwen3vl)
     [batch] = model.batches(trees[0])

@@ -10,7 +10,7 @@ from typing import Any
 
 from rl.algorithms.base import Algorithm
 from rl.data.tree import Tree
-from rl.learners.base import LearnerConfig, LogitView, OptimPlan
+from rl.learners.base import LearnerConfig, OptimPlan, SamplingDistribution
 from rl.models.spec import ModelConfig
 
 LEARNERS: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def train(
     learner.begin_stage(checkpoint, plan, needs_reference=needs_reference)
     if taken_up is not None:
         learner.load_state(taken_up)
-    metrics = [dict(learner.step(trees, algorithm, LogitView())) for trees in steps]
+    metrics = [dict(learner.step(trees, algorithm, SamplingDistribution())) for trees in steps]
     if saved is not None:
         learner.save_state(saved)
     learner.publish(published)

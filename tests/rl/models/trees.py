@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from recipes.tiny import MADE_HERE, PACKAGE
+from recipes.synthetic.tiny import MADE_HERE, PACKAGE
 from rl.core import ImageSource
 from rl.data.collate import ImageStore, MicroBatch, collate
 from rl.data.pack import pack
@@ -24,7 +24,7 @@ from rl.models.load import find_spec, load_model, load_processor
 from rl.models.spec import Dtype, Layout, ModelSpec
 from rl.plugins import find, names
 
-# Fixtures of the checkpoints that recipes.tiny makes, then every family that was added.
+# Fixtures of the checkpoints that recipes.synthetic.tiny makes, then every family that was added.
 ADDED = tuple(name for name in names(PACKAGE) if name not in MADE_HERE)
 FAMILIES = ("tiny_qwen3vl", "tiny_qwen25vl", "tiny_llava", "tiny_qwen3", *ADDED)
 VISION = tuple(

@@ -12,11 +12,11 @@ import pytest
 from rl.core import Completion, Image, ImageSource, Message, Rollout, Sample, Sampling, Text
 from rl.data.tree import Tree
 from rl.errors import ConfigError, ParityError
-from rl.learners.base import LogitView
+from rl.learners.base import SamplingDistribution
 from rl.runtime.parity import ParityGate, choose_probes
 
 IMAGE_TOKEN = 99
-VIEW = LogitView(temperature=0.7, banned_ids=(IMAGE_TOKEN,))
+VIEW = SamplingDistribution(temperature=0.7, banned_ids=(IMAGE_TOKEN,))
 
 
 def _png(width: int) -> ImageSource:
@@ -37,12 +37,12 @@ def _ids(sample: Sample) -> tuple[int, ...]:
 
 
 class FakeLearner:
-    """Log-probs of -1 at the gate's view, others elsewhere."""
+    """Log-probs of -1 at the gate's distribution, others elsewhere."""
 
     def logprobs(
-        self, trees: Sequence[Tree], view: LogitView, *, reference: bool = False
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
-        value = {VIEW: -1.0, LogitView(temperature=0.7): -1.5}.get(view, -2.0)
+        value = {VIEW: -1.0, SamplingDistribution(temperature=0.7): -1.5}.get(distribution, -2.0)
         return [[(value,) * len(b.token_ids) for b in tree.branches] for tree in trees]
 
 
@@ -198,6 +198,6 @@ def test_too_few_probes_or_greedy_ones_are_refused() -> None:
     with pytest.raises(ConfigError, match="8 or more"):
         ParityGate(_samples(7), _ids, VIEW)
     with pytest.raises(ConfigError, match="sampled"):
-        ParityGate(_samples(8), _ids, LogitView(temperature=0.0))
+        ParityGate(_samples(8), _ids, SamplingDistribution(temperature=0.0))
     with pytest.raises(ConfigError, match="no sample"):
         choose_probes([])

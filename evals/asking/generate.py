@@ -1,0 +1,323 @@
+"""The first layer: asks the model and writes `responses.jsonl`. One queue, append-only, resumable,
+keyed; no scoring here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evals.asking.judge import failure
+from evals.asking.responses import (
+    HEADER,
+    RESPONSES,
+    Journal,
+    answered_before,
+    digest,
+    read_responses,
+    write_json,
+    write_rows,
+)
+from evals.base import Benchmark
+from evals.data.items import Item
+from rl.core import Completion, Image, Message, Rollout, Sample, Sampling, StreamingSampler
+from rl.data.ahead import ImageAhead
+from rl.errors import EvalError
+
+Progress = Callable[[int, int], None]  # answered, all
+
+_TRIES = 2  # of a request that the engine aborted
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """What besides weights and questions decides an answer. `backend` names the engine and its
+    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor);
+    `extra` is what else every request to an endpoint says (reasoning_effort, top_p, stop).
+    """
+
+    max_new_tokens: int
+    max_pixels: int | None = None
+    backend: str = ""
+    dtype: str = ""
+    chat_template: str = ""
+    temperature: float = 0.0
+    seed: int = 0
+    n: int = 1  # answers a question
+    files: str = ""
+    images: bool = True  # False: the text-only probe
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def evaluate(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    sampler: StreamingSampler,
+    folder: Path,
+    *,
+    settings: EvalSettings,
+    weights: str,
+    progress: Progress | None = None,
+    images: Path | None = None,
+    ahead: ImageAhead | None = None,
+) -> None:
+    """Answers every item and leaves `folder/responses.jsonl` in the items' order.
+
+    `weights` is the fingerprint of the weights that answer. Items answered before under the same
+    key (weights, chat template, message, image bytes, pixel limit, generation settings, backend)
+    are not asked again; failures are. `images` is where the thumbnails go (default: `images` two
+    folders up, shared by the run's stages); `ahead` makes images ready while the engines work.
+    What cannot be asked or answered (an image that does not decode, a prompt that the engine
+    refuses) is an error row. Raises: what the sampler raises; what was answered until then is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    header = _header(benchmark, items, settings, weights)
+    keys = {item.sample.uid: _item_key(header, item) for item in items}
+    # Without a fingerprint nothing says whose the old answers are.
+    answered = answered_before(folder / RESPONSES, keys) if weights else {}
+    by_uid = {item.sample.uid: item for item in items}
+    for uid in answered:
+        answered[uid] |= _facts(by_uid[uid])
+    write_json(folder / HEADER, header)
+    write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid if uid in answered])
+
+    asking = _Asking(
+        sampler,
+        Sampling(
+            n=settings.n,
+            temperature=settings.temperature,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+            logps=False,
+        ),
+        ahead or ImageAhead(processes=0),
+        images if images is not None else folder.parents[1] / "images",
+    )
+    todo = [item for item in items if item.sample.uid not in answered]
+    with Journal(folder / RESPONSES) as journal:
+        for uid, answer in asking.answers(todo):
+            row = {**_facts(by_uid[uid]), **answer, "key": keys[uid]}
+            journal.append(row)
+            answered[uid] = row
+            if progress is not None:
+                progress(len(answered), len(items))
+    missing = [uid for uid in by_uid if uid not in answered]
+    if missing:
+        raise EvalError(
+            f"the sampler gave no answer for {len(missing)} questions, {missing[0]} first",
+            where=str(folder),
+            do="go on with --resume",
+        )
+    # In the items' order whatever was resumed: pairs of questions stay together.
+    write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid])
+
+
+def is_current(
+    folder: Path, benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
+) -> bool:
+    """Whether the folder's answers are to these questions, by these weights, so generated, and
+    none of them failed, nor its judge.
+    """
+    try:
+        header, rows = read_responses(folder)
+    except (EvalError, ValueError):
+        return False
+    ours = _header(benchmark, items, settings, weights)
+    is_same = all(header.get(key) == value for key, value in ours.items())
+    return is_same and len(rows) == len(items) and not any(map(failure, rows))
+
+
+def split_reasoning(text: str) -> tuple[str, str, bool]:
+    """(reasoning, answer, is_closed). A lone closing tag ends the reasoning; an unclosed opening
+    one leaves no answer.
+
+    >>> split_reasoning("<think>a cat</think>Yes"), split_reasoning("<think>a c"),
+    split_reasoning("Yes")
+    (('a cat', 'Yes', True), ('a c', '', False), ('', 'Yes', True))
+    """
+    before, closed, after = text.rpartition(_CLOSE)
+    if closed:
+        return before.replace(_OPEN, "").strip(), after.lstrip(), True
+    if text.lstrip().startswith(_OPEN):
+        return text.lstrip().removeprefix(_OPEN).strip(), "", False
+    return "", text, True
+
+
+class _Clock:
+    """How long answers took. At every moment the time that passes is shared by what is under way:
+    the shares add up to the time that the whole took, whatever ran side by side.
+    """
+
+    def __init__(self) -> None:
+        self._now = time.monotonic()
+        self._shared = 0.0  # what a request under way from the start would have by now
+        self._begun: dict[str, tuple[float, float]] = {}
+
+    def begin(self, uid: str) -> None:
+        self._pass()
+        self._begun[uid] = (self._now, self._shared)
+
+    def end(self, uid: str) -> dict[str, float]:
+        """`seconds`, the answer's share, and `latency_s`, from asked to answered."""
+        self._pass()
+        begun, shared = self._begun.pop(uid)
+        seconds, latency_s = self._shared - shared, self._now - begun
+        return {"seconds": round(seconds, 6), "latency_s": round(latency_s, 4)}
+
+    def is_under_way(self, uid: str) -> bool:
+        return uid in self._begun
+
+    def _pass(self) -> None:
+        now = time.monotonic()
+        self._shared += (now - self._now) / max(1, len(self._begun))
+        self._now = now
+
+
+class _Asking:
+    """Samples go in one queue to the engines; (uid, what a row says of the answer) come out."""
+
+    def __init__(
+        self, sampler: StreamingSampler, sampling: Sampling, ahead: ImageAhead, thumbnails: Path
+    ) -> None:
+        self._sampler, self._sampling = sampler, sampling
+        self._ahead, self._thumbnails = ahead, thumbnails
+        self._clock = _Clock()
+        self._failed: list[tuple[str, str]] = []
+
+    def answers(self, items: Sequence[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every item once, in any order. What the engine aborted is asked once more."""
+        samples = [item.sample for item in items if not item.problem]
+        for item in items:
+            if item.problem:
+                yield item.sample.uid, _error(item.problem)
+        for _ in range(_TRIES):
+            aborted = []
+            stream = self._sampler.sample_stream(
+                self._ready(samples), self._sampling, on_error=self._refused
+            )
+            for rollout in stream:
+                uid = rollout.sample.uid
+                if not self._clock.is_under_way(uid):
+                    raise EvalError(f"the sampler answered {uid!r} unasked", where="evaluate")
+                yield from self._failures()
+                took = self._clock.end(uid)
+                if any(c.finish_reason == "abort" for c in rollout.completions):
+                    aborted.append(uid)
+                else:
+                    yield uid, {**_response(rollout), **took}
+            yield from self._failures()
+            samples = [sample for sample in samples if sample.uid in aborted]
+            if not samples:
+                return
+        for sample in samples:
+            yield sample.uid, _error("the engine aborted the request")
+
+    def _ready(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """What the sampler takes: images ready, the time noted."""
+        for sample in self._ahead.samples(
+            samples, thumbnails=self._thumbnails, on_error=self._undecodable
+        ):
+            self._clock.begin(sample.uid)
+            yield sample
+
+    def _undecodable(self, sample: Sample, why: str) -> None:
+        self._failed.append((sample.uid, f"image cannot be decoded: {why[:300]}"))
+
+    def _refused(self, sample: Sample, why: str) -> None:
+        self._clock.end(sample.uid)
+        self._failed.append((sample.uid, why))
+
+    def _failures(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for uid, why in self._failed:
+            yield uid, _error(why)
+        self._failed.clear()
+
+
+def _error(why: str) -> dict[str, Any]:
+    return {"response": None, "error": why}
+
+
+def _response(rollout: Rollout) -> dict[str, Any]:
+    """What a row says of the answer; of several, the first's, and each under `samples`."""
+    each = [_one(completion) for completion in rollout.completions]
+    row = {**each[0], "prompt_tokens": rollout.num_prompt_tokens}
+    if len(each) > 1:
+        row["num_tokens"] = sum(one["num_tokens"] for one in each)
+        row["samples"] = each
+    return row
+
+
+def _one(completion: Completion) -> dict[str, Any]:
+    reasoning, text, is_closed = split_reasoning(completion.text)
+    row: dict[str, Any] = {
+        "response": text,
+        "finish_reason": completion.finish_reason,
+        "num_tokens": completion.num_tokens,
+    }
+    if reasoning or not is_closed:
+        row["reasoning"] = reasoning
+    if not is_closed:
+        row["is_truncated"] = True
+    return row
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    return {
+        "sample_id": item.sample.uid,
+        "cluster_id": item.cluster_id,
+        "part": item.part,
+        "category": item.category,
+        "question": item.question,
+        "references": list(item.sample.references),
+        "prompt_hash": digest(_messages(item)),
+        "images": _hashes(item),
+        **item.columns,
+    }
+
+
+def _header(
+    benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
+) -> dict[str, Any]:
+    prompts = sorted({json.dumps(_messages(item)) for item in items})
+    data = [
+        [item.sample.uid, item.part, item.question, *item.sample.references, *_hashes(item)]
+        for item in items
+    ]
+    fixed = asdict(settings) | {"chat_template": digest(settings.chat_template)}
+    if not settings.extra:  # so that answers of before it was a setting keep their key
+        del fixed["extra"]
+    return {
+        "schema": 1,
+        "benchmark": benchmark.id,
+        "version": benchmark.version,
+        "weights": weights,
+        "settings": {
+            "prompt_hash": digest(prompts),
+            "data_fingerprint": digest(data),
+            "data_path": ", ".join(dict.fromkeys(item.origin for item in items)),
+            **fixed,
+        },
+        "key": digest([weights, fixed]),
+    }
+
+
+def _item_key(header: Mapping[str, Any], item: Item) -> str:
+    return digest([header["key"], _messages(item), _hashes(item)])
+
+
+def _messages(item: Item) -> list[Any]:
+    return [_plain_message(message) for message in item.sample.messages]
+
+
+def _plain_message(message: Message) -> list[Any]:
+    parts = [part.index if isinstance(part, Image) else part.text for part in message.parts]
+    return [message.role, *parts]
+
+
+def _hashes(item: Item) -> list[str]:
+    return [image.sha256 for image in item.sample.images]

@@ -1,0 +1,1 @@
+"""Training rows that stand in a benchmark."""

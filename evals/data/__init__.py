@@ -1,0 +1,1 @@
+"""Benchmark data: its rows, its files, its two parts."""

@@ -1,0 +1,345 @@
+"""Benchmark data as it lies on disk or on the hub: parquet in the hub's schema, JSONL with image
+paths, folders of them, folders laid out as a hub repository is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from evals.data.layout import HubData, HubOrigin, choose_files, part_named
+from rl.core import ImageSource
+from rl.errors import DataError
+
+_BATCH = 256
+
+
+class MissingImage(DataError):
+    """One row's image is absent: an error row, where other broken data ends the load."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file (or hub split) of rows. `part` where the file's name states it, `config` where the
+    hub's does.
+
+    `images_by_id` are the images of a joined configuration, `image_key` the column that names them.
+    """
+
+    origin: str
+    part: Literal["select", "report"] | None
+    is_hub: bool
+    folder: Path | None
+    data: Any  # a ParquetFile, a hub data set, or a list of rows
+    config: str = ""
+    image_key: str = ""
+    images_by_id: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[int] = ()  # of JSONL, the rows' lines
+
+    def place(self, number: int) -> str:
+        """Where a row (from 0) stands: `file:line`, or `file row n` where it has no lines."""
+        if number < len(self.lines):
+            return f"{self.origin}:{self.lines[number]}"
+        return f"{self.origin} row {number}"
+
+    def __len__(self) -> int:
+        metadata = getattr(self.data, "metadata", None)
+        return len(self.data) if metadata is None else int(metadata.num_rows)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns; of JSONL, those of any row."""
+        if hasattr(self.data, "schema_arrow"):
+            return list(self.data.schema_arrow.names)
+        if hasattr(self.data, "column_names"):
+            return list(self.data.column_names)
+        return list(dict.fromkeys(key for row in self.data for key in row))
+
+    def rows(self) -> Iterator[Mapping[str, Any]]:
+        """The rows as dicts, images still encoded, parquet batch by batch. Raises: DataError."""
+        if hasattr(self.data, "iter_batches"):
+            yield from _parquet_rows(self.data, self.origin)
+        elif self.is_hub:
+            yield from _hub_rows(self.data)
+        else:
+            yield from self.data
+
+    def images(
+        self, row: Mapping[str, Any], columns: Sequence[str], *, are_optional: bool = False
+    ) -> tuple[ImageSource, ...]:
+        """The row's images, in the columns' order: encoded bytes (the hub's schema), or paths
+        relative to the file. The first column may hold none only where `are_optional`; the others
+        always may.
+
+        Raises: MissingImage.
+        """
+        found = []
+        for number, column in enumerate(columns):
+            value = row.get(column)
+            if value is None and self.images_by_id:
+                value = self.images_by_id.get(str(row.get(self.image_key)))
+            image = self._image(value)
+            if image is not None:
+                found.append(image)
+            elif number == 0 and not are_optional:
+                raise MissingImage(
+                    "no image",
+                    where="a row's images",
+                    expected=f"encoded bytes, or a path from the file's, in {column}",
+                    do="put the image there, or leave the row out",
+                )
+        return tuple(found)
+
+    def _image(self, value: Any) -> ImageSource | None:
+        if isinstance(value, Mapping):
+            value = bytes(value["bytes"]) if value.get("bytes") else value.get("path")
+        if isinstance(value, bytes) and value:
+            return ImageSource(data=value)
+        if isinstance(value, str) and value:
+            path = Path(value)
+            path = path if path.is_absolute() or self.folder is None else self.folder / path
+            if not path.is_file():
+                raise MissingImage(
+                    f"no image {path}",
+                    where="a row's images",
+                    expected="a file, its path relative to the data file",
+                    do="put the image there, or leave the row out",
+                )
+            return ImageSource(path=str(path))
+        return None
+
+
+def read_table(
+    path: str | Path,
+    benchmark: str,
+    schemas: Sequence[Sequence[str]],
+    hub_ids: Mapping[str, HubData],
+) -> list[Table]:
+    """The tables at a file, a folder or a hub id, columns checked against one of `schemas`.
+
+    Of a folder laid out as a downloaded hub repository, the benchmark's configuration and split.
+    Raises: DataError naming the file: missing, unreadable, empty, without a column that the
+    benchmark needs; a folder with several splits of which none is the benchmark's.
+    """
+    local = require_data(path, benchmark, hub_ids)
+    if local is None:
+        tables = _read_hub(str(path), hub_ids[str(path)])
+    else:
+        tables = [_read_file(local)] if local.is_file() else _read_folder(local, hub_ids)
+    for table in tables:
+        _require_columns(table, benchmark, schemas)
+    return tables
+
+
+def require_data(path: str | Path, benchmark: str, hub_ids: Mapping[str, HubData]) -> Path | None:
+    """The file or folder, without reading it; None for a hub id of the benchmark. Raises: DataError
+    where it is neither.
+    """
+    local = Path(path).expanduser()
+    if local.is_file() or local.is_dir():
+        return local
+    if str(path) in hub_ids:
+        return None
+    hub = f", or one of {', '.join(hub_ids)}" if hub_ids else ""
+    raise DataError(
+        f"no file or folder {path}",
+        where=f"benchmark {benchmark}",
+        expected=f"a parquet or JSONL file, a folder of them{hub}",
+        do="check the path: it is relative to the folder in which the command runs (`data:` of a "
+        "benchmark's page: to the page's folder)",
+    )
+
+
+def _read_folder(folder: Path, hub_ids: Mapping[str, HubData]) -> list[Table]:
+    chosen = choose_files(folder, hub_ids)
+    pictures: dict[str, Any] = {}
+    key = ""
+    if chosen.images and chosen.hub is not None and chosen.hub.images is not None:
+        key = chosen.hub.images[1]
+        for file in chosen.images:
+            pictures |= _pictures(_read_file(file).rows())
+    return [
+        _read_file(file, root=folder, config=config, image_key=key, images_by_id=pictures)
+        for config, file in chosen.rows
+    ]
+
+
+def _pictures(rows: Iterator[Mapping[str, Any]]) -> dict[str, Any]:
+    return {str(row["id"]): row["image"] for row in rows}
+
+
+def _read_file(
+    file: Path,
+    *,
+    root: Path | None = None,
+    config: str = "",
+    image_key: str = "",
+    images_by_id: Mapping[str, Any] | None = None,
+) -> Table:
+    part = part_named(file, root) if root is not None else None
+    lines: list[int] = []
+    if file.suffix == ".parquet":
+        data = _read_parquet(file)
+    else:
+        found = list(json_rows(file))
+        lines, data = [line for line, _ in found], [row for _, row in found]
+    return Table(
+        str(file), part, False, file.parent, data, config, image_key, images_by_id or {}, lines
+    )
+
+
+def _read_parquet(file: Path) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(file)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(error, str(file)) from error
+
+
+def _parquet_rows(data: Any, origin: str) -> Iterator[dict[str, Any]]:
+    import pyarrow
+
+    try:
+        for batch in data.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(error, origin) from error
+
+
+def _unreadable(error: Exception, where: str) -> DataError:
+    return DataError(
+        f"cannot be read: {' '.join(str(error).split())[:200]}",
+        where=where,
+        expected="a whole parquet file",
+        do="fetch or write it again",
+    )
+
+
+def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each line that is not blank. Raises: DataError naming file:line."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "is not UTF-8 text",
+            where=str(file),
+            expected="JSON Lines: a JSON object a line",
+            do="save it as UTF-8, or check the path",
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror}",
+            where=str(file),
+            expected="a JSON Lines file",
+            do="check the path",
+        ) from error
+    # Not splitlines: JSON text may hold U+2028 and kin, which are no line ends in JSONL.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"no JSON: {error}",
+                where=f"{file}:{number}",
+                expected="a JSON object",
+                do="mend or remove the line",
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(
+                f"a {type(row).__name__}",
+                where=f"{file}:{number}",
+                expected="a JSON object, {...}",
+                do="mend or remove the line",
+            )
+        yield number, row
+
+
+def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
+    """A table for each configuration. unverified: no hub was reachable where this was written;
+    names, splits and columns are from data cards.
+    """
+    try:
+        from huggingface_hub import HfApi
+
+        revision = str(HfApi().dataset_info(hub_id).sha)
+        pictures: dict[str, Any] = {}
+        if hub.images is not None:
+            pictures = _pictures(_hub_rows(_hub_split(hub_id, hub.images[0], hub.split, revision)))
+        key = hub.images[1] if hub.images is not None else ""
+        return [
+            Table(
+                str(HubOrigin(hub_id, revision, config)),
+                None,
+                True,
+                None,
+                _hub_split(hub_id, config, hub.split, revision),
+                config,
+                key,
+                pictures,
+            )
+            for config in hub.configs or ("",)
+        ]
+    except ImportError as error:
+        raise DataError(
+            f"{hub_id} needs the package datasets",
+            where=hub_id,
+            expected="datasets, which reads hub repositories",
+            do="pip install datasets, or give a path",
+        ) from error
+    except Exception as error:  # the hub's errors have no common class
+        raise DataError(
+            f"cannot be loaded from the hub: {' '.join(str(error).split())[:200]}",
+            where=hub_id,
+            expected=f"split {hub.split} of the repository",
+            do="check the connection, or download it and give its path",
+        ) from error
+
+
+def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
+    import datasets
+
+    data = datasets.load_dataset(hub_id, config or None, split=split, revision=revision)
+    return data.with_format("arrow")
+
+
+def _hub_rows(data: Any) -> Iterator[dict[str, Any]]:
+    """Rows as they are stored: in Arrow's format no image is decoded, nor one in a list."""
+    for batch in data.iter(batch_size=_BATCH):
+        yield from batch.to_pylist()
+
+
+def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[str]]) -> None:
+    if len(table) == 0:
+        raise DataError("no rows", where=table.origin, expected="at least one", do="check the path")
+    names = table.column_names + (["image"] if table.images_by_id else [])
+    missing = [[column for column in schema if column not in names] for schema in schemas]
+    if all(missing):
+        first = min(missing, key=len)
+        columns = schemas[missing.index(first)]
+        raise DataError(
+            f"no column {', '.join(first)}",
+            where=table.origin,
+            expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
+            do="rename the columns, or describe them in a benchmark page of your own (mine.yaml)",
+        )
+
+
+def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -> None:
+    """Raises: DataError where a hub's split has not as many rows as its card says."""
+    if hub is not None and all(table.is_hub for table in tables):
+        expected = hub.rows or expected
+        found = sum(map(len, tables))
+        if found != expected:
+            raise DataError(
+                f"{found} rows",
+                where=tables[0].origin,
+                expected=f"{expected} rows",
+                do="give the path of the data that is meant",
+            )

@@ -1,0 +1,1 @@
+"""Decisions that evaluation makes: the gate, and the best of several stages."""

@@ -1,0 +1,1 @@
+"""A model's code run where it can harm nothing."""

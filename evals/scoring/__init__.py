@@ -1,0 +1,1 @@
+"""Answers to scores, and scores to results with intervals and paired tests."""

@@ -1,0 +1,1 @@
+"""The `plumbline` command, one file a group of commands."""

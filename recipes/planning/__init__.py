@@ -1,0 +1,1 @@
+"""What a recipe asks of a machine, before anything starts."""

@@ -1,0 +1,65 @@
+"""The actors of a page and where they go on machines. Nothing starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from recipes.schema.recipe import Recipe
+from rl.errors import ConfigError
+from rl.runtime.placement import Placement, Role, place
+
+
+def require_gpus(recipe: Recipe) -> None:
+    """Whether this machine has the GPUs that a page without `runtime.address` asks for.
+
+    Raises: ConfigError with both numbers.
+    """
+    asked = recipe.learner.ranks * recipe.learner.gpus
+    asked += recipe.rollout.workers * recipe.rollout.gpus
+    if not asked:
+        return
+    here = count_gpus()
+    if asked > here + 1e-9:
+        learner, rollout = recipe.learner, recipe.rollout
+        raise ConfigError(
+            f"the page asks for {asked:g} GPUs, this machine has {here or 'none'}",
+            where=f"learner {learner.ranks} x {learner.gpus:g}, "
+            f"rollout {rollout.workers} x {rollout.gpus:g}",
+            do="run it on such a machine, or join a cluster (runtime.address); "
+            "`plumbline plan` shows the page without one",
+        )
+
+
+def count_gpus() -> int:
+    """NVIDIA GPUs of this machine."""
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+def roles(recipe: Recipe) -> list[Role]:
+    """The actors of a run. Reward workers have their share also where no stage names a reward yet:
+    a script may ask for them later.
+    """
+    rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
+    judges = 1 if judge is not None and judge.path is not None else 0
+    beside = "learner" if rollout.transport == "ipc" else None
+    return [
+        Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
+        Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),
+        Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
+        *[Role("judge", 1, rollout.cpus, rollout.gpus)] * judges,
+    ]
+
+
+def local_placement(recipe: Recipe) -> Placement:
+    """The placement on this machine. Raises: ConfigError with demand and supply before anything
+    starts."""
+    require_gpus(recipe)
+    cpus = recipe.runtime.num_cpus or float(os.cpu_count() or 1)
+    return place(roles(recipe), cluster_cpus=cpus, cluster_gpus=float(count_gpus()))

@@ -1,0 +1,230 @@
+"""Sizes that follow from a model's config.json and a page: parameters, a publish, memory by owner.
+No weights are read."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.schema.recipe import Recipe, StageSection
+
+GIB = 2**30
+# DeepSpeed's defaults (elements), which rl/learners/engine.py leaves as they are.
+# Source: DeepSpeed, deepspeed/runtime/zero/config.py.
+BUCKET = 5e8  # reduce_bucket_size, allgather_bucket_size
+LIVE = 1e9  # stage3_max_live_parameters
+# CUDA context, NCCL and library kernels of one process. `unverified`: a round figure.
+PROCESS = 1.0 * GIB
+# What vLLM needs beside weights and cache while it runs a batch. `unverified`: a round figure.
+ENGINE_WORK = 2.0 * GIB
+IPC_BUFFER = GIB  # vLLM's packed buffer
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers of one width. `query` and `key` are the widths of all heads together."""
+
+    layers: int
+    hidden: int
+    query: int
+    key: int
+    inner: int
+    is_gated: bool
+    has_head_norms: bool
+
+    def kept(self, width: int) -> float:
+        """Bytes that autograd keeps of one token over all layers, `width` an element.
+
+        A layer keeps the inputs and outputs of its norms and projections: 8 x hidden (norms also
+        in float32), 3 x query and 3 x key (before and after rotation, and the attention's), and
+        of the MLP 4 x inner where it is gated, else 2 x inner; norms of heads keep a float32 copy
+        and their output. Attention scores are not kept (SDPA computes them again).
+        Source: counted as in arXiv 2205.05198 section 4.1; held to what autograd keeps by
+        tests/recipes/test_sizes.py.
+        """
+        elements = 8 * self.hidden + 3 * (self.query + self.key)
+        elements += (4 if self.is_gated else 2) * self.inner
+        norms = (self.query + self.key) * (4 + width) if self.has_head_norms else 0
+        return float(self.layers * (elements * width + norms))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What config.json says of a model's size. `patches_per_token` of the tower make one token of
+    the text model.
+    """
+
+    parameters: int
+    vision_parameters: int
+    trained: int
+    num_weights: int
+    text: Stack
+    vision: Stack | None
+    is_vision_trained: bool
+    pixels_per_token: int
+    patches_per_token: int
+
+
+def architecture(recipe: Recipe) -> Architecture:
+    """The model of a page, made without weights. Raises: ModelError where there is none."""
+    from rl.learners.weights import Weights
+    from rl.models.load import empty_model, family_of, freeze
+
+    path = recipe.model.path
+    model = empty_model(path, recipe.learner.dtype)
+    named = dict(model.named_parameters())
+    prefixes = family_of(path).parts.get("vision", ())
+    in_tower = [p for n, p in named.items() if prefixes and n.startswith(tuple(prefixes))]
+    freeze(model, family_of(path), recipe.model.freeze)
+    vision = getattr(model.config, "vision_config", None)
+    merge = int(getattr(vision, "spatial_merge_size", 1) or 1)
+    patch = int(getattr(vision, "patch_size", 1) or 1)
+    tower = [n for n in named if prefixes and n.startswith(tuple(prefixes))]
+    return Architecture(
+        parameters=sum(p.numel() for p in named.values()),
+        vision_parameters=sum(p.numel() for p in in_tower),
+        trained=sum(p.numel() for p in named.values() if p.requires_grad),
+        num_weights=len(Weights(model, lambda _: nullcontext()).infos),
+        text=_stack(model.config.get_text_config(), [n for n in named if n not in tower]),
+        vision=None if vision is None else _stack(vision, tower),
+        is_vision_trained="vision" not in recipe.model.freeze,
+        pixels_per_token=(patch * merge) ** 2,
+        patches_per_token=merge**2,
+    )
+
+
+def _stack(config: Any, names: list[str]) -> Stack:
+    hidden = int(config.hidden_size)
+    heads = int(getattr(config, "num_attention_heads", None) or config.num_heads)
+    width = int(getattr(config, "head_dim", None) or hidden // heads)
+    return Stack(
+        layers=int(getattr(config, "num_hidden_layers", None) or config.depth),
+        hidden=hidden,
+        query=heads * width,
+        key=int(getattr(config, "num_key_value_heads", None) or heads) * width,
+        inner=int(config.intermediate_size),
+        is_gated=any("gate_proj" in name for name in names),
+        has_head_norms=any("q_norm" in name for name in names),
+    )
+
+
+def width(dtype: str) -> int:
+    """Bytes of one element."""
+    return 4 if dtype == "float32" else 2
+
+
+def publish_bytes(recipe: Recipe, arch: Architecture) -> float:
+    """One publish: every weight once, in the learner's dtype."""
+    return float(arch.parameters * width(recipe.learner.dtype))
+
+
+def needs_copy(stage: StageSection) -> bool:
+    """Whether a stage keeps a frozen reference model: its log-probs change with the step."""
+    if stage.algorithm is None:
+        return False
+    needs = stage.algorithm.needs
+    return bool(needs.reference and (stage.is_online or needs.mismatched))
+
+
+def longest_tree(recipe: Recipe, stage: StageSection) -> int:
+    """Tokens of a tree at most: no row, prompt and answer, is longer than `max_model_len`."""
+    limit = stage.max_new_tokens or recipe.rollout.max_new_tokens
+    longest = recipe.rollout.max_model_len
+    if stage.reading == "group":
+        group = getattr(stage.algorithm, "group_size", 1)
+        return longest + (group - 1) * limit
+    return 2 * longest if stage.reading == "preference" else longest
+
+
+def learner_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
+    """Bytes of one learner rank that stay, by owner.
+
+    Mixed precision: 2 bytes a weight, 2 a gradient, 12 of AdamW (float32 master and moments), each
+    shared by all ranks from ZeRO 3, 2 and 1 on.
+    Source: arXiv 1910.02054 section 5 (P_os, P_os+g, P_os+g+p).
+    """
+    learner, size = recipe.learner, width(recipe.learner.dtype)
+    over = {stage: learner.ranks if learner.zero >= stage else 1 for stage in (1, 2, 3)}
+    state = 8 if size == 4 else 12
+    return {
+        "weights": arch.parameters * size / over[3],
+        "gradients": arch.trained * size / over[2],
+        "AdamW": arch.trained * state / over[1],
+        "reference copy": float(
+            arch.parameters * size if any(needs_copy(s) for s in recipe.stages) else 0
+        ),
+    }
+
+
+def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
+    """Bytes of one rank that come and go, one of these at a time.
+
+    `a pass`: what autograd keeps of a micro-batch (at most all of its tokens are an image's), one
+    chunk of logits, DeepSpeed's bucket, and at ZeRO-3 the weights gathered for it. `a gathering`:
+    at ZeRO-3 every rank holds all weights when a stage begins or a checkpoint is written.
+    `a publish`: a buffer and the blocks that fill it.
+    """
+    from rl.models.forward import CHUNK_ELEMENTS
+
+    learner, size = recipe.learner, width(recipe.learner.dtype)
+    trees = [longest_tree(recipe, s) for s in recipe.stages if s.algorithm is not None]
+    tokens = max([learner.tokens_per_microbatch, *trees])
+    kept = tokens * arch.text.kept(size)
+    if arch.vision is not None and arch.is_vision_trained:
+        kept += tokens * arch.patches_per_token * arch.vision.kept(size)
+    kept += CHUNK_ELEMENTS * (8 + size)
+    whole = float(arch.parameters * size)
+    buckets = min(BUCKET, arch.trained) * size if learner.ranks > 1 else 0.0
+    live = min(LIVE * size, whole) if learner.zero == 3 else 0.0
+    buffer = IPC_BUFFER if recipe.rollout.transport != "file" else 0
+    return {
+        "a pass": kept + buckets + live,
+        "a gathering": whole if learner.zero == 3 else 0.0,
+        "a publish": 2.0 * buffer,
+    }
+
+
+def engine_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
+    """Bytes of one engine on one GPU: its share of the weights, and what its part of the GPU
+    leaves for keys and values (on CPU: `rollout.kv_cache_gib`).
+    """
+    rollout, gib = recipe.rollout, recipe.hardware.gpu_gib
+    weights = arch.parameters * width(rollout.dtype) / rollout.tensor_parallel
+    if not (rollout.gpus and gib):
+        return {"weights": weights, "KV cache": rollout.kv_cache_gib * GIB}
+    share = rollout.gpu_memory_utilization * gib * GIB
+    return {
+        "weights": weights,
+        "work": ENGINE_WORK,
+        "KV cache": share - weights - ENGINE_WORK,
+    }
+
+
+def cached_tokens(recipe: Recipe, arch: Architecture) -> float:
+    """Tokens whose keys and values an engine holds: 2 x layers x key width each."""
+    rollout = recipe.rollout
+    token = 2 * arch.text.layers * arch.text.key * width(rollout.dtype) / rollout.tensor_parallel
+    return engine_bytes(recipe, arch)["KV cache"] / token
+
+
+def host_bytes(recipe: Recipe, arch: Architecture) -> float:
+    """CPU memory of one machine while the learner starts: each rank reads the whole model; with
+    `offload`, AdamW's state stays there.
+    """
+    learner = recipe.learner
+    ranks = min(learner.ranks, recipe.hardware.gpus or learner.ranks)
+    loading = ranks * arch.parameters * width(learner.dtype)
+    states = learner_bytes(recipe, arch)["AdamW"] * ranks if learner.offload else 0.0
+    return float(loading + states)
+
+
+def is_config_alone(model: Path) -> bool:
+    """Whether a folder says what a model is, without being one."""
+    return (model / "config.json").is_file() and not has_weights(model)
+
+
+def has_weights(model: Path) -> bool:
+    """Whether a folder holds a checkpoint, or a config.json alone."""
+    return model.is_dir() and any(model.glob("*.safetensors"))

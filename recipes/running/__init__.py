@@ -1,0 +1,1 @@
+"""A run from its recipe: engines, stages in order, evaluation between them."""

@@ -1,0 +1,360 @@
+"""Runs a recipe: base, then stage after stage, evaluation after each, a report that grows with
+them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from evals.asking.generate import is_current
+from evals.contamination.search import Overlap
+from evals.report.build import build_report
+from evals.report.gate import gate_markdown
+from recipes.running.answering import Answering, of_workers, worker_settings
+from recipes.running.assess import Assessor
+from recipes.running.console import say, stage_progress
+from recipes.running.engines import Engines
+from recipes.running.interrupt import Interrupt, Interrupted
+from recipes.running.overlap import find_overlaps
+from recipes.running.prepare import Prepared, load, prepare, stage_sources
+from recipes.running.run_folder import open_run
+from recipes.running.train import StageTrainer
+from recipes.schema.recipe import BASE, Recipe, StageSection
+from rl.algorithms.base import own_metrics
+from rl.core import Sample
+from rl.errors import ConfigError, GateError, PlumblineError, RunError
+from rl.runs.checkpoint import fingerprint, is_valid
+from rl.runs.metrics import Metrics
+from rl.runs.store import RunStore, StageStore, write_json
+from rollouts.collect import collect
+from rollouts.pairs import write_pairs
+
+
+class Pipeline:
+    """One run of one recipe.
+
+    What can be wrong with page, data or model is found before an engine starts. A stage that is
+    finished (its stage.json says so and its checkpoint is whole) is not run again on resume, and
+    an unfinished one goes on from its newest whole checkpoint.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        console: Console,
+        *,
+        resume: bool = False,
+        fresh: bool = False,
+        accept_changes: bool = False,
+    ) -> None:
+        self.recipe, self.console = recipe, console
+        self.root = Path(recipe.run.root) / recipe.run.name
+        self._opening = {"resume": resume, "fresh": fresh, "accept_changes": accept_changes}
+        self.interrupt = Interrupt(recipe.run.grace_s)
+        self.prepared: Prepared
+        self.store: RunStore
+        self.engines: Engines
+        self.assessor: Assessor
+
+    def run(self) -> Path:
+        """Runs every unfinished stage. Returns the report's page.
+
+        Raises: GateError where a gate says stop; any PlumblineError, after it is written to
+        events.jsonl.
+        """
+        with self.interrupt:
+            return self._run(time.perf_counter())
+
+    def _run(self, started: float) -> Path:
+        self.prepared = prepare(self.recipe, rejects=self.root / "rejects")
+        self.store = open_run(self.recipe, self.root, **self._opening)
+        if self._is_finished():
+            say(self.console, "every stage was finished before; writing the report again")
+            return build_report(self.root)
+        self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
+        self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
+        overlaps = find_overlaps(self.recipe, self.prepared, self.console)
+        say(
+            self.console,
+            "starting Ray, the learner and the rollout workers (a machine's first start compiles "
+            "DeepSpeed's extension: about a minute more)",
+        )
+        prepared, name = self.prepared, self.root.name
+        try:
+            with Engines(self.recipe, prepared.renderer, prepared.prompts, name=name) as engines:
+                self.engines, engines.on_event = engines, self._told
+                engines.is_ending = lambda: self.interrupt.is_asked
+                with of_workers(self.recipe, prepared, engines, self.root) as answering:
+                    self._run_stages(answering, overlaps, time.perf_counter() - started)
+        except Interrupted:
+            raise
+        except PlumblineError as error:
+            self.store.event("run_failed", error=type(error).__name__, message=str(error))
+            build_report(self.root)
+            self._summarise()
+            raise
+        seconds = time.perf_counter() - started
+        self.store.event("run_finished", seconds=round(seconds, 1))
+        page = build_report(self.root)
+        self._summarise()
+        say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
+        return page
+
+    def _run_stages(
+        self, answering: Answering, overlaps: Mapping[str, Overlap], seconds: float
+    ) -> None:
+        """Base, then every stage, on live engines that took so many seconds to start."""
+        self.assessor = Assessor(
+            self.recipe, self.prepared, self.store, answering, self.console, overlaps
+        )
+        self._greet(seconds)
+        try:
+            self._base()
+            for stage in self.recipe.stages:
+                self._stage(stage)
+        except Interrupted:
+            build_report(self.root)  # here: engines that end slowly may outlast the grace
+            raise
+
+    def _is_finished(self) -> bool:
+        stages = [self.store.stage(stage.name) for stage in self.recipe.stages]
+        return self._is_base_done() and all(map(self._is_done, stages))
+
+    def _is_base_done(self) -> bool:
+        """Whether the base was evaluated as it is now: its folder may have been overwritten.
+
+        Raises: ConfigError where stages were trained from what it was.
+        """
+        store = self.store.stage(BASE)
+        if not store.is_finished():
+            return False
+        weights = fingerprint(Path(self.recipe.model.path))
+        if self.recipe.stages:
+            if weights != store.facts().get("weights"):
+                raise ConfigError(
+                    "its weights are others than when the run began",
+                    where=f"model.path: {self.recipe.model.path}",
+                    do="start another run with run.name=..., or put the old files back",
+                )
+            return True
+        return all(
+            is_current(
+                self.store.evals(BASE, loaded.benchmark.id),
+                loaded.benchmark,
+                loaded.items,
+                worker_settings(self.recipe, self.prepared, loaded),
+                weights,
+            )
+            for loaded in self.prepared.benchmarks
+        )
+
+    def _greet(self, seconds: float) -> None:
+        cluster = self.engines.cluster
+        say(self.console, f"engines up in {seconds:.0f} s; run folder {self.root}")
+        if cluster.dashboard_url:
+            say(self.console, f"Ray dashboard {cluster.dashboard_url}")
+        say(self.console, f"metrics for Prometheus {cluster.metrics_url}")
+        self.store.event("engines_up", seconds=round(seconds, 1), metrics_url=cluster.metrics_url)
+
+    def _base(self) -> None:
+        """The untrained model: served, checked for parity, scored."""
+        store = self.store.stage(BASE)
+        if not self._is_base_done():
+            model = Path(self.recipe.model.path).resolve()
+            store.write_facts(kind="base", parent=None, status="running", checkpoint=str(model))
+            parity = self.engines.serve(model)
+            store.write_facts(weights=fingerprint(model), parity_max=parity["parity/max"])
+            if self.recipe.evals.evaluate_base:
+                self.assessor.assess(BASE, parent=None)
+            store.write_facts(status="finished")
+
+    def _stage(self, stage: StageSection) -> None:
+        store = self.store.stage(stage.name)
+        if self._is_done(store):
+            say(self.console, f"{stage.name}: finished before, kept")
+            return
+        parent = self._parent(stage)
+        kind = "sample" if stage.sample is not None else "train"
+        before = store.facts()
+        if kind == "sample" or before.get("parent") != parent:
+            if before:
+                self.store.event("stage_restarted", stage=stage.name)
+            store.clear()
+        started = time.perf_counter()
+        algorithm = None if stage.sample is not None else stage.algorithm.name
+        store.write_facts(
+            kind=kind,
+            algorithm=algorithm,
+            parent=parent,
+            status="running",
+            rolled_back_to=None,
+            own_metrics=dict(own_metrics(stage.algorithm)),
+            **{"from": stage.from_, "data": [source.stage or source.path for source in stage.data]},
+        )
+        self.store.event("stage_started", stage=stage.name, parent=parent)
+        try:
+            if kind == "sample":
+                store.write_facts(**self._sample(stage, parent))
+            else:
+                self._train(stage, parent)
+        except Interrupted:
+            raise
+        except PlumblineError as error:
+            store.write_facts(status="failed", error=str(error))
+            raise
+        seconds = round(time.perf_counter() - started, 1)
+        store.write_facts(status="finished", seconds=seconds)
+        self.store.event("stage_finished", stage=stage.name, seconds=seconds)
+        build_report(self.root)
+
+    def _summarise(self) -> None:
+        """Where CI shows a job's summary (GitHub's convention), the gate stands in it."""
+        if place := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(place).open("a", encoding="utf-8") as file:
+                file.write(gate_markdown(self.root))
+
+    def _train(self, stage: StageSection, parent: str) -> None:
+        """Trains and evaluates one stage; the time of evaluation is a metric of the last step."""
+        store, trainer = self.store.stage(stage.name), self._trainer(stage, parent)
+        if self._is_trained(store):
+            self.engines.serve(store.checkpoint())
+        else:
+            records = self._records(stage)
+            store.write_facts(**self.engines.with_learner(lambda: trainer.train(records)))
+        trainer.settle()
+        failed = str(store.facts().get("failed_inside") or "")
+        if stage.evaluate and self.prepared.benchmarks:
+            seconds, failed = self.assessor.assess(stage.name, parent=parent)
+            steps = int(store.facts()["steps"])
+            metrics = Metrics(trainer.sinks(steps))
+            metrics.write(steps, {"time/eval_s": seconds})
+            metrics.close()
+            say(self.console, f"{stage.name} evaluated: {seconds:.1f} s = eval {seconds:.2f}")
+        if failed:
+            self._failed(stage, parent, failed)
+
+    def _failed(self, stage: StageSection, parent: str, why: str) -> None:
+        """What a failed gate does to the stages that come. Raises: GateError where it stops."""
+        gate = self.recipe.evals.gate
+        if gate.on_fail == "stop":
+            raise GateError(why, where=f"stage {stage.name}", do="set evals.gate.on_fail")
+        if gate.on_fail == "rollback":
+            self.store.stage(stage.name).write_facts(rolled_back_to=parent, rolled_back_why=why)
+            self.store.event("rolled_back", stage=stage.name, to=parent, why=why)
+            say(self.console, f"{stage.name} is rolled back: later stages start from {parent}")
+
+    def _yields(self, stage: str) -> str:
+        """The stage whose weights stand for this one: itself, or what it was rolled back to."""
+        while to := self.store.stage(stage).facts().get("rolled_back_to"):
+            stage = str(to)
+        return stage
+
+    def _told(self, event: str, **facts: Any) -> None:
+        """An event of the engines: kept, and a lost learner's also said."""
+        self.store.event(event, **facts)
+        if event == "learner_lost":
+            say(self.console, f"{', '.join(facts['ranks'])} lost; the learner is started anew")
+
+    def _is_trained(self, store: StageStore) -> bool:
+        """Whether only the evaluation is left."""
+        return "weights" in store.facts() and is_valid(store.checkpoint())
+
+    def _is_done(self, store: StageStore) -> bool:
+        facts = store.facts()
+        if facts.get("status") != "finished":
+            return False
+        return facts["kind"] == "sample" or is_valid(store.checkpoint())
+
+    def _parent(self, stage: StageSection) -> str:
+        candidates = list(dict.fromkeys(map(self._yields, stage.parents)))
+        for named in stage.parents:
+            if (stands := self._yields(named)) != named:
+                say(self.console, f"{stage.name}: {stands} stands for {named}, rolled back")
+        if len(candidates) == 1:
+            return candidates[0]
+        chosen, why = self.assessor.choose(candidates)
+        say(self.console, f"{stage.name} starts from {chosen}: {why}")
+        self.store.event("best_chosen", stage=stage.name, chosen=chosen, why=why)
+        return chosen
+
+    def _trainer(self, stage: StageSection, parent: str) -> StageTrainer:
+        return StageTrainer(
+            stage,
+            parent,
+            recipe=self.recipe,
+            prepared=self.prepared,
+            store=self.store,
+            engines=self.engines,
+            assessor=self.assessor,
+            console=self.console,
+            interrupt=self.interrupt,
+        )
+
+    def _sample(self, stage: StageSection, parent: str) -> dict[str, Any]:
+        """Draws the parent's answers, scores them, writes pairs and labelled answers."""
+        assert stage.sample is not None
+        self.engines.serve(self.store.stage(parent).checkpoint())
+        folder = self.store.stage(stage.name).folder / "data"
+        return sample_pairs(self.engines, stage, self._records(stage), folder, self.console)
+
+    def _records(self, stage: StageSection) -> list[Any]:
+        if stage.name in self.prepared.records:
+            return list(self.prepared.records[stage.name])
+        return list(load(self.recipe, stage_sources(stage, self.root), stage.reading))
+
+
+def sample_pairs(
+    engines: Engines, stage: StageSection, records: Sequence[Sample], folder: Path, console: Console
+) -> dict[str, Any]:
+    """The work of a sample stage on live engines that already serve its parent."""
+    section = stage.sample
+    assert section is not None
+    sampling = engines.sampling(
+        n=section.n,
+        temperature=section.temperature,
+        max_new_tokens=section.max_new_tokens or engines.recipe.rollout.max_new_tokens,
+    )
+    scorer, groups, tokens = engines.rewards(section.rewards), [], 0
+    with stage_progress(console, stage.name, total=len(records)) as bar:
+        for start in range(0, len(records), stage.prompts_per_step):
+            part = records[start : start + stage.prompts_per_step]
+            found, metrics = collect(engines.pool, scorer, part, sampling)
+            groups += found
+            tokens += int(metrics.get("tokens/generated", 0))
+            bar.advance(start + len(part), len(records))
+    counts = write_pairs(
+        groups, folder, heldout=section.heldout, label_threshold=section.label_threshold
+    )
+    values = [s.value for _, scores in groups for s in scores if s.value is not None]
+    mean = sum(values) / len(values) if values else math.nan
+    say(
+        console,
+        f"{stage.name}: {counts.prompts} prompts x {section.n}, mean score {mean:.3f}; "
+        f"{counts.pairs} pairs, {counts.heldout} held out, {counts.tied} without contrast",
+    )
+    if not counts.pairs:
+        raise RunError(
+            "no prompt has a better and a worse answer",
+            where=f"stages.{stage.name}",
+            do="raise sample.n or sample.temperature, or use other prompts",
+        )
+    drawn = sum(len(rollout.completions) for rollout, _ in groups)
+    cost = {"rollouts": drawn, "tokens/generated": tokens}
+    return {"counts": counts.__dict__, "mean_score": mean, "cost": cost}
+
+
+def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
+    """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a
+    run."""
+    stage = recipe.stages[0]
+    prepared = prepare(recipe)
+    with Engines(recipe, prepared.renderer, prepared.prompts, name="sample") as engines:
+        engines.serve(Path(recipe.model.path))
+        facts = sample_pairs(engines, stage, prepared.records[stage.name], out, console)
+    write_json(out / "sample.json", {"model": recipe.model.path, **facts})

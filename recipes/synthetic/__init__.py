@@ -1,0 +1,1 @@
+"""Tiny models and synthetic data, made offline."""

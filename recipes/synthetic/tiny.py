@@ -1,0 +1,376 @@
+"""Tiny random checkpoints of real architectures, with tokenizer, chat template and processor.
+
+Made offline. Only the sizes are tiny: classes, files and weight names are those of the hub's
+checkpoints, so transformers and vLLM open the folder as they would open the real model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.synthetic.questions import corpus
+from rl.errors import ConfigError
+from rl.plugins import find, names
+
+IMAGE_SIDE = 64  # the scenes' pictures; LLaVA's vision tower takes exactly this size
+MAX_POSITIONS = 2048
+
+
+@dataclass(frozen=True)
+class Size:
+    """Widths and depths. Heads are `head_dim` wide: vLLM's CPU attention takes 32 or more.
+
+    `is_learner`: weights begin at 1 / sqrt(width), which learns three times faster than the
+    0.02 that suits wide models, but magnifies rounding while they are random.
+    """
+
+    hidden: int
+    layers: int
+    vision_hidden: int
+    vision_layers: int
+    patch: int = 8
+    vocab: int = 768
+    head_dim: int = 32
+    mlp_ratio: int = 2
+    is_learner: bool = False
+
+    def std(self, width: int) -> float:
+        """Standard deviation of fresh weights."""
+        return width**-0.5 if self.is_learner else 0.02
+
+
+SIZES = {
+    "tiny": Size(hidden=64, layers=2, vision_hidden=64, vision_layers=2),  # tests
+    # Learns the scenes in minutes: a patch of 16 makes four image tokens of a scene, one a quarter.
+    "small": Size(
+        hidden=128, layers=3, vision_hidden=128, vision_layers=2, patch=16, is_learner=True
+    ),
+}
+
+# -- chat templates: the generation span is the answer and its end token
+
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}CONTENT<|im_end|>{% endgeneration %}"
+    "{% else %}CONTENT<|im_end|>{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+VICUNA = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}CONTENT {% elif message['role'] == 'assistant' %}"
+    "ASSISTANT:{% generation %} CONTENT</s>{% endgeneration %}"
+    "{% else %}USER: CONTENT {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+CONTENT = (
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}IMAGE"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+)
+
+
+def _chat_template(turns: str, image: str) -> str:
+    return turns.replace("CONTENT", CONTENT.replace("IMAGE", image))
+
+
+# -- tokenizers
+
+
+CHATML_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+QWEN_VISION_TOKENS = (
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+LLAVA_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
+
+
+def _tokenizer(special: tuple[str, ...], template: str, vocab: int, **names: Any) -> Any:
+    """A byte-level BPE trained on the scenes' text: their words are one token each."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text: Iterable[str] = [*corpus(), "user assistant system USER: ASSISTANT:\n"]
+    bpe.train_from_iterator(text, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, model_max_length=MAX_POSITIONS, padding_side="right", **names
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def _chatml_tokenizer(size: Size, *, vision: bool) -> Any:
+    names: dict[str, Any] = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    special: tuple[str, ...] = CHATML_TOKENS
+    if vision:
+        special += QWEN_VISION_TOKENS
+        names["extra_special_tokens"] = {
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "vision_start_token": "<|vision_start|>",
+            "vision_end_token": "<|vision_end|>",
+        }
+    return _tokenizer(special, _chat_template(CHATML, QWEN_IMAGE), size.vocab, **names)
+
+
+# -- families
+
+
+def _text_config(size: Size, tokenizer: Any, rope: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "vocab_size": -(-len(tokenizer) // 64) * 64,
+        "hidden_size": size.hidden,
+        "intermediate_size": size.mlp_ratio * size.hidden,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.hidden // size.head_dim,
+        "num_key_value_heads": max(1, size.hidden // size.head_dim // 2),
+        "head_dim": size.head_dim,
+        "max_position_embeddings": MAX_POSITIONS,
+        "tie_word_embeddings": True,
+        "initializer_range": size.std(size.hidden),
+        "rope_parameters": {"rope_theta": 10000.0, **rope},
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _qwen_vision_ids(tokenizer: Any) -> dict[str, int]:
+    return {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in {
+            "image": "image_pad",
+            "video": "video_pad",
+            "vision_start": "vision_start",
+            "vision_end": "vision_end",
+        }.items()
+    }
+
+
+def _save_qwen_processor(out: Path, tokenizer: Any, size: Size) -> None:
+    from transformers import AutoProcessor, Qwen2VLImageProcessor
+
+    tokenizer.save_pretrained(out)
+    Qwen2VLImageProcessor(
+        patch_size=size.patch,
+        merge_size=2,
+        temporal_patch_size=2,
+        size={"shortest_edge": (2 * size.patch) ** 2, "longest_edge": 16384},
+    ).save_pretrained(out)
+    AutoProcessor.from_pretrained(out).save_pretrained(out)
+
+
+def _qwen3_vl(out: Path, size: Size) -> Any:
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    tokenizer = _chatml_tokenizer(size, vision=True)
+    rope = {"rope_type": "default", "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    config = Qwen3VLConfig(
+        text_config=_text_config(size, tokenizer, rope),
+        vision_config={
+            "depth": size.vision_layers,
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": size.mlp_ratio * size.vision_hidden,
+            "num_heads": size.vision_hidden // size.head_dim,
+            "patch_size": size.patch,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": size.hidden,
+            "num_position_embeddings": (128 // size.patch) ** 2,
+            "deepstack_visual_indexes": [size.vision_layers - 1],
+            "initializer_range": size.std(size.vision_hidden),
+        },
+        tie_word_embeddings=True,
+        **_qwen_vision_ids(tokenizer),
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    if size.is_learner:
+        _show_places(model.model.visual)
+    model.save_pretrained(out)
+    _save_qwen_processor(out, tokenizer, size)
+    return tokenizer
+
+
+def _show_places(visual: Any) -> None:
+    """Makes places as strong as pixels: from 0.02, learning where things are takes hours."""
+    import torch
+
+    torch.nn.init.normal_(visual.pos_embed.weight, std=1.0)
+    kernel = visual.patch_embed.proj.weight
+    torch.nn.init.normal_(kernel, std=kernel[0].numel() ** -0.5)
+
+
+def _qwen2_5_vl(out: Path, size: Size) -> Any:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    tokenizer = _chatml_tokenizer(size, vision=True)
+    text = _text_config(size, tokenizer, {"rope_type": "default", "mrope_section": [6, 5, 5]})
+    text.pop("head_dim")
+    config = Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config={
+            "depth": size.vision_layers,
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": size.mlp_ratio * size.vision_hidden,
+            "num_heads": size.vision_hidden // size.head_dim,
+            "patch_size": size.patch,
+            "spatial_patch_size": size.patch,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": size.hidden,
+            "window_size": 4 * size.patch,  # windows of 2 x 2 merged patches: smaller than a scene
+            "fullatt_block_indexes": [size.vision_layers - 1],
+            "tokens_per_second": 2,
+        },
+        tie_word_embeddings=True,
+        **_qwen_vision_ids(tokenizer),
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.save_pretrained(out)
+    _save_qwen_processor(out, tokenizer, size)
+    return tokenizer
+
+
+def _qwen3(out: Path, size: Size) -> Any:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = _chatml_tokenizer(size, vision=False)
+    config = Qwen3Config(**_text_config(size, tokenizer, {"rope_type": "default"}))
+    Qwen3ForCausalLM(config).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return tokenizer
+
+
+def _llava(out: Path, size: Size) -> Any:
+    from transformers import (
+        CLIPImageProcessor,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    tokenizer = _tokenizer(
+        LLAVA_TOKENS,
+        _chat_template(VICUNA, "<image>\n"),
+        size.vocab,
+        extra_special_tokens={"image_token": "<image>"},
+        **names,
+    )
+    text = {"model_type": "llama", **_text_config(size, tokenizer, {"rope_type": "default"})}
+    text["tie_word_embeddings"] = False
+    patch = 2 * size.patch  # no merging in LLaVA: as many image tokens as the others
+    config = LlavaConfig(
+        text_config=text,
+        vision_config={
+            "model_type": "clip_vision_model",
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": size.mlp_ratio * size.vision_hidden,
+            "num_hidden_layers": size.vision_layers + 1,  # features come from the last but one
+            "num_attention_heads": size.vision_hidden // size.head_dim,
+            "image_size": IMAGE_SIDE,
+            "patch_size": patch,
+            "projection_dim": size.hidden,
+        },
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=(IMAGE_SIDE // patch) ** 2,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.save_pretrained(out)
+    _rename_to_hub(out / "model.safetensors", _llava_hub_name)
+    square = {"height": IMAGE_SIDE, "width": IMAGE_SIDE}
+    LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": IMAGE_SIDE}, crop_size=square),
+        tokenizer=tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=tokenizer.chat_template,
+    ).save_pretrained(out)
+    return tokenizer
+
+
+def _llava_hub_name(name: str) -> str:
+    """LLaVA-1.5's weight name on the hub.
+
+    `save_pretrained` of a model built from a config leaves one level out.
+    """
+    head, _, rest = name.partition("vision_tower.")
+    if rest and not rest.startswith("vision_model."):
+        return f"{head}vision_tower.vision_model.{rest}"
+    return name
+
+
+def _rename_to_hub(path: Path, rename: Callable[[str], str]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path)
+    save_file({rename(name): w for name, w in weights.items()}, path, metadata={"format": "pt"})
+
+
+PACKAGE = "rl.models.families"
+MADE_HERE = ("llava", "qwen3", "qwen_vl")  # families whose checkpoints are made here
+FAMILIES: dict[str, Callable[[Path, Size], Any]] = {
+    "qwen3_vl": _qwen3_vl,
+    "qwen2_5_vl": _qwen2_5_vl,
+    "llava": _llava,
+    "qwen3": _qwen3,
+}
+
+
+def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> Path:
+    """The folder of a tiny random float32 checkpoint that opens like the hub's.
+
+    A family that was added to `rl/models/families` writes its own. Raises: ConfigError for an
+    unknown family or size.
+    """
+    added = tuple(name for name in names(PACKAGE) if name not in MADE_HERE)
+    _check("family", family, (*FAMILIES, *added))
+    _check("size", size, SIZES)
+    import torch
+    from transformers import GenerationConfig
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if family in added:
+            find(PACKAGE, family).write_tiny(out)
+            return out
+        tokenizer = FAMILIES[family](out, SIZES[size])
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(out)
+    return out
+
+
+def _check(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ConfigError(
+            f"unknown {what} {value!r}",
+            expected=f"one of {', '.join(known)}",
+            do="give one of these",
+        )
