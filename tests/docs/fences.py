@@ -44,7 +44,7 @@ class Fence:
     @property
     def where(self) -> str:
         """`docs/page.md:12`."""
-        return f"{self.page.relative_to(ROOT)}:{self.engines}"
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
 
     def is_marked(self, *marks: str) -> bool:
         """Whether it bears one of these marks."""
