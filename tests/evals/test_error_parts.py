@@ -7,8 +7,8 @@ import pytest
 
 EVALS = Path(__file__).parents[2] / "evals"
 FILES = (
-    *("compare.py", "gates.py", "layout.py", "paired.py", "parts.py", "sources.py"),
-    "report/formats.py",
+    *("data/layout.py", "data/parts.py", "data/sources.py", "decisions/gates.py"),
+    *("scoring/compare.py", "scoring/paired.py", "report/formats.py"),
 )
 KINDS = {"ConfigError", "DataError", "EvalError", "GateError", "MissingImage"}
 
