@@ -9,11 +9,14 @@ from rl.learners.base import OptimPlan
 
 
 def rate(plan: OptimPlan, update: int) -> float:
-    """The rate of update 1, 2, ... `total_steps`: up linearly to `lr` at the last warm-up
-    update, then by `schedule` to `lr * min_lr_ratio` at the last one.
+    """The learning rate of update 1, 2, ... `total_steps`.
 
-    >>> [rate(OptimPlan(lr=1.0, total_steps=5, warmup_steps=2, schedule="linear"), n) for n in
-    range(1, 6)] [0.5, 1.0, 1.0, 0.5, 0.0]
+    It rises linearly to `lr` at the last warm-up update, then falls by `schedule` to
+    `lr * min_lr_ratio` at the last update. Raises: ConfigError for an unknown schedule.
+
+    >>> plan = OptimPlan(lr=1.0, total_steps=5, warmup_steps=2, schedule="linear")
+    >>> [rate(plan, update) for update in range(1, 6)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
     """
     if update <= plan.warmup_steps:
         return plan.lr * update / plan.warmup_steps

@@ -1,6 +1,5 @@
 """Statistics: formulas by hand, and simulations with a fixed seed."""
 
-import doctest
 import math
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import evals.scoring.stats
 from evals.scoring.stats import (
     bootstrap,
     cluster_rows,
@@ -38,10 +36,6 @@ def simulate(rng, num_clusters: int, shift: float = 0.0):
     ones = np.ones(len(ids))
     sums = [cluster_rows(list(ids), np.stack([x, ones], 1))[1] for x in (a, b)]
     return a, ids, sums
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(evals.scoring.stats).failed == 0
 
 
 def test_plain_stderr_uses_n_minus_1():

@@ -1,7 +1,5 @@
 """The shared text rules: golden cases from the official programs, and properties on any text."""
 
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +15,6 @@ from rewards.text import (
     yes_no_official,
     yes_no_vlmevalkit,
 )
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(rewards.text).failed == 0
 
 
 @pytest.mark.parametrize(
