@@ -13,7 +13,7 @@ from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
 from rewards.base import RewardConfig
 from rl.algorithms.grpo import GRPO
-from rl.data.formats import load_records
+from rl.data.load import load_records
 from rl.data.sources import DataSource
 from rl.learners.base import OptimPlan
 from rl.loops import LoopPlan, train_online

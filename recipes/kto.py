@@ -12,7 +12,7 @@ from recipes.running.console import step_line
 from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
 from rl.algorithms.kto import KTO, rotate_answers
-from rl.data.formats import load_records
+from rl.data.load import load_records
 from rl.data.sources import DataSource
 from rl.learners.base import OptimPlan
 from rl.loops import LoopPlan, train_offline, with_references

@@ -22,7 +22,8 @@ from recipes.schema.recipe import BASE, Recipe, StageSection
 from rewards.base import Rubric
 from rewards.worker import check_on_two_rows
 from rl.core import Sample
-from rl.data.formats import Reading, load_records
+from rl.data.load import load_records
+from rl.data.rows import Reading
 from rl.data.sources import DataSource
 from rl.errors import ConfigError, DataError
 

@@ -1,7 +1,17 @@
-"""Rows -> records: the draft of a row, read as its algorithm asks.
+"""One row -> one record, as the algorithm reads it.
 
-What formats there are lies in `rl/data/row_formats/`. Repeated uids are made unique by the source:
-the second `a` becomes `a~2`.
+A row is read in two steps. Its format (`rl/data/row_formats/`) turns its keys into a draft: the
+turns of the prompt, the images, and the last assistant turn if there is one. Then the reading,
+which the algorithm declares, makes a record of the draft:
+
+    reading       record        what the row must hold beside the prompt
+    sft           Sample        the answer to learn
+    preference    Preference    a chosen and a rejected answer
+    labelled      Labelled      an answer and `label`: true (desirable) or false
+    group         Sample        nothing; references for the rewards where there are any
+
+An answer may be the last assistant turn or stand under one of the keys of `_ANSWERS`. Every key of
+the row that is not read is kept in `Sample.meta`, where rewards find it.
 """
 
 from __future__ import annotations
@@ -22,10 +32,11 @@ from rl.plugins import name_of
 Reading = Literal["sft", "preference", "labelled", "group"]
 Record = Sample | Preference | Labelled
 
+# Keys under which data sets keep an answer, references and the worse answer of a pair.
 _ANSWERS = ("answer", "response", "completion", "output")
 _REFERENCES = ("references", "solution", "answers")
 _REJECTED = ("rejected", "rejected_response")
-_EXPECTED: dict[Reading, type[Record]] = {
+_RECORD_CLASS: dict[Reading, type[Record]] = {
     "sft": Sample,
     "preference": Preference,
     "labelled": Labelled,
@@ -42,13 +53,17 @@ def to_record(
     allow_urls: bool = False,
     base: Path | None = None,
 ) -> Record:
-    """The row as the reading wants it: `sft` and `group` a Sample, `preference` a Preference,
-    `labelled` a Labelled.
+    """The row as a record of the reading: a Sample, a Preference or a Labelled.
 
-    Images are named, not opened. A format that is a function (of the folder, or a user's own
-    `./mine.py:function`) gets the row's mapping and returns a record, or a mapping in a format that
-    is read as it stands. Raises: DataError with file, line, uid and what to do; ConfigError for an
-    unknown `format`.
+    Images are named, not opened. A format that is a function (one of the folder, or a user's own
+    `./mine.py:function`) gets the row's mapping and returns a record, or a mapping in one of the
+    other formats. Raises: DataError with file, line, uid and what to do; ConfigError for an unknown
+    `format`.
+
+    >>> value = {"prompt": "Who purrs?", "chosen": "A cat.", "rejected": "A dog.", "source": "web"}
+    >>> pair = to_record(Row("pairs.jsonl", 3, 2, value), "preference")
+    >>> pair.chosen.text, pair.sample.uid, pair.sample.meta
+    ('A cat.', 'pairs:3', {'source': 'web'})
     """
     if row.error is not None:
         raise _placed(row.error, row.where)
@@ -56,13 +71,12 @@ def to_record(
     where = f"{row.where} uid {uid}"
     try:
         if (convert := converter_of(row, format, base)) is not None:
-            made = _custom(row, format, convert)
-            if isinstance(made, Mapping):
-                row, format = replace(row, value=dict(made)), None
-            else:
+            made = _call(convert, row, format)
+            if not isinstance(made, Mapping):
                 return _checked(made, reading, uid)
+            row, format = replace(row, value=dict(made)), None
         draft = read_draft(row, format)
-        record = _finish(draft, reading, uid)
+        record = _READ[reading](draft, uid)
         images = images_of(draft, image_root, allow_urls)
     except DataError as error:
         raise _placed(error, where) from error
@@ -70,7 +84,7 @@ def to_record(
 
 
 def sample_of(record: Record) -> Sample:
-    """The record's prompt."""
+    """The record's prompt with its images: a Sample is its own."""
     return record if isinstance(record, Sample) else record.sample
 
 
@@ -92,21 +106,13 @@ def _uid(row: Row) -> str:
     return f"{Path(row.file).stem}:{row.line}"
 
 
-# --- the four readings
-# -------------------------------------------------------------------------------------------------
-
-
-def _finish(draft: Draft, reading: Reading, uid: str) -> Record:
-    if reading == "sft":
-        return _sft(draft, uid)
-    if reading == "group":
-        return _group(draft, uid)
-    return _preference(draft, uid) if reading == "preference" else _labelled(draft, uid)
+# --- what the four readings share -----------------------------------------------------------------
 
 
 def _sample(
     draft: Draft, uid: str, messages: Sequence[Message], references: Sequence[str] = ()
 ) -> Sample:
+    """The sample of these turns, without its images yet (`to_record` adds them)."""
     if not any(message.role == "user" for message in messages):
         raise DataError("no user turn", expected="a prompt")
     if any(message.role == "system" for message in messages[1:]):
@@ -120,7 +126,7 @@ def _sample(
 
 
 def _answer_key(draft: Draft) -> str | None:
-    """The one key that holds the answer beside the prompt."""
+    """The key under which the row holds its answer. Raises: DataError where there are two."""
     found = [key for key in _ANSWERS if draft.has(key)]
     if len(found) > 1:
         raise DataError(
@@ -130,7 +136,11 @@ def _answer_key(draft: Draft) -> str | None:
 
 
 def _answer(draft: Draft) -> Answer | None:
-    """The row's one answer: its last assistant turn, or what stands under its answer key."""
+    """The row's answer: its last assistant turn, or the value of its answer key; None without
+    either.
+
+    Raises: DataError where the row has both.
+    """
     key = _answer_key(draft)
     if draft.final is not None:
         if key is not None:
@@ -151,21 +161,55 @@ def _answer(draft: Draft) -> Answer | None:
     return read_answer(value, ids, key)
 
 
+def _side(draft: Draft, key: str) -> tuple[Answer, list[Message]]:
+    """The answer under `chosen` or `rejected`, and the turns that its list holds before it.
+
+    A side may be a text, one turn, or a whole conversation that repeats the prompt (TRL's format
+    without a `prompt` key).
+    """
+    value, ids = draft.take(key), draft.take(f"{key}_ids")
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        return read_answer(value, ids, key), []
+    # Both sides repeat the prompt with its image marks. The marks are counted once: on the chosen
+    # side, and only where the row has no prompt of its own.
+    is_prompt = key == "chosen" and not draft.messages
+    media = draft.media if is_prompt else Media(draft.media.listed)
+    turns = read_messages(value, media, key=key)
+    if turns[-1].role != "assistant":
+        raise DataError(f"{key} does not end with an assistant turn", expected="the answer last")
+    return read_answer(_only_text(turns[-1], key), ids, key), turns[:-1]
+
+
+def _only_text(message: Message, key: str) -> str:
+    if any(isinstance(part, Image) for part in message.parts):
+        raise DataError(f"{key} holds an image", expected="text")
+    return message.text
+
+
+# --- the four readings ----------------------------------------------------------------------------
+
+
 def _sft(draft: Draft, uid: str) -> Sample:
+    """A conversation that ends with the assistant turn to learn."""
     final = draft.final
     if final is None:
         answer = _answer(draft)
         if answer is None:
             expected = f"a last assistant turn, or one of {', '.join(_ANSWERS)}"
             raise DataError("the row has no answer to learn", expected=expected)
-        read_answer(answer.text, None, "the answer")  # ids excuse an empty text, but not here
+        # Token ids excuse an empty text elsewhere. Here the text is what is learned.
+        read_answer(answer.text, None, "the answer")
         final = Message("assistant", (Text(answer.text),))
     return _sample(draft, uid, [*draft.messages, final])
 
 
 def _group(draft: Draft, uid: str) -> Sample:
-    """A prompt. References: `references`, `solution`, `answers`, an answer key, else the last
-    assistant turn; `solution` stays in meta as well.
+    """A prompt whose completions are sampled, with the references that rewards compare them with.
+
+    The references are the first of: `references`, `solution`, `answers`, an answer key, the last
+    assistant turn. `solution` also stays in meta, since TRL's reward functions ask for it.
     """
     key = next((key for key in _REFERENCES if draft.has(key)), None) or _answer_key(draft)
     if key is not None:
@@ -179,6 +223,7 @@ def _group(draft: Draft, uid: str) -> Sample:
 
 
 def _texts(value: Any, key: str) -> tuple[str, ...]:
+    """References as texts; one that is no text (a number, a list) is written as JSON."""
     values = value if isinstance(value, (list, tuple)) else (value,)
     texts = tuple(
         item if isinstance(item, str) else json.dumps(item, default=str) for item in values
@@ -189,6 +234,7 @@ def _texts(value: Any, key: str) -> tuple[str, ...]:
 
 
 def _labelled(draft: Draft, uid: str) -> Labelled:
+    """A prompt with one answer that is desirable or not."""
     label = draft.take("label")
     if not isinstance(label, bool):
         raise DataError(f"label is {shown(label)}", expected="true or false")
@@ -200,6 +246,11 @@ def _labelled(draft: Draft, uid: str) -> Labelled:
 
 
 def _preference(draft: Draft, uid: str) -> Preference:
+    """A prompt with a better and a worse answer.
+
+    The prompt is the row's own, or is repeated inside the two answers; where it is given more than
+    once, all must agree.
+    """
     worse = [key for key in _REJECTED if draft.has(key)]
     if not worse:
         raise DataError("the row has no rejected answer", expected="rejected or rejected_response")
@@ -234,45 +285,29 @@ def _preference(draft: Draft, uid: str) -> Preference:
     return Preference(_sample(draft, uid, draft.messages or before), chosen, rejected)
 
 
-def _side(draft: Draft, key: str) -> tuple[Answer, list[Message]]:
-    """One side's answer, and the turns that its list holds before it."""
-    value, ids = draft.take(key), draft.take(f"{key}_ids")
-    if isinstance(value, Mapping):
-        value = [value]
-    if not isinstance(value, (list, tuple)):
-        return read_answer(value, ids, key), []
-    # Each side repeats the prompt with its marks: they count once, and only where the row has no
-    # prompt of its own.
-    is_prompt = key == "chosen" and not draft.messages
-    media = draft.media if is_prompt else Media(draft.media.listed)
-    turns = read_messages(value, media, key=key)
-    if turns[-1].role != "assistant":
-        raise DataError(f"{key} does not end with an assistant turn", expected="the answer last")
-    return read_answer(_only_text(turns[-1], key), ids, key), turns[:-1]
+_READ: Mapping[Reading, Callable[[Draft, str], Record]] = {
+    "sft": _sft,
+    "preference": _preference,
+    "labelled": _labelled,
+    "group": _group,
+}
 
 
-def _only_text(message: Message, key: str) -> str:
-    if any(isinstance(part, Image) for part in message.parts):
-        raise DataError(f"{key} holds an image", expected="text")
-    return message.text
+# --- a format that is a function ------------------------------------------------------------------
 
 
-# --- a format that is a function
-# -----------------------------------------------------------------------------------------------
-
-
-def _custom(row: Row, format: str | None, convert: Callable[[dict[str, Any]], Any]) -> Any:
+def _call(convert: Callable[[dict[str, Any]], Any], row: Row, format: str | None) -> Any:
+    """What the format's function makes of the row. Raises: DataError that names the function."""
     try:
         return convert(dict(row.value))
-    except (
-        Exception
-    ) as error:  # a user's function may raise anything: told with the row's place, and chained
+    except Exception as error:  # a user's function may raise anything
         name = format or f"format {name_of(convert)}"
         raise DataError(f"{name} raised {type(error).__name__}: {error}") from error
 
 
 def _checked(made: Any, reading: Reading, uid: str) -> Record:
-    wanted = _EXPECTED[reading]
+    """The record that a format's function returned, if it is one of the reading's class."""
+    wanted = _RECORD_CLASS[reading]
     if not isinstance(made, wanted):
         raise DataError(
             f"the format's function returned a {type(made).__name__}",

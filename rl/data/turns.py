@@ -1,5 +1,5 @@
 """What rows say -> `Message`s with image marks. Faults are DataErrors without a place;
-`rl.data.formats` adds file, line and uid.
+`rl.data.load` adds file, line and uid.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from PIL import Image
 from evals.base import BenchmarkConfig
 from rewards import RewardConfig, Rubric
 from rl.core import Completion, Message, Sample, Text
-from rl.data.formats import load_records
+from rl.data.load import load_records
 from rl.data.sources import DataSource
 from rl.errors import DataError
 from tests.docs.fences import ROOT, fences
@@ -132,7 +132,7 @@ def test_the_row_format_of_the_folder_is_found_by_its_key(
     code = """if True:
         import sys
         from pathlib import Path
-        from rl.data.formats import load
+        from rl.data.load import load
         from rl.data.sources import DataSource
         found = load([DataSource(path="rows.jsonl")], "sft", base=Path(sys.argv[1]),
                      on_bad_row="skip", max_bad_rows=0.5)

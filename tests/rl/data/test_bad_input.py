@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from rl.core import Labelled, Sample
-from rl.data.formats import load, load_records
+from rl.data.load import load, load_records
 from rl.data.sources import DataSource
 from rl.errors import DataError, PlumblineError
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl.core import Answer, Image, Labelled, Message, Preference, Sample, Text
-from rl.data.formats import Reading, load_records, to_record
+from rl.data.load import load_records
+from rl.data.rows import Reading, to_record
 from rl.data.sources import DataSource, Row
 from rl.errors import DataError
 
