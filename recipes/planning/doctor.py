@@ -23,16 +23,26 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-LOCK = Path(__file__).resolve().parent.parent / "requirements" / "cpu.lock"
+LOCK = Path(__file__).resolve().parents[2] / "requirements" / "cpu.lock"
 GIB = 2**30
 PROBE_TIMEOUT_S = 180
 DASHBOARD_PORT = 8265
 
-# What a child process imports to prove that a library works, and what the child prints.
+# Opens a picture by its path, as the processors of transformers do for a model card's snippet.
+OPENS_A_PICTURE = """
+import tempfile, torchvision
+from PIL import Image
+from transformers import Qwen3VLProcessor
+from transformers.image_utils import load_image_as_tensor
+with tempfile.NamedTemporaryFile(suffix=".png") as file:
+    Image.new("RGB", (4, 2)).save(file.name)
+    assert load_image_as_tensor(file.name).shape == (3, 2, 4)
+print(torchvision.__version__, "with the Qwen-VL processors; opens pictures by path")
+"""
+# What a child process runs to prove that a library works; its last line of output is shown.
 PROBES = {
     "torch": "import torch; torch.ones(2, 2) @ torch.ones(2, 2); print(torch.__version__)",
-    "torchvision": "import torchvision; from transformers import Qwen3VLProcessor; "
-    "print(torchvision.__version__, 'with the Qwen-VL processors')",
+    "torchvision": OPENS_A_PICTURE,
     "vllm": "from vllm import LLM; import vllm; print(vllm.__version__)",
     "deepspeed": "import deepspeed; print(deepspeed.__version__)",
     "ray": "import ray; from ray.util import metrics; print(ray.__version__)",

@@ -17,6 +17,10 @@ def test_versions_as_locked_are_well() -> None:
     assert finding.status == "ok"
 
 
+def test_the_lock_is_found() -> None:
+    assert doctor.LOCK.is_file()
+
+
 def test_a_missing_package_is_a_problem_and_another_version_a_warning() -> None:
     missing = doctor.judge_versions({"ray": "2.60.0"}, {})
     assert missing.status == "problem"
@@ -59,6 +63,15 @@ def test_an_import_that_fails_gives_its_last_line() -> None:
     assert finding.status == "problem"
     assert finding.detail == "ImportError: no such engine"
     assert finding.do
+
+
+def test_a_torchvision_that_opens_no_picture_is_a_problem() -> None:
+    """The state without the hook: it imports, and its image operators do not load."""
+    broken = "import torchvision.io.image as image; image._has_image_ops = lambda: False"
+    finding = doctor.check_import("torchvision", broken + doctor.OPENS_A_PICTURE)
+    assert finding.status == "problem"
+    assert finding.detail.startswith("RuntimeError: Couldn't load the image extension.")
+    assert finding.do == "make setup installs requirements/torchvision_hook.py"
 
 
 def test_an_import_that_hangs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
