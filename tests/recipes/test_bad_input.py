@@ -195,4 +195,6 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
 
     monkeypatch.setattr("recipes.running.pipeline.Pipeline.run", write)
     assert run(page()) == 1
-    assert "No space left on device. Free some space, then go on with --resume" in one_line(capsys)
+    assert "No space left on device. Free some space, then continue with --resume" in one_line(
+        capsys
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipes.cli import main as cli
+from recipes.cli.groups.recipe import plan
 from recipes.schema.recipe import load_recipe
 from rl.runtime import cluster
 
@@ -32,7 +33,7 @@ def place(
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_plans(page: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.plan(CONFIGS / page, [f"model.path={place}"])
+    plan(CONFIGS / page, [f"model.path={place}"])
     shown = capsys.readouterr().out
     for stage in load_recipe(CONFIGS / page, []).stages:
         assert stage.name in shown
@@ -46,7 +47,7 @@ def test_a_page_begins_with_its_command(page: str) -> None:
 
 
 def test_a_plans_arithmetic(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.plan(CONFIGS / "grpo.yaml", [f"model.path={place}", "stages.grpo.steps=7"])
+    plan(CONFIGS / "grpo.yaml", [f"model.path={place}", "stages.grpo.steps=7"])
     shown = capsys.readouterr().out
     assert "48 prompts x 8 = 384 answers" in shown
     assert " 7 " in shown

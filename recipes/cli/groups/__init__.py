@@ -1,0 +1,1 @@
+"""The command groups of `plumbline`, one file each; `recipes/cli/group.py` finds them."""

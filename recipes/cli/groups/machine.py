@@ -1,0 +1,47 @@
+"""What is here: `doctor` checks the machine, `list` names the parts that a recipe can use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recipes.cli.group import Group
+from rl.errors import ConfigError
+from rl.plugins import names
+
+GROUP = Group("Look up", order=50)
+_PACKAGES = {
+    "algorithms": "rl.algorithms",
+    "rewards": "rewards",
+    "benchmarks": "evals.benchmarks",
+    "families": "rl.models.families",
+    "formats": "rl.data.row_formats",
+}
+
+
+@GROUP.command()
+def doctor() -> None:
+    """Check versions, engines, memory, cores and GPUs, and say what to do about each problem."""
+    from rich.console import Console
+
+    from recipes.planning.doctor import doctor as check
+
+    raise typer.Exit(check(Console()))
+
+
+@GROUP.command("list")
+def show(
+    what: Annotated[
+        str, typer.Argument(help="algorithms | rewards | benchmarks | families | formats")
+    ] = "",
+) -> None:
+    """List algorithms, rewards, benchmarks, model families and row formats."""
+    if what and what not in _PACKAGES:
+        raise ConfigError(
+            f'nothing to list called "{what}"',
+            expected=", ".join(_PACKAGES),
+            do="give one of these, or nothing",
+        )
+    for kind in [what] if what else _PACKAGES:
+        print(f"{kind}: {', '.join(names(_PACKAGES[kind]))}")
