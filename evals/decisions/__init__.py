@@ -1,1 +1,1 @@
-"""Decisions that evaluation makes: the gate, and the best of several stages."""
+"""Decisions that evaluation makes: `gate` (did a stage lose too much?), `best` (which is best?)."""

@@ -17,7 +17,7 @@ from evals.asking.responses import json_line, read_responses, replace_file, writ
 from evals.base import Benchmark
 from evals.contamination.search import Overlap
 from evals.data.items import PARTS, ItemScore
-from evals.decisions.gates import Gate, GateConfig, decide
+from evals.decisions.gate import Gate, GateConfig, decide
 from evals.scoring.paired import (
     compare,
     figures_of,

@@ -15,7 +15,8 @@ from evals.asking.generate import evaluate
 from evals.asking.judge import Judged, judge_folder
 from evals.contamination.search import Overlap
 from evals.data.items import Item
-from evals.decisions.gates import Best, Gate, best, enforce, failures, select_score, worst
+from evals.decisions.best import Best, best, select_score
+from evals.decisions.gate import Gate, enforce, failures, worst
 from evals.scoring.results import write_result
 from recipes.running.answering import Answering
 from recipes.running.console import say, stage_progress

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from recipes.schema.recipe import StageSection
 from rl.errors import GateError
 

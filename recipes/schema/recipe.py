@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from evals.base import BenchmarkConfig
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from recipes.schema.hardware import HardwareSection, check_hardware
 from recipes.schema.named import check_names
 from rewards.base import RewardConfig

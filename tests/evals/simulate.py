@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from scipy.stats import kstest
 
 from evals.benchmarks.mme import MME
-from evals.decisions.gates import GateConfig, decide
+from evals.decisions.gate import GateConfig, decide
 from evals.scoring.stats import Floats, Interval, bootstrap, paired_bootstrap
 
 SIMULATIONS, RESAMPLES = 2000, 2000

@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from evals.asking.generate import EvalSettings, evaluate
 from evals.contamination.prints import PrintStore, print_of
 from evals.contamination.search import Flag, Overlap, overlaps, train_row, without_images
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.scoring.results import write_result
 from rl.core import Answer, ImageSource, Labelled, Message, Preference, Sample, Text

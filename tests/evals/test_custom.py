@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from evals.asking.generate import EvalSettings, evaluate
 from evals.base import BenchmarkConfig
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.scoring.results import write_result
 from evals.scoring.score import score_file

@@ -7,7 +7,13 @@ import pytest
 
 EVALS = Path(__file__).parents[2] / "evals"
 FILES = (
-    *("data/layout.py", "data/parts.py", "data/sources.py", "decisions/gates.py"),
+    *(
+        "data/layout.py",
+        "data/parts.py",
+        "data/sources.py",
+        "decisions/best.py",
+        "decisions/gate.py",
+    ),
     *("scoring/compare.py", "scoring/paired.py", "report/formats.py"),
 )
 KINDS = {"ConfigError", "DataError", "EvalError", "GateError", "MissingImage"}

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from evals.asking.generate import EvalSettings, evaluate, split_reasoning
-from evals.decisions.gates import GateConfig, select_score
+from evals.decisions.best import select_score
+from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.sandbox.runner import why_not
 from evals.scoring.results import score_folder, write_result

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.scoring.results import write_result
 from tests.evals.conftest import mme_rows, write_parquet

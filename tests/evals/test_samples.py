@@ -10,7 +10,7 @@ import pytest
 from evals.asking.generate import EvalSettings, evaluate
 from evals.base import BenchmarkConfig
 from evals.data.items import ItemScore
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.scoring.results import write_result
 from evals.scoring.samples import majority, pass_at_k, score_rows, summary

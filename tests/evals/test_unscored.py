@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from evals.data.items import ItemScore
-from evals.decisions.gates import select_score
+from evals.decisions.best import select_score
 from evals.registry import get_benchmark
 from evals.scoring.results import _part, require_valid
 from evals.scoring.samples import Scored, score_rows

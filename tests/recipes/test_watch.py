@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from recipes.running.watch import Ending, StageEnded, Watch
 from recipes.schema.recipe import StageSection
 from rl.errors import GateError

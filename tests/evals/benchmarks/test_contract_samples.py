@@ -11,7 +11,7 @@ import pytest
 from evals.accuracy import group_means
 from evals.asking.responses import write_json, write_rows
 from evals.benchmarks import humaneval
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.sandbox.runner import why_not
 from evals.scoring.paired import compare, figures_of

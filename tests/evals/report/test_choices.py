@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evals.decisions.gates import best
+from evals.decisions.best import best
 from evals.report import build_report
 from evals.report.choices import choice
 from evals.report.run import read_run

@@ -5,7 +5,7 @@ import json
 
 from evals.asking.generate import EvalSettings, evaluate
 from evals.benchmarks.mme import MME
-from evals.decisions.gates import GateConfig
+from evals.decisions.gate import GateConfig
 from evals.report import build_report
 from evals.scoring.results import write_result
 from rl.core import Completion, Rollout

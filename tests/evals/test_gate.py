@@ -1,4 +1,4 @@
-"""The gate and best(): they read the select part and nothing else."""
+"""The gate: it reads the select part and nothing else."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.decisions.gates import Gate, GateConfig, best, decide, enforce, failures, worst
-from rl.errors import EvalError, GateError
+from evals.decisions.gate import Gate, GateConfig, decide, enforce, failures, worst
+from rl.errors import GateError
 
 
 def against(low: float, high: float, stage: str = "sft", parse=(1.0, 1.0)) -> dict:
@@ -170,34 +170,3 @@ def test_enforce_stops_or_warns():
     enforce(failed, GateConfig(on_fail="warn"), "dpo")
     enforce(failed, GateConfig(on_fail="rollback"), "dpo")
     enforce({"mme": gate(against(-3, 1))}, GateConfig(), "dpo")
-
-
-def result(value: float, maximum: float, report: float = 0.0) -> dict:
-    return {
-        "primary": {"max": maximum},
-        "parts": {"select": {"n": 10, "value": value}, "report": {"n": 10, "value": report}},
-    }
-
-
-def test_best_reads_select_parts_only():
-    stages = {
-        "sft": {"mme": result(500, 1000, report=900), "textvqa": result(0.5, 1.0)},
-        "dpo": {"mme": result(600, 1000), "textvqa": result(0.45, 1.0)},
-        "kto": {"mme": result(600, 1000), "textvqa": result(0.45, 1.0)},
-    }
-    found = best(stages)
-    assert found.stage == "dpo"  # the first of equals
-    assert "dpo 0.5250" in found.why
-
-
-def test_best_reads_folders(tmp_path):
-    for stage, value in (("a", 1.0), ("b", 2.0)):
-        file = tmp_path / stage / "mme" / "result.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(result(value, 10)))
-    assert best({"a": tmp_path / "a", "b": tmp_path / "b"}).stage == "b"
-
-
-def test_best_needs_the_same_benchmarks():
-    with pytest.raises(EvalError, match="kto was scored on nothing"):
-        best({"dpo": {"mme": result(1, 2)}, "kto": {}})
