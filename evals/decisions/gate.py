@@ -165,7 +165,7 @@ def enforce(gates: Mapping[str, Gate], config: GateConfig, stage: str) -> None:
 
 
 def _distinct(comparisons: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The comparisons, without base's where base is the parent: the two would be one and the same."""
+    """The comparisons, without the one with base where base is the parent: it would come twice."""
     parent = comparisons.get("parent")
     return {
         role: against
