@@ -11,7 +11,7 @@ import typer
 from recipes.running.console import step_line
 from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
-from rl.algorithms.kto import KTO, rotate_answers
+from rl.algorithms.kto import KTO
 from rl.data.load import load_records
 from rl.data.sources import DataSource
 from rl.learners.base import OptimPlan
@@ -37,7 +37,6 @@ def main(model: Path, data: Path, out: Path, steps: int = 50, lr: float = 2e-5) 
             algorithm=algorithm,
             trees=with_references(engines.learner, trees),
             plan=LoopPlan(num_steps=steps, prompts_per_step=64, seed=0),
-            arrange=rotate_answers,  # each row also gets the previous row's answer
             on_step=lambda step, metrics: print(step_line("kto", step, steps, metrics)),
         )
         folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})

@@ -24,8 +24,8 @@ def main(
     """Trains `model` on the answers in `data` and writes a model folder under `out`."""
     recipe = recipe_of({"model": {"path": str(model)}})
     renderer = open_renderer(recipe)
-    samples = load_records([DataSource(path=str(data))], "sft", base=Path())
-    trees = [renderer.sft_tree(sample) for sample in samples]  # one branch a tree
+    samples = load_records([DataSource(path=str(data))], "demonstration", base=Path())
+    trees = [renderer.demonstration_tree(sample) for sample in samples]  # one branch a tree
 
     with Engines(recipe, renderer, prompts_of(samples), name=out.name) as engines:
         plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)

@@ -80,19 +80,17 @@ def train_offline(
     trees: Sequence[Tree],
     plan: LoopPlan,
     on_step: OnStep,
-    arrange: Callable[[list[Tree]], list[Tree]] | None = None,
 ) -> None:
     """SFT, DPO, KTO and kin: rows are trees already, each step takes the next
     `prompts_per_step` of them.
 
-    `arrange` orders a step before any split (KTO's rotation). `on_step(step, metrics)` is
-    called after each step.
+    `algorithm.arrange` orders each step before any split. `on_step(step, metrics)` is called after
+    each step.
     """
     distribution = SamplingDistribution()
     for step, epoch, chosen in batches(trees, plan):
         started = time.perf_counter()
-        step_trees = arrange(list(chosen)) if arrange else list(chosen)
-        metrics = dict(learner.step(step_trees, algorithm, distribution))
+        metrics = dict(learner.step(algorithm.arrange(chosen), algorithm, distribution))
         seconds = time.perf_counter() - started
         on_step(
             step,

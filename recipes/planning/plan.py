@@ -31,7 +31,7 @@ from recipes.planning.sizes import (
 from recipes.running.console import say
 from recipes.running.prepare import Prepared, prepare
 from recipes.running.run_folder import require_writable
-from recipes.running.steps import count_steps, make_tree
+from recipes.running.steps import count_steps
 from recipes.schema.faults import Faults
 from recipes.schema.recipe import Recipe, StageSection
 from rl.core import Sample
@@ -60,7 +60,7 @@ class StagePlan:
 
 def plan_stage(stage: StageSection, prepared: Prepared | None, recipe: Recipe) -> StagePlan:
     """What follows from prompts per step, group size and tokens per micro-batch."""
-    group = getattr(stage.algorithm, "group_size", 1) if stage.sample is None else stage.sample.n
+    group = stage.algorithm.answers_per_prompt if stage.sample is None else stage.sample.n
     per_step = f"{stage.prompts_per_step} prompts" + (
         f" x {group} = {stage.prompts_per_step * group} answers" if group > 1 else ""
     )
@@ -103,7 +103,7 @@ def _lengths(
             trees.append(trunk + group * limit)
             rows.append(group * (trunk + limit))
         else:
-            tree = make_tree(prepared.renderer, stage.reading, record)
+            tree = stage.algorithm.make_tree(prepared.renderer, record)
             trees.append(tree.num_tokens)
             rows.append(sum(len(tree.trunk_ids) + len(b.token_ids) for b in tree.branches))
     return sum(trees) / len(trees), sum(rows) / len(rows)

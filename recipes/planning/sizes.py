@@ -122,10 +122,7 @@ def publish_bytes(recipe: Recipe, arch: Architecture) -> float:
 
 def needs_copy(stage: StageSection) -> bool:
     """Whether a stage keeps a frozen reference model: its log-probs change with the step."""
-    if stage.algorithm is None:
-        return False
-    needs = stage.algorithm.needs
-    return bool(needs.reference and (stage.is_online or needs.mismatched))
+    return stage.algorithm is not None and bool(stage.algorithm.needs.frozen_reference)
 
 
 def longest_tree(recipe: Recipe, stage: StageSection) -> int:
@@ -133,8 +130,8 @@ def longest_tree(recipe: Recipe, stage: StageSection) -> int:
     limit = stage.max_new_tokens or recipe.rollout.max_new_tokens
     longest = recipe.rollout.max_model_len
     if stage.reading == "group":
-        group = getattr(stage.algorithm, "group_size", 1)
-        return longest + (group - 1) * limit
+        sampled = int(stage.algorithm.answers_per_prompt)
+        return longest + (sampled - 1) * limit
     return 2 * longest if stage.reading == "preference" else longest
 
 

@@ -26,7 +26,6 @@ from recipes.running.prepare import Prepared, load, prepare, stage_sources
 from recipes.running.run_folder import open_run
 from recipes.running.train import StageTrainer
 from recipes.schema.recipe import BASE, Recipe, StageSection
-from rl.algorithms.base import own_metrics
 from rl.core import Sample
 from rl.errors import ConfigError, GateError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
@@ -194,7 +193,7 @@ class Pipeline:
             parent=parent,
             status="running",
             rolled_back_to=None,
-            own_metrics=dict(own_metrics(stage.algorithm)),
+            own_metrics=dict(stage.algorithm.own_metrics) if stage.algorithm else {},
             **{"from": stage.from_, "data": [source.stage or source.path for source in stage.data]},
         )
         self.store.event("stage_started", stage=stage.name, parent=parent)

@@ -17,10 +17,9 @@ from recipes.running.console import StageProgress, say, stage_progress
 from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt
 from recipes.running.prepare import Prepared, load
-from recipes.running.steps import count_steps, go_back, make_tree
+from recipes.running.steps import count_steps, go_back
 from recipes.running.watch import StageEnded, Watch
 from recipes.schema.recipe import Recipe, StageSection
-from rl.algorithms.base import own_metrics
 from rl.core import Progress, Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
@@ -87,9 +86,8 @@ class StageTrainer:
         if stage.is_online and begun is None:
             self.engines.serve(parent)
         # An offline stage caches its references before the first update; only what changes with
-        # the step (KTO's mismatched answers, online rollouts) needs a frozen copy.
-        needs = stage.algorithm.needs
-        needs_copy = needs.reference and (stage.is_online or needs.mismatched)
+        # the step (sampled answers, other partners) needs a frozen copy.
+        needs_copy = stage.algorithm.needs.frozen_reference
         self.engines.learner.begin_stage(
             str(parent), self._plan(num_steps), needs_reference=needs_copy
         )
@@ -99,7 +97,7 @@ class StageTrainer:
             if row["step"] < num_steps:  # the last step's evaluation is asked for again
                 self.watch.note(row)
         facts: dict[str, Any] = {"rows": len(records), "lr": stage.peak_lr}
-        with closing(Metrics(self.sinks(start), own_metrics(stage.algorithm))) as metrics:
+        with closing(Metrics(self.sinks(start), stage.algorithm.own_metrics)) as metrics:
             loop = LoopPlan(
                 num_steps=num_steps,
                 prompts_per_step=stage.prompts_per_step,
@@ -275,16 +273,10 @@ class StageTrainer:
     ) -> dict[str, Any]:
         stage, learner = self.stage, self.engines.learner
         algorithm = stage.algorithm
-        trees = [self._tree(stage.reading, record) for record in records]
+        trees = [algorithm.make_tree(self.prepared.renderer, record) for record in records]
         heldout = self._heldout()
-        arrange = None
-        if algorithm.needs.mismatched:
-            from rl.algorithms.kto import rotate_answers
-
-            arrange = rotate_answers
-            weigh = getattr(algorithm, "balance_warning", lambda labels: None)
-            if warning := weigh([record.label for record in records]):
-                say(self.console, warning)
+        if warning := algorithm.data_warning(records):
+            say(self.console, warning)
         if algorithm.needs.reference:
             trees = with_references(learner, trees)
             heldout = with_references(learner, heldout)
@@ -297,11 +289,10 @@ class StageTrainer:
                     trees=trees,
                     plan=loop,
                     on_step=on_step,
-                    arrange=arrange,
                 )
         if not heldout:
             return {}
-        rewards = implicit_rewards(learner, heldout, algorithm.beta)
+        rewards = implicit_rewards(learner, heldout, algorithm.implicit_beta)
         right = sum(chosen > rejected for chosen, rejected in rewards) / len(rewards)
         say(
             self.console,
@@ -319,7 +310,7 @@ class StageTrainer:
 
         def gather(samples: Sequence[Sample], step: int) -> Any:
             sampling = self.engines.sampling(
-                n=stage.algorithm.group_size,
+                n=stage.algorithm.answers_per_prompt,
                 temperature=temperature,
                 max_new_tokens=limit,
                 step=step,
@@ -375,10 +366,7 @@ class StageTrainer:
             return []
         path = self.run.root / "stages" / self.stage.heldout / "data" / "heldout.jsonl"
         records = load(self.recipe, [DataSource(path=str(path))], "preference")
-        return [self._tree("preference", record) for record in records]
-
-    def _tree(self, reading: str, record: Any) -> Tree:
-        return make_tree(self.prepared.renderer, reading, record)
+        return [self.prepared.renderer.preference_tree(record) for record in records]
 
     def sinks(self, start: int) -> list[Sink]:
         """Where the stage's metrics go; of what they hold, steps after `start` are replaced."""

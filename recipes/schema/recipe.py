@@ -30,7 +30,6 @@ from rollouts.endpoint import EndpointConfig
 BASE = "base"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _BEST = re.compile(r"best\(([^()]*)\)")
-_DEFAULT_LR = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "grpo": 1e-6}
 
 
 class RunSection(Section):
@@ -196,8 +195,8 @@ class StageSection(Section):
 
     @property
     def reading(self) -> Reading:
-        """How rows are read: sft | preference | labelled | group."""
-        tree: Reading = "group" if self.algorithm is None else self.algorithm.needs.tree
+        """How rows are read: demonstration | preference | labelled | group."""
+        tree: Reading = "group" if self.algorithm is None else self.algorithm.needs.reading
         return tree
 
     @property
@@ -208,7 +207,7 @@ class StageSection(Section):
     @property
     def peak_lr(self) -> float:
         """The stage's rate, or its algorithm's default."""
-        return self.lr if self.lr is not None else _DEFAULT_LR.get(self.algorithm.name, 1e-6)
+        return self.lr if self.lr is not None else float(self.algorithm.default_lr)
 
     @property
     def parents(self) -> tuple[str, ...]:

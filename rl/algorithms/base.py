@@ -1,30 +1,50 @@
-"""The shape every algorithm works on, and the reductions it may use.
+"""What an algorithm is: it declares what it needs, prepares a whole optimizer step, and computes
+the loss of one micro-batch at a time. A new algorithm is one file with one subclass of `Algorithm`.
 
-Shape letters: P prompts or pairs, G group, B branches (completions) of a micro-batch, N trained
-tokens of a micro-batch, T row tokens, R rows, V vocabulary, I images. A tensor's name ends with its
-shape: `policy_logp_N`, `advantage_B`.
+One optimizer step runs in this order, on every rank:
+
+1. the loop turns rows (or sampled answers) into trees and calls `arrange` on all of them;
+2. each rank gets its share of the trees and calls `prepare`, which fills in what the loss will read
+   (reference log-probs, advantages) and counts the denominators over all ranks;
+3. for each micro-batch the learner runs the model forward, `loss` computes this micro-batch's share
+   of the step's loss, and its gradient is added up.
+
+A *tree* is one prompt (the trunk) with one or more answers to it; a *branch* is one answer, which
+TRL and vLLM call a completion.
+
+Shapes: a tensor's name ends with the letters of its dimensions, `policy_logp_N` or `advantage_B`.
+N trained tokens of a micro-batch, B branches of a micro-batch, P preference pairs of a micro-batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from rl.data.render import Renderer
+    from rl.data.rows import Reading
     from rl.data.tree import Tree
 
 
 @dataclass(frozen=True)
 class Denominators:
-    """What the step's sums are divided by: global counts over ranks and micro-batches.
+    """What the sums of a step are divided by: counts over all ranks and micro-batches.
 
-    `baseline` is what else the whole step settles before the first backward (KTO's z). `metrics`
-    are what `prepare` saw on this rank, as (sum, count): the learner adds them up over ranks
-    together with those of `loss`.
+    tokens: trained tokens of the step.
+    branches: answers of the step.
+    pairs: preference pairs of the step.
+    baseline: a number that the whole step settles before the first backward (KTO's z).
+    metrics: what `prepare` measured on this rank, as (sum, count); the learner adds them up over
+        ranks, together with the metrics of `loss`.
+
+    >>> Denominators(tokens=120, branches=8, pairs=4).pairs
+    4
     """
 
     tokens: float
@@ -36,9 +56,14 @@ class Denominators:
 
 @dataclass(frozen=True)
 class Loss:
-    """`value` is this micro-batch's share of the step's loss (scalar, differentiable).
+    """One micro-batch's share of the step's loss.
 
-    `metrics` hold (sum, count), to be added up over micro-batches and ranks.
+    value (Tensor []): a differentiable scalar. The shares of all micro-batches and ranks add up to
+        the loss of the step, so it is a sum divided by a denominator of the whole step.
+    metrics: (sum, count) by key, added up over micro-batches and ranks; the mean is reported.
+
+    >>> Loss(torch.tensor(0.25), {"accuracy/token": (3.0, 4.0)}).metrics
+    {'accuracy/token': (3.0, 4.0)}
     """
 
     value: Tensor
@@ -97,59 +122,119 @@ class TreeBatch:
 
 @dataclass(frozen=True)
 class Needs:
-    """What an algorithm asks of the line.
+    """What an algorithm asks of the loop and the learner.
 
-    `tree` says how rows become trees, `online` which loop runs it; `reference`, `old` and
-    `behavior` are log-probs. `mismatched`: the loop calls `rl.algorithms.kto.rotate_answers` on the
-    whole step, before any split into ranks or micro-batches.
+    reading: how a row of the data is read. `demonstration` is a prompt with the answer to imitate,
+        `preference` a prompt with a chosen and a rejected answer, `labelled` a prompt with one
+        answer and whether it is desirable, `group` a prompt alone, whose answers are sampled.
+    online: whether the policy samples its own answers in every step.
+    reference: whether the loss reads log-probs of the reference, the stage's parent weights.
+    reference_each_step: whether `prepare` asks the reference about answers that no row holds. The
+        rows' own reference log-probs are computed once, before the first update; for other answers
+        a frozen copy of the reference has to be kept.
+
+    >>> Needs("preference", reference=True).frozen_reference
+    False
+    >>> Needs("group", online=True, reference=True).frozen_reference
+    True
     """
 
-    tree: str  # "sft" | "preference" | "labelled" | "group"
+    reading: Reading
     online: bool = False
     reference: bool = False
-    old: bool = False
-    behavior: bool = False
-    mismatched: bool = False
+    reference_each_step: bool = False
+
+    @property
+    def frozen_reference(self) -> bool:
+        """Whether the learner keeps a frozen copy of the reference's weights."""
+        return self.reference and (self.online or self.reference_each_step)
 
 
 class Step(Protocol):
-    """A whole optimizer step before any backward: this rank's trees, what model and ranks answer.
+    """A whole optimizer step before any backward: what `prepare` may ask and change."""
 
-    `logprobs(trees, reference=False)` runs without gradient and returns, a tree and a branch, the
-    float32 log-probs of its trained tokens (trunk-trained ones lead the first branch); all ranks
-    call it together. `total(values)` adds numbers up over the ranks.
+    trees: list[Tree]  # this rank's share; `prepare` may replace them or leave some out
+
+    def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
+        """Log-probs without gradient: for each tree and branch a float32 tensor with one entry a
+        trained token (trained tokens of the trunk come first, in the first branch). With
+        `reference`, of the frozen reference. All ranks have to call it together."""
+        ...
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Each value added up over all ranks. All ranks have to call it together."""
+        ...
+
+
+class Algorithm(BaseModel):
+    """The base class of every algorithm. An instance is also the algorithm's section of a recipe:
+    its fields are the keys, with their types, bounds and defaults.
+
+    A subclass has to give: `name`, `needs` and `loss`. It may give, where the default does not fit:
+
+    default_lr: peak learning rate where the recipe sets no `lr`.
+    group_size: a field, where `needs.online`: answers sampled for each prompt.
+    own_metrics: metrics that only this algorithm reports, key -> one sentence, with the unit.
+    implicit_beta: beta of the implicit reward, by which `heldout` pairs are measured.
+    make_tree: how one record of the data becomes a tree.
+    arrange: order and partners of a step's rows, before any split into ranks.
+    data_warning: what to say of the data before training starts.
+    prepare: what the loss needs of the whole step; the default only counts.
+
+    A whole algorithm:
+
+        class NLL(Algorithm):
+            name: ClassVar[str] = "nll"
+
+            @property
+            def needs(self) -> Needs:
+                return Needs("demonstration")
+
+            def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
+                return Loss(divide_by(-batch.policy_logp_N.sum(), denominators.tokens))
     """
 
-    trees: list[Tree]
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]: ...
-
-    def total(self, values: Sequence[float]) -> list[float]: ...
-
-
-class Algorithm(Protocol):
-    """Three hooks. The object is its section of the recipe: config and run time cannot disagree.
-
-    A metric that no other algorithm has is declared in the class (name -> one sentence, its unit
-    where it has one): `own_metrics: ClassVar[Mapping[str, str]] = {"kept": "Share of ..."}`.
-    """
+    name: ClassVar[str]
+    default_lr: ClassVar[float] = 1e-6
+    own_metrics: ClassVar[Mapping[str, str]] = {}
 
     @property
     def needs(self) -> Needs:
-        """Read from the instance: it may depend on parameters."""
-        ...
+        """What the loop and the learner have to provide; it may depend on the fields."""
+        raise NotImplementedError
+
+    @property
+    def answers_per_prompt(self) -> int:
+        """How many answers are sampled for each prompt, where `needs.online`: `group_size`."""
+        return int(getattr(self, "group_size", 1))
+
+    @property
+    def implicit_beta(self) -> float | None:
+        """Beta of the implicit reward beta log(pi / reference); None where there is none."""
+        return None
+
+    def make_tree(self, renderer: Renderer, record: Any) -> Tree:
+        """A record of the data (`Sample`, `Preference` or `Labelled`) as a tree."""
+        return renderer.make_tree(self.needs.reading, record)
+
+    def arrange(self, trees: list[Tree]) -> list[Tree]:
+        """The trees of a whole step, in the order in which they are split over the ranks."""
+        return trees
+
+    def data_warning(self, records: Sequence[Any]) -> str | None:
+        """One sentence about data that this algorithm learns badly from, or None."""
+        return None
 
     def prepare(self, step: Step) -> Denominators:
-        """Completes the step's trees (references, advantages, z), may drop some, and counts."""
-        ...
+        """Fills in what the loss reads of the whole step, and counts what its sums are divided by.
+        It runs once a step, before the first forward pass with gradient."""
+        return count_step(step)
 
-    def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss: ...
-
-
-def own_metrics(algorithm: Algorithm) -> Mapping[str, str]:
-    """What the algorithm declares of metrics that `rl.runs.metrics` does not know."""
-    own: Mapping[str, str] = getattr(algorithm, "own_metrics", {})
-    return own
+    def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
+        """The loss of one micro-batch, as its share of the step's loss."""
+        raise NotImplementedError
 
 
 def require_column(value: Tensor | None, name: str) -> Tensor:
@@ -159,17 +244,31 @@ def require_column(value: Tensor | None, name: str) -> Tensor:
 
 
 def divide_by(total: Tensor, denominator: float) -> Tensor:
-    """A micro-batch's sum over a global denominator; an empty step gives a differentiable 0."""
+    """A micro-batch's sum over a denominator of the whole step.
+
+    total (Tensor []): the sum.
+    denominator: below 1 only where the step has nothing to train; then the result is a 0 that can
+        still be differentiated.
+
+    >>> divide_by(torch.tensor(6.0), 4)
+    tensor(1.5000)
+    >>> divide_by(torch.zeros(0).sum(), 0)
+    tensor(0.)
+    """
     return total / max(denominator, 1.0)
 
 
 def mean_metric(value: Tensor) -> tuple[float, float]:
-    """(sum, count) of a column, for a metric that is its mean."""
+    """(sum, count) of a tensor of any shape, for a metric that is its mean.
+
+    >>> mean_metric(torch.tensor([1.0, 2.0, 6.0]))
+    (9.0, 3.0)
+    """
     return float(value.detach().sum()), float(value.numel())
 
 
 def count_step(step: Step) -> Denominators:
-    """The step's trained tokens, branches and pairs, added up over the ranks."""
+    """The trained tokens, branches and pairs of a step, added up over the ranks."""
     trees = step.trees
     tokens, branches, pairs = step.total(
         [
@@ -182,9 +281,10 @@ def count_step(step: Step) -> Denominators:
 
 
 def fill_references(step: Step) -> None:
-    """Gives every branch its reference log-probs; those that are cached already are kept.
+    """Gives every branch its reference log-probs; those that are there already are kept.
 
-    Ranks decide together: a forward that only some of them enter would hang at ZeRO-3.
+    The ranks decide together whether to ask the reference: under ZeRO-3 a forward pass that only
+    some ranks enter waits for the others for ever.
     """
     missing = [
         index

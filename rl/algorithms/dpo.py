@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rl.algorithms.base import (
+    Algorithm,
     Denominators,
     Loss,
     Needs,
@@ -95,7 +96,7 @@ VARIANTS: dict[Variant, Callable[[Ratios, float, float], Tensor]] = {
 }
 
 
-class DPO(BaseModel):
+class DPO(Algorithm):
     """-log sigmoid(beta ((s_w - s_w_ref) - (s_l - s_l_ref))), s the summed log-prob of an answer.
 
     Source: arXiv 2305.18290 eq. 7, the variants' at each; `ld_alpha`: arXiv 2409.06411.
@@ -103,9 +104,7 @@ class DPO(BaseModel):
     Departs: from TRL, whose `sigmoid` leaves `label_smoothing` unread.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "dpo"
-    needs: ClassVar[Needs] = Needs(tree="preference", reference=True)
 
     beta: float = Field(0.1, gt=0, description="How closely the policy is held to the reference.")
     variant: Variant = Field("sigmoid", description="The loss of a pair.")
@@ -122,6 +121,14 @@ class DPO(BaseModel):
         if self.label_smoothing and self.variant not in ("sigmoid", "robust"):
             raise ValueError(f"label_smoothing has no meaning for variant {self.variant!r}")
         return self
+
+    @property
+    def needs(self) -> Needs:
+        return Needs("preference", reference=True)
+
+    @property
+    def implicit_beta(self) -> float:
+        return self.beta
 
     def prepare(self, step: Step) -> Denominators:
         fill_references(step)

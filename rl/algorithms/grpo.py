@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from rl.algorithms.advantages import group_advantages, has_no_signal, rewards_of, std_over_step
 from rl.algorithms.base import (
+    Algorithm,
     Denominators,
     Loss,
     Needs,
@@ -41,7 +42,7 @@ class Terms:
     kl_N: Tensor | None
 
 
-class GRPO(BaseModel):
+class GRPO(Algorithm):
     """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) w + kl_coef k3, A within the group.
 
     A = (r - mean) / (std + 1e-4), rho = pi / pi_old (pi_old = detached pi where no old log-probs
@@ -56,7 +57,6 @@ class GRPO(BaseModel):
     and masks by the product of w, not by its geometric mean.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "grpo"
 
     group_size: int = Field(8, ge=1, description="Answers sampled a prompt.")
@@ -82,12 +82,7 @@ class GRPO(BaseModel):
 
     @property
     def needs(self) -> Needs:
-        return Needs(
-            tree="group",
-            online=True,
-            reference=self.kl_coef > 0,
-            behavior=self.mismatch is not None,
-        )
+        return Needs("group", online=True, reference=self.kl_coef > 0)
 
     def prepare(self, step: Step) -> Denominators:
         branches = [branch for tree in step.trees for branch in tree.branches]

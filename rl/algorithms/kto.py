@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from rl.algorithms.base import (
+    Algorithm,
     Denominators,
     Loss,
     Needs,
@@ -23,11 +24,12 @@ from rl.algorithms.base import (
     mean_metric,
     require_column,
 )
+from rl.core import Labelled
 from rl.data.tree import Branch, Tree
 from rl.errors import DataError
 
 
-class KTO(BaseModel):
+class KTO(Algorithm):
     """lambda_y (1 - sigmoid(+-beta (r - z))), r = s - s_ref; + for desirable answers, - for others.
 
     z = max(0, mean over the step of s(x, y') - s_ref(x, y')), detached, y' another prompt's answer.
@@ -38,7 +40,6 @@ class KTO(BaseModel):
     Departs: z is over the whole step, not a micro-batch; neighbours have different prompts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "kto"
 
     beta: float = Field(0.1, gt=0, description="How closely the policy is held to the reference.")
@@ -48,7 +49,20 @@ class KTO(BaseModel):
 
     @property
     def needs(self) -> Needs:
-        return Needs(tree="labelled", reference=True, mismatched=self.variant == "kto")
+        return Needs("labelled", reference=True, reference_each_step=self.variant == "kto")
+
+    @property
+    def implicit_beta(self) -> float:
+        return self.beta
+
+    def arrange(self, trees: list[Tree]) -> list[Tree]:
+        """Every row gets another prompt's answer beside its own, for z."""
+        return rotate_answers(trees) if self.variant == "kto" else trees
+
+    def data_warning(self, records: Sequence[Labelled]) -> str | None:
+        if self.variant == "kto":
+            return self.balance_warning([record.label for record in records])
+        return None
 
     def prepare(self, step: Step) -> Denominators:
         z = self.divergence(step) if self.variant == "kto" else 0.0

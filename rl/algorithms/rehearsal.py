@@ -12,7 +12,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from rl.algorithms.base import Algorithm, Loss, own_metrics
+from rl.algorithms.base import Algorithm, Loss
 from rl.data.collate import MicroBatch
 from rl.data.rows import Reading
 from rl.data.tree import Branch, Tree
@@ -29,10 +29,17 @@ def rehearse(algorithm: Algorithm) -> None:
     protocol says, or reports a metric that nobody declares.
     """
     where = f"algorithm {getattr(algorithm, 'name', type(algorithm).__name__)}"
-    _check_own(own_metrics(algorithm), where)
-    if algorithm.needs.tree not in get_args(Reading):
+    if not isinstance(algorithm, Algorithm):
         raise ConfigError(
-            f"needs.tree is {algorithm.needs.tree!r}", where=where, expected=_one_of(Reading)
+            f"{type(algorithm).__name__} is no algorithm",
+            where=where,
+            expected="a subclass of rl.algorithms.base.Algorithm",
+            do="derive the class from it, as docs/extending.md shows",
+        )
+    _check_own(algorithm.own_metrics, where)
+    if algorithm.needs.reading not in get_args(Reading):
+        raise ConfigError(
+            f"needs.reading is {algorithm.needs.reading!r}", where=where, expected=_one_of(Reading)
         )
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         try:
@@ -45,7 +52,7 @@ def rehearse(algorithm: Algorithm) -> None:
                 where=where,
                 do="mend its prepare or loss",
             ) from error
-    _check_reported(found, own_metrics(algorithm), where)
+    _check_reported(found, algorithm.own_metrics, where)
 
 
 def _check_own(own: Any, where: str) -> None:
@@ -85,11 +92,7 @@ def _run(algorithm: Algorithm) -> dict[str, Any]:
     """The metrics that both hooks report."""
     generator = torch.Generator().manual_seed(0)
     trees = [_tree(algorithm, number, generator) for number in range(_PROMPTS)]
-    if algorithm.needs.mismatched:
-        from rl.algorithms.kto import rotate_answers
-
-        trees = rotate_answers(trees)
-    step = _Step(trees, generator)
+    step = _Step(algorithm.arrange(trees), generator)
     denominators = algorithm.prepare(step)
     found = dict(denominators.metrics)
     if step.trees:
@@ -123,7 +126,7 @@ class _Step:
 def _tree(algorithm: Algorithm, number: int, generator: torch.Generator) -> Tree:
     """One prompt with the branches of its kind, as the loop hands them to `prepare`."""
     needs = algorithm.needs
-    width = {"preference": 2, "group": getattr(algorithm, "group_size", 4)}.get(needs.tree, 1)
+    width = {"preference": 2, "group": algorithm.answers_per_prompt}.get(needs.reading, 1)
     branches = []
     for place in range(width):
         length = 1 + (number + place) % _LONGEST
@@ -135,14 +138,14 @@ def _tree(algorithm: Algorithm, number: int, generator: torch.Generator) -> Tree
                 behavior_logps=drawn if needs.online else None,
                 reference_logps=drawn if needs.reference and not needs.online else None,
                 reward=float(place % 2) if needs.online else None,
-                label={"preference": place == 0, "labelled": number % 2 == 0}.get(needs.tree),
+                label={"preference": place == 0, "labelled": number % 2 == 0}.get(needs.reading),
             )
         )
     return Tree(
         uid=str(number),
         trunk_ids=(number,),
         branches=tuple(branches),
-        is_pair=needs.tree == "preference",
+        is_pair=needs.reading == "preference",
     )
 
 

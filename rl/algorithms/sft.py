@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from rl.algorithms.base import Denominators, Loss, Needs, Step, TreeBatch, count_step, divide_by
+from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, TreeBatch, divide_by
 
 
-class SFT(BaseModel):
+class SFT(Algorithm):
     """Mean negative log-likelihood of the trained tokens.
 
     With `dft` each token is weighed by its own, detached probability.
@@ -18,16 +18,16 @@ class SFT(BaseModel):
     Source: DFT, arXiv 2508.05629. Denominator: trained tokens of the whole step.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "sft"
-    needs: ClassVar[Needs] = Needs(tree="sft")
+    default_lr: ClassVar[float] = 2e-5
 
     dft: bool = Field(
         False, description="Dynamic fine-tuning: times the detached probability of the token."
     )
 
-    def prepare(self, step: Step) -> Denominators:
-        return count_step(step)
+    @property
+    def needs(self) -> Needs:
+        return Needs("demonstration")
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         nll_N = -batch.policy_logp_N

@@ -5,7 +5,7 @@ loss spans.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from rl.core import (
     Text,
 )
 from rl.data.images import image_size
+from rl.data.rows import Reading
 from rl.data.tree import Branch, Tree
 from rl.errors import DataError, ModelError
 from rl.models.spec import ModelSpec
@@ -72,7 +73,16 @@ class Renderer:
 
     # -- trees
 
-    def sft_tree(self, sample: Sample) -> Tree:
+    def make_tree(self, reading: Reading, record: Any) -> Tree:
+        """A record as a tree, by how its row was read. Sampled answers: `rollout_tree`."""
+        make: dict[str, Callable[[Any], Tree]] = {
+            "demonstration": self.demonstration_tree,
+            "preference": self.preference_tree,
+            "labelled": self.labelled_tree,
+        }
+        return make[reading](record)
+
+    def demonstration_tree(self, sample: Sample) -> Tree:
         """One branch, the last assistant turn; earlier assistant turns are trained in the trunk."""
         if not sample.messages or sample.messages[-1].role != "assistant":
             raise DataError(

@@ -5,7 +5,7 @@ turns of the prompt, the images, and the last assistant turn if there is one. Th
 which the algorithm declares, makes a record of the draft:
 
     reading       record        what the row must hold beside the prompt
-    sft           Sample        the answer to learn
+    demonstration Sample        the answer to learn
     preference    Preference    a chosen and a rejected answer
     labelled      Labelled      an answer and `label`: true (desirable) or false
     group         Sample        nothing; references for the rewards where there are any
@@ -29,7 +29,7 @@ from rl.data.turns import Media, read_answer, read_messages, shown
 from rl.errors import DataError
 from rl.plugins import name_of
 
-Reading = Literal["sft", "preference", "labelled", "group"]
+Reading = Literal["demonstration", "preference", "labelled", "group"]
 Record = Sample | Preference | Labelled
 
 # Keys under which data sets keep an answer, references and the worse answer of a pair.
@@ -37,7 +37,7 @@ _ANSWERS = ("answer", "response", "completion", "output")
 _REFERENCES = ("references", "solution", "answers")
 _REJECTED = ("rejected", "rejected_response")
 _RECORD_CLASS: dict[Reading, type[Record]] = {
-    "sft": Sample,
+    "demonstration": Sample,
     "preference": Preference,
     "labelled": Labelled,
     "group": Sample,
@@ -191,7 +191,7 @@ def _only_text(message: Message, key: str) -> str:
 # --- the four readings ----------------------------------------------------------------------------
 
 
-def _sft(draft: Draft, uid: str) -> Sample:
+def _demonstration(draft: Draft, uid: str) -> Sample:
     """A conversation that ends with the assistant turn to learn."""
     final = draft.final
     if final is None:
@@ -286,7 +286,7 @@ def _preference(draft: Draft, uid: str) -> Preference:
 
 
 _READ: Mapping[Reading, Callable[[Draft, str], Record]] = {
-    "sft": _sft,
+    "demonstration": _demonstration,
     "preference": _preference,
     "labelled": _labelled,
     "group": _group,

@@ -22,7 +22,6 @@ from pydantic_core import PydanticUndefined
 
 from evals.custom import BenchmarkPage
 from recipes.schema.recipe import Recipe
-from rl.algorithms.base import own_metrics
 from rl.plugins import find, names
 from rl.runs.metrics import METRICS
 from tests.docs.fences import PAGES, ROOT
@@ -44,7 +43,7 @@ def documented() -> list[str]:
 
 def metrics() -> dict[str, str]:
     """Every key and its sentence: the shared ones, and what documented algorithms add."""
-    own = (own_metrics(find("rl.algorithms", name)) for name in documented())
+    own = (find("rl.algorithms", name).own_metrics for name in documented())
     return {**METRICS, **{key: text for table in own for key, text in table.items()}}
 
 

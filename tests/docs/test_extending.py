@@ -115,12 +115,12 @@ def test_the_row_format_reads_rows(beside: Path) -> None:
     row = {"file_name": "a.png", "caption": "A red square."}
     (beside / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "caption": ""}))
     source = DataSource(path="rows.jsonl#1", format="./captions.py:to_row")
-    [sample] = load_records([source], "sft", base=beside, seed=1)
+    [sample] = load_records([source], "demonstration", base=beside, seed=1)
     assert sample.messages[-1].text == "A red square."
     assert sample.images[0].path == str(beside / "a.png")
     source = DataSource(path="rows.jsonl", format="./captions.py:to_row")
     with pytest.raises(DataError, match=r"rows\.jsonl:2 uid rows:2: messages\[1\] is empty"):
-        load_records([source], "sft", base=beside)
+        load_records([source], "demonstration", base=beside)
 
 
 def test_the_row_format_of_the_folder_is_found_by_its_key(
@@ -134,7 +134,7 @@ def test_the_row_format_of_the_folder_is_found_by_its_key(
         from pathlib import Path
         from rl.data.load import load
         from rl.data.sources import DataSource
-        found = load([DataSource(path="rows.jsonl")], "sft", base=Path(sys.argv[1]),
+        found = load([DataSource(path="rows.jsonl")], "demonstration", base=Path(sys.argv[1]),
                      on_bad_row="skip", max_bad_rows=0.5)
         print(found.records[0].messages[-1].text, found.records[0].images[0].path)
         print(found.rejects[0].reason)

@@ -9,7 +9,11 @@ ALPACA = Flat(
     key="instruction",
     more="input",
     examples={
-        "sft": {"instruction": "Name the animal.", "input": "It purrs.", "output": "A cat"},
+        "demonstration": {
+            "instruction": "Name the animal.",
+            "input": "It purrs.",
+            "output": "A cat",
+        },
         "group": {"instruction": "Name an animal that purrs.", "output": "A cat"},
     },
 )

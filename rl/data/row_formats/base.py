@@ -15,7 +15,9 @@ from rl.data.drafts import Draft
 from rl.data.turns import read_history, read_messages, turn
 
 F = TypeVar("F", bound=Callable[[dict[str, Any]], Any])
-Examples = Mapping[str, Mapping[str, Any]]  # reading (sft, preference, labelled, group) -> a row
+Examples = Mapping[
+    str, Mapping[str, Any]
+]  # reading (demonstration, preference, labelled, group) -> a row
 
 
 def row_format(*, name: str, key: str, examples: Examples) -> Callable[[F], F]:

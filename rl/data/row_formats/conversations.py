@@ -10,7 +10,10 @@ CONVERSATIONS = Turns(
     name="conversations",
     key="conversations",
     examples={
-        "sft": {"conversations": [_ASKED, {"from": "gpt", "value": "A cat."}], "image": "cat.jpg"},
+        "demonstration": {
+            "conversations": [_ASKED, {"from": "gpt", "value": "A cat."}],
+            "image": "cat.jpg",
+        },
         "preference": {
             "conversations": [_ASKED],
             "image": "cat.jpg",

@@ -9,7 +9,7 @@ IMAGE_TEXT = Flat(
     key="text",
     may_be_turns=True,
     examples={
-        "sft": {"image": "cat.jpg", "text": "Which animal?", "answer": "A cat"},
+        "demonstration": {"image": "cat.jpg", "text": "Which animal?", "answer": "A cat"},
         "group": {"image": "cat.jpg", "text": "Which animal?", "solution": "A cat"},
     },
 )

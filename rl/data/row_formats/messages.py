@@ -10,7 +10,7 @@ MESSAGES = Turns(
     name="messages",
     key="messages",
     examples={
-        "sft": {
+        "demonstration": {
             "messages": [_ASKED, {"role": "assistant", "content": "A cat."}],
             "images": ["cat.jpg"],
         },

@@ -11,7 +11,7 @@ PROMPT = Flat(
     key="prompt",
     may_be_turns=True,
     examples={
-        "sft": {"prompt": [{"role": "user", "content": _BLOCKS}], "answer": "A cat"},
+        "demonstration": {"prompt": [{"role": "user", "content": _BLOCKS}], "answer": "A cat"},
         "preference": {"prompt": "Who purrs?", "chosen": "A cat.", "rejected": "A dog."},
         "labelled": {"prompt": "Who purrs?", "completion": "A dog.", "label": False},
         "group": {"prompt": "Who purrs?", "references": ["A cat", "cats"]},

@@ -8,7 +8,11 @@ QUERY = Flat(
     name="query",
     key="query",
     examples={
-        "sft": {"query": "Which animal purrs?", "response": "A cat", "system": "Be brief."},
+        "demonstration": {
+            "query": "Which animal purrs?",
+            "response": "A cat",
+            "system": "Be brief.",
+        },
         "preference": {
             "query": "Which animal purrs?",
             "response": "A cat",

@@ -8,7 +8,7 @@ QUESTION = Flat(
     name="question",
     key="question",
     examples={
-        "sft": {"question": "Which animal purrs?", "answer": "A cat"},
+        "demonstration": {"question": "Which animal purrs?", "answer": "A cat"},
         "preference": {
             "question": "Which animal purrs?",
             "answer": "A cat.",

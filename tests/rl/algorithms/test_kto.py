@@ -145,7 +145,7 @@ def test_one_kind_only_is_fine_in_a_micro_batch(labels: list[bool]) -> None:
 
 def test_the_variant_without_z_needs_no_rotation() -> None:
     kto = KTO(variant="apo_zero_unpaired")
-    assert not kto.needs.mismatched
+    assert not kto.needs.reference_each_step
     assert kto.prepare(OneRank(rows([1]), flat(0.0), flat(0.0))).baseline == 0
 
 

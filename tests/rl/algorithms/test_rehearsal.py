@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from recipes.schema.recipe import recipe_of
 from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, Step, TreeBatch, count_step
@@ -17,12 +17,11 @@ from rl.runs.metrics import METRICS, describe
 from tests.rl.algorithms.test_splits import ALGORITHMS, IDS
 
 
-class Own(BaseModel):
+class Own(Algorithm):
     """An algorithm of a user's own file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "own"
-    needs: ClassVar[Needs] = Needs(tree="preference", reference=True)
+    needs: ClassVar[Needs] = Needs("preference", reference=True)  # type: ignore[assignment]
     own_metrics: ClassVar[Mapping[str, str]] = {
         "own/lead": "Mean log-prob of the chosen answers.",
         "own/*/seen": "Answers seen of one kind.",
@@ -73,7 +72,7 @@ class Means(Own):
 
 
 class Elsewhere(Own):
-    needs: ClassVar[Needs] = Needs(tree="pairs")
+    needs: ClassVar[Needs] = Needs("pairs")  # type: ignore[arg-type]
 
 
 FAULTS: dict[type[Own], str] = {
@@ -83,7 +82,7 @@ FAULTS: dict[type[Own], str] = {
     Raising: r"^algorithm own: a made-up step ends in AttributeError: .*gone",
     Columns: r"^algorithm own: a made-up step ends in TypeError: loss\(\) returned no Loss",
     Means: r"^algorithm own: metric entropy is 0\.5; expected two numbers",
-    Elsewhere: r"^algorithm own: needs\.tree is 'pairs'; expected one of sft, preference",
+    Elsewhere: r"^algorithm own: needs\.reading is 'pairs'; expected one of demonstration, ",
 }
 
 
@@ -117,3 +116,12 @@ def test_own_metrics_are_described_beside_ours() -> None:
     assert describe("own/lead", Own.own_metrics) == Own.own_metrics["own/lead"]
     assert describe("own/rejected/seen", Own.own_metrics) == Own.own_metrics["own/*/seen"]
     assert describe("kl", Own.own_metrics) == METRICS["kl"]
+
+
+class NotDerived(BaseModel):
+    name: ClassVar[str] = "not_derived"
+
+
+def test_a_class_that_is_no_algorithm_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^algorithm not_derived: .*subclass of rl\.algorithms"):
+        rehearse(NotDerived())  # type: ignore[arg-type]

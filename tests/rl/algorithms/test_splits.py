@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl.algorithms.base import Algorithm, Denominators, Loss, TreeBatch, own_metrics
+from rl.algorithms.base import Algorithm, Denominators, Loss, TreeBatch
 from rl.algorithms.dpo import DPO, VARIANTS
 from rl.algorithms.grpo import GRPO
-from rl.algorithms.kto import KTO, rotate_answers
+from rl.algorithms.kto import KTO
 from rl.algorithms.mismatch import Mismatch
 from rl.algorithms.sft import SFT
 from rl.data.tree import Branch, Tree
@@ -42,7 +42,7 @@ def make_trees(kind: str, seed: int) -> list[Tree]:
     rng = random.Random(seed)
     trees = []
     for number in range(rng.randint(2, 7)):
-        count = {"sft": 1, "labelled": 1, "preference": 2, "group": 4}[kind]
+        count = {"demonstration": 1, "labelled": 1, "preference": 2, "group": 4}[kind]
         trees.append(
             Tree(
                 uid=str(number),
@@ -94,9 +94,8 @@ def run(
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_split_is_the_same_step(algorithm: Algorithm, data: st.DataObject) -> None:
-    trees = make_trees(algorithm.needs.tree, data.draw(st.integers(0, 10_000)))
-    if algorithm.needs.mismatched:
-        trees = rotate_answers(trees)
+    trees = make_trees(algorithm.needs.reading, data.draw(st.integers(0, 10_000)))
+    trees = algorithm.arrange(trees)
     whole = run(algorithm, [trees], cuts=len(trees))
 
     order = data.draw(st.permutations(trees))
@@ -109,7 +108,7 @@ def test_any_split_is_the_same_step(algorithm: Algorithm, data: st.DataObject) -
         difference = (split[1][key] - gradient).norm()
         assert difference <= 1e-6 * gradient.norm() + 1e-12
     for name, (total, count) in whole[2].items():
-        own = own_metrics(algorithm)
+        own = algorithm.own_metrics
         assert describe(name, own), f"metric {name} is not declared in the algorithm's own_metrics"
         assert split[2][name] == pytest.approx((total, count), rel=1e-5, abs=1e-5)
 
@@ -119,7 +118,7 @@ def test_the_property_catches_a_mean_of_micro_batch_means() -> None:
         def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
             return Loss(-batch.policy_logp_N.mean())
 
-    trees = make_trees("sft", seed=3)
+    trees = make_trees("demonstration", seed=3)
     whole = run(MeanOfMeans(), [trees], cuts=len(trees))
     split = run(MeanOfMeans(), [trees], cuts=1)
     assert split[0] != pytest.approx(whole[0], rel=1e-2)

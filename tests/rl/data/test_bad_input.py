@@ -59,7 +59,7 @@ def test_one_bad_row_is_one_clear_line(base: Path, row: Any, words: str) -> None
     bad = row if isinstance(row, str) else {"uid": "bad", **row}
     sources = write(base, GOOD, bad, GOOD)
     with pytest.raises(DataError) as error:
-        load_records(sources, "sft", base=base)
+        load_records(sources, "demonstration", base=base)
     place = f"{base}/rows.jsonl:2" + ("" if isinstance(row, str) else " uid bad")
     assert str(error.value).startswith(f"{place}: {words.replace('{base}', str(base))}")
     assert "\n" not in str(error.value)
@@ -79,7 +79,7 @@ def test_no_data(base: Path, name: str, text: str | None, words: str) -> None:
     if text is not None:
         (base / name).write_text(text)
     with pytest.raises(PlumblineError) as error:
-        load_records([DataSource(path=name)], "sft", base=base)
+        load_records([DataSource(path=name)], "demonstration", base=base)
     assert words in str(error.value)
     assert error.value.exit_code == 2
 
@@ -88,7 +88,7 @@ def test_all_bad_rows_are_listed(base: Path) -> None:
     sources = write(base, GOOD, *(row for row, _ in CASES), GOOD)
     rejects = base / "out" / "rejects.jsonl"
     with pytest.raises(DataError) as error:
-        load_records(sources, "sft", base=base, rejects=rejects)
+        load_records(sources, "demonstration", base=base, rejects=rejects)
     assert str(error.value).startswith(f"{len(CASES)} of {len(CASES) + 2} rows are bad:")
     listed = [json.loads(line) for line in rejects.read_text().splitlines()]
     assert [row["line"] for row in listed] == list(range(2, len(CASES) + 2))
@@ -98,10 +98,10 @@ def test_all_bad_rows_are_listed(base: Path) -> None:
 
 def test_bad_rows_are_skipped_up_to_the_share_allowed(base: Path) -> None:
     sources = write(base, *[GOOD] * 8, turns(answer=""), turns(images=["none.png"]))
-    loaded = load(sources, "sft", base=base, on_bad_row="skip", max_bad_rows=0.2)
+    loaded = load(sources, "demonstration", base=base, on_bad_row="skip", max_bad_rows=0.2)
     assert (len(loaded.records), len(loaded.rejects), loaded.num_rows) == (8, 2, 10)
     with pytest.raises(DataError, match=r"2 of 10 rows are bad \(allowed: 19\.00%\)"):
-        load(sources, "sft", base=base, on_bad_row="skip", max_bad_rows=0.19)
+        load(sources, "demonstration", base=base, on_bad_row="skip", max_bad_rows=0.19)
 
 
 def test_uids_are_unique_over_sources_and_copies(base: Path) -> None:
@@ -109,7 +109,9 @@ def test_uids_are_unique_over_sources_and_copies(base: Path) -> None:
     second = write(base, {**GOOD, "id": "a"}, GOOD, name="more.jsonl")
     heavy = [second[0].model_copy(update={"weight": 2.0})]
     uids = [
-        r.uid for r in load_records([*first, *heavy], "sft", base=base) if isinstance(r, Sample)
+        r.uid
+        for r in load_records([*first, *heavy], "demonstration", base=base)
+        if isinstance(r, Sample)
     ]
     assert uids == ["a", "a~2", "a~3", "a~4", "more:2", "a~5", "more:2~2"]
 

@@ -84,7 +84,7 @@ GOLDEN = {  # prompt, answer
 @pytest.mark.parametrize("family", GOLDEN)
 def test_golden(request: pytest.FixtureRequest, family: str) -> None:
     model = small(checkpoint(request, family))
-    tree = renderer(model).sft_tree(chat(has_image=model.spec.has_vision))
+    tree = renderer(model).demonstration_tree(chat(has_image=model.spec.has_vision))
     [branch] = tree.branches
     prompt, answer = GOLDEN[family]
     assert tree.trunk_trained is not None
@@ -120,7 +120,7 @@ def test_templates_without_spans_give_the_same_tree(
         bare.template = bare.template.replace(tag, "")
     bare.marks_spans = False
     sample = chat(has_image=model.spec.has_vision)
-    assert bare.sft_tree(sample) == marked.sft_tree(sample)
+    assert bare.demonstration_tree(sample) == marked.demonstration_tree(sample)
 
 
 def test_loss_of_each_turn_is_a_choice(tiny_qwen3: Path) -> None:
@@ -128,12 +128,12 @@ def test_loss_of_each_turn_is_a_choice(tiny_qwen3: Path) -> None:
     sample = chat(has_image=False)
     first_off = list(sample.messages)
     first_off[2] = replace(first_off[2], loss=False)
-    tree = renderer(model).sft_tree(replace(sample, messages=tuple(first_off)))
+    tree = renderer(model).demonstration_tree(replace(sample, messages=tuple(first_off)))
     assert tree.trunk_trained is None
     assert tree.num_trained == 2
     last_off = list(sample.messages)
     last_off[-1] = replace(last_off[-1], loss=False)
-    tree = renderer(model).sft_tree(replace(sample, messages=tuple(last_off)))
+    tree = renderer(model).demonstration_tree(replace(sample, messages=tuple(last_off)))
     assert tree.branches[0].num_trained == 0
     assert tree.trunk_trained is not None
     assert sum(tree.trunk_trained) == 2
@@ -181,7 +181,7 @@ def test_bad_rows_are_named(tiny_qwen3vl: Path) -> None:
     model = small(tiny_qwen3vl)
     made = renderer(model)
     with pytest.raises(DataError, match="q1: no answer to learn"):
-        made.sft_tree(question())
+        made.demonstration_tree(question())
     with pytest.raises(DataError, match="q1: an empty answer"):
         made.labelled_tree(Labelled(question(), Answer(""), label=True))
     with pytest.raises(DataError, match=r"q1: 1 image placeholders .*, 0 images"):
@@ -204,4 +204,4 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tiny_qwen3: Path) -> 
     ).replace("{% endgeneration %}", "")
     made.marks_spans = False
     with pytest.raises(ModelError, match="generation"):
-        made.sft_tree(chat(has_image=False))
+        made.demonstration_tree(chat(has_image=False))

@@ -18,7 +18,7 @@ from rl.data.sources import Row
 from rl.errors import DataError
 from rl.plugins import names
 
-KINDS = {"sft": Sample, "preference": Preference, "labelled": Labelled, "group": Sample}
+KINDS = {"demonstration": Sample, "preference": Preference, "labelled": Labelled, "group": Sample}
 NAMES = names("rl.data.row_formats")
 EXAMPLES = [
     pytest.param(name, reading, row, id=f"{name}-{reading}")

@@ -97,7 +97,7 @@ SFT: list[tuple[dict[str, Any], list[Message], int]] = [
 
 @pytest.mark.parametrize(("value", "messages", "num_images"), SFT)
 def test_sft_rows(value: dict[str, Any], messages: list[Message], num_images: int) -> None:
-    sample = read(value, "sft")
+    sample = read(value, "demonstration")
     assert list(sample.messages) == messages
     assert len(sample.images) == num_images
     assert sample.uid == ("1" if "id" in value else "rows:3")
@@ -176,21 +176,33 @@ def test_prompts_keep_references_and_every_other_key() -> None:
 
 
 BAD: list[tuple[Reading, dict[str, Any], str]] = [
-    ("sft", {}, "no known format"),
-    ("sft", {"messages": MESSAGES, "query": "x"}, "keys of 2 formats: messages and query"),
-    ("sft", {"messages": MESSAGES}, "more <image> marks than images (1 marks, 0 images)"),
-    ("sft", {"messages": MESSAGES, "images": ["a", "b"]}, "more images than <image> marks"),
-    ("sft", {"messages": MESSAGES[:1], "images": ["a"]}, "no answer to learn"),
-    ("sft", {"query": "Q", "response": " "}, "response is empty"),
-    ("sft", {"query": "", "response": "a"}, "query is empty"),
-    ("sft", {"messages": [{"role": "robot", "content": "x"}]}, "unknown role 'robot'"),
-    ("sft", {"messages": "x"}, "messages is 'x'; expected a list of turns"),
-    ("sft", {"messages": [{"role": "assistant", "content": "x"}]}, "no user turn"),
-    ("sft", {"messages": MESSAGES, "images": ["https://x/y.png"]}, "is a URL"),
-    ("sft", {"query": "Q", "response": "A", "videos": ["a.mp4"]}, "holds videos"),
-    ("sft", {"query": "Q", "response": "A", "completion": "B"}, "two answers"),
-    ("sft", {"query": "Q", "response": "A", "image": 3}, "an image is given as a int"),
-    ("sft", {"query": "Q", "response": "A", "image": "data:image/png;base64,@"}, "no base64"),
+    ("demonstration", {}, "no known format"),
+    (
+        "demonstration",
+        {"messages": MESSAGES, "query": "x"},
+        "keys of 2 formats: messages and query",
+    ),
+    ("demonstration", {"messages": MESSAGES}, "more <image> marks than images (1 marks, 0 images)"),
+    (
+        "demonstration",
+        {"messages": MESSAGES, "images": ["a", "b"]},
+        "more images than <image> marks",
+    ),
+    ("demonstration", {"messages": MESSAGES[:1], "images": ["a"]}, "no answer to learn"),
+    ("demonstration", {"query": "Q", "response": " "}, "response is empty"),
+    ("demonstration", {"query": "", "response": "a"}, "query is empty"),
+    ("demonstration", {"messages": [{"role": "robot", "content": "x"}]}, "unknown role 'robot'"),
+    ("demonstration", {"messages": "x"}, "messages is 'x'; expected a list of turns"),
+    ("demonstration", {"messages": [{"role": "assistant", "content": "x"}]}, "no user turn"),
+    ("demonstration", {"messages": MESSAGES, "images": ["https://x/y.png"]}, "is a URL"),
+    ("demonstration", {"query": "Q", "response": "A", "videos": ["a.mp4"]}, "holds videos"),
+    ("demonstration", {"query": "Q", "response": "A", "completion": "B"}, "two answers"),
+    ("demonstration", {"query": "Q", "response": "A", "image": 3}, "an image is given as a int"),
+    (
+        "demonstration",
+        {"query": "Q", "response": "A", "image": "data:image/png;base64,@"},
+        "no base64",
+    ),
     ("preference", {"prompt": "Q", "chosen": "a"}, "no rejected answer"),
     ("preference", {"prompt": "Q", "chosen": "a", "rejected": "a"}, "are equal"),
     ("preference", {"prompt": "Q", "chosen": "a", "rejected": ""}, "rejected is empty"),
@@ -227,18 +239,18 @@ def test_a_users_own_format(tmp_path: Path) -> None:
     row = Row("rows.jsonl", 1, 0, {"q": "Q"})
     made = to_record(row, "group", format="./mine.py:sample", base=tmp_path)
     assert made == Sample("rows:1", (user("Q"),))
-    made = to_record(row, "sft", format="./mine.py:mapping", base=tmp_path)
+    made = to_record(row, "demonstration", format="./mine.py:mapping", base=tmp_path)
     assert isinstance(made, Sample)
     assert made.messages == (user("Q"), said("yes"))
     with pytest.raises(DataError, match=r"returned a Sample; expected a Preference"):
         to_record(row, "preference", format="./mine.py:sample", base=tmp_path)
     with pytest.raises(DataError, match=r"raised KeyError: 'q'"):
-        to_record(Row("r", 1, 0, {}), "sft", format="./mine.py:mapping", base=tmp_path)
+        to_record(Row("r", 1, 0, {}), "demonstration", format="./mine.py:mapping", base=tmp_path)
 
 
 def test_a_format_by_name_settles_a_conflict() -> None:
     row = Row("r", 1, 0, {"query": "Q", "prompt": "P", "response": "A"})
-    made = to_record(row, "sft", format="query")
+    made = to_record(row, "demonstration", format="query")
     assert isinstance(made, Sample)
     assert made.messages[0] == user("Q")
     assert made.meta == {"prompt": "P"}
@@ -258,7 +270,7 @@ def test_images_of_every_form(tmp_path: Path) -> None:
     ]
     rows = [{"query": "Q", "response": "A", "image": form} for form in forms]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    records = load_records([DataSource(path="rows.jsonl")], "sft", base=tmp_path)
+    records = load_records([DataSource(path="rows.jsonl")], "demonstration", base=tmp_path)
     assert len({record.images[0].sha256 for record in records}) == 1  # type: ignore[union-attr]
 
 
@@ -281,7 +293,7 @@ _near = st.fixed_dictionaries(
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(_keys, json_values | st.lists(_near, max_size=3), max_size=5),
-    st.sampled_from(["sft", "preference", "labelled", "group"]),
+    st.sampled_from(["demonstration", "preference", "labelled", "group"]),
 )
 def test_any_json_is_a_record_or_a_data_error(value: dict[str, Any], reading: Reading) -> None:
     try:

@@ -13,7 +13,7 @@ from tests.docs.fences import ROOT, fences
 READ = """
 import pickle, sys
 algorithm = pickle.load(sys.stdin.buffer)
-print(algorithm.needs.tree, algorithm.group_size, algorithm.loss.__name__)
+print(algorithm.needs.reading, algorithm.group_size, algorithm.loss.__name__)
 """
 
 
