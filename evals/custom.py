@@ -30,8 +30,7 @@ from evals.data.items import Item, ItemScore, PartName, Row, reference_texts, re
 from evals.data.layout import HubData
 from evals.scoring.stats import Floats
 from rewards.base import SUPPLIED, RewardConfig, Rubric
-from rewards.letters import LETTERS
-from rewards.text import choice_letter
+from rewards.letters import LETTERS, choice_letter
 from rl.config import ConfigFile, Section, build, load_config
 from rl.core import Completion, ImageSource, Sample, Score
 from rl.errors import ConfigError, DataError, EvalError, RewardError

@@ -17,8 +17,8 @@ def anls_similarity(text: str, references: Sequence[str]) -> float:
     """ANLS as DocVQA and InfographicVQA are scored, in [0, 1].
 
     Compared are the words in lower case, one space between them; the denominator is the longer of
-    the upper-cased raw texts, so doubled spaces are forgiven and "ß" counts twice. Source:
-    arXiv 1907.00490; lmms-eval@75571cfe0fa3, lmms_eval/api/metrics.py. Raises: ValueError without
+    the upper-cased raw texts, so doubled spaces are forgiven and "ß" counts twice. Source: arXiv
+    1907.00490; lmms-eval@75571cfe0fa3, lmms_eval/api/metrics.py. Raises: ValueError without
     references.
 
     >>> anls_similarity("Hello  World", ["hello world"]), anls_similarity("abc", ["xyz"])

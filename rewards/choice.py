@@ -1,7 +1,7 @@
 """1 where the answer states the right option letter."""
 
 from rewards.base import reward
-from rewards.text import choice_letter
+from rewards.letters import choice_letter
 from rl.core import Score
 
 

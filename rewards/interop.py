@@ -61,8 +61,8 @@ def from_trl(function: Callable[..., Any]) -> Callable[..., float | None]:
     The row's columns are keyword lists; a coroutine is awaited; `log_extra` and `log_metric` do
     nothing. Parameters that are no column may be set by the recipe.
 
-    Source: trl 1.16.0, trl/trainer/grpo_trainer.py (GRPOTrainer._calculate_rewards).
-    Departs: `trainer_state` has the fields of `TrainerState` here; one completion a call.
+    Source: trl 1.16.0, trl/trainer/grpo_trainer.py (GRPOTrainer._calculate_rewards). Departs:
+    `trainer_state` has the fields of `TrainerState` here; one completion a call.
     """
     parameters = inspect.signature(function).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,7 +1,22 @@
-"""Option letters out of free text: the rules of four programs, each written once.
+"""Where the option letter of a multiple-choice answer is read.
 
-None guesses: where the program draws a random letter, the answer is None (unparsed). `options` are
-the option texts in order; their letters are A, B, C, ...
+Models answer "B", "(B) blue", "The answer is B." or "A cat sits there", and every evaluation
+program reads such answers by a rule of its own. Scores can only be compared with a program's
+published ones if its rule is copied, oddities included. What each rule reads, for the options red,
+blue and green:
+
+    answer                 choice   lmms_eval   vlmevalkit   mmmu   first line
+    "B"                    B        B           B            B      B
+    "(B) blue"             B        B           B            B      -
+    "The answer is B."     B        B           B            B      -
+    "blue"                 -        -           B            -      -
+    "A cat sits there"     -        A           A            A      -
+    "A or B"               -        A           -            B      -
+    "I choose the USA"     -        A           -            -      -
+
+None of the rules here guesses: where a program draws a random letter, the answer is None (status
+`unparsed`). `options` are the option texts in order; their letters are A, B, C, ... The rules of a
+single benchmark (AI2D, MMBench, ScienceQA, SEED-Bench) are in its file in `evals/benchmarks/`.
 """
 
 from __future__ import annotations
@@ -16,9 +31,9 @@ from rewards.text import unpunctuated
 from rl.core import Score
 
 LETTERS = string.ascii_uppercase
+DECLINED = "Z"  # VLMEvalKit's letter for the answer of a model that declines
+
 _DEFAULT_LETTERS = LETTERS[:8]
-# What VLMEvalKit calls the answer of a model that declines.
-DECLINED = "Z"
 
 
 @reward(name="letter")
@@ -28,11 +43,15 @@ def letter(
     options: Sequence[str] = (),
     rule: Literal["lmms_eval", "vlmevalkit", "mmmu"] = "lmms_eval",
 ) -> float | Score:
-    """1.0 where a benchmark's own rule reads the right letter; what it cannot read is 0.0 and
-    unparsed. `options` are the sample's option texts: without any, letters A to H count.
+    """1.0 where the program's rule reads the right letter, else 0.0.
+
+    `options` are the sample's option texts (`vlmevalkit` and `mmmu` look for them in the answer);
+    without any, the letters A to H count. An answer that cannot be read is 0.0 and `unparsed`.
 
     >>> letter("The answer is B.", "B"), letter("a rabbit", "B", ["cat", "rabbit"], "vlmevalkit")
     (1.0, 1.0)
+    >>> letter("a rabbit", "B", ["cat", "rabbit"]).status
+    'unparsed'
     """
     by_letter = dict(zip(letters_of(options), map(str, options), strict=True))
     if rule == "vlmevalkit":
@@ -47,7 +66,7 @@ def letter(
 
 
 def letters_of(options: Sequence[object]) -> list[str]:
-    """The letters of so many options, from A on.
+    """The letters of the options, from A on.
 
     >>> letters_of(["red", "green", "blue"])
     ['A', 'B', 'C']
@@ -56,12 +75,49 @@ def letters_of(options: Sequence[object]) -> list[str]:
 
 
 def _strip_each(text: str, marks: str) -> str:
-    """`text` without each mark at its ends, one mark after another: later marks shield earlier
-    ones.
+    """`text` with each mark removed at both ends, one mark after the other.
+
+    Kept on purpose: lmms-eval and MMMU strip mark by mark, so the order matters. A comma that a
+    period hides stays, since its turn is over when the period goes.
+
+    >>> _strip_each("B.,", marks=",."), _strip_each("B,.", marks=",.")
+    ('B', 'B,')
     """
     for mark in marks:
         text = text.strip(mark)
     return text
+
+
+# --- our own rule -------------------------------------------------------------------------------
+
+_ALONE = re.compile(r"\s*[(\[]?([A-Z])[)\].:,]?\s*", re.ASCII)
+# "A.M. is early" begins with no option: what follows the letter must not be an abbreviation.
+_IN_FRONT = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[).:])(?!\S*\w\.)", re.ASCII)
+# "The answer is Apple" names no option: the letter must not go on as a word.
+_NAMED = re.compile(
+    r"\b(?i:answer|option|choice)\b(?i:\s+is|\s*:)*\s*[(\[*]*([A-Z])(?![\w'])", re.ASCII
+)
+
+
+def choice_letter(text: str) -> str | None:
+    """The one option letter that `text` clearly states, else None: the rule of the reward `choice`.
+
+    It reads a letter alone ("A", "(A)", "A."), a letter that is named ("The answer is A") and a
+    letter in front ("(A) cat", "A. cat"). An answer that names several letters states none.
+
+    >>> choice_letter("(B) a dog"), choice_letter("Answer: C"), choice_letter("A cat sits")
+    ('B', 'C', None)
+    >>> choice_letter("answer A or option B") is None
+    True
+    """
+    if match := _ALONE.fullmatch(text):
+        return match[1]
+    named = set(_NAMED.findall(text))
+    if named:
+        return named.pop() if len(named) == 1 else None
+    if match := _IN_FRONT.match(text):
+        return match[1] or match[2]
+    return None
 
 
 # --- lmms-eval's shared extractor ---------------------------------------------------------------
@@ -74,16 +130,20 @@ _ANSWER_PHRASES = (
     *("my answer is", "my choice is", "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选"),
     "答えは",
 )
+# How a letter may be written, with its rank: of all places found, the highest rank wins.
 _TEMPLATES = (("({})", 6), ("{}.", 5), ("{}:", 4), ("{})", 3), ("{} ", 2))
-_AT_START, _AT_END, _AFTER_PHRASE = 10, 9, 7
+_AT_START, _AT_END, _AFTER_PHRASE, _ANYWHERE = 10, 9, 7, 0
 
 
 def letter_lmms_eval(text: str, letters: Sequence[str] = _DEFAULT_LETTERS) -> str | None:
-    """lmms-eval's shared extractor: the best ranked place of a letter, and the last of equals.
+    """The letter by lmms-eval's shared extractor.
 
-    Ranks: alone at the start 10, at the end 9, anywhere after an answer phrase 7, "(X)" 6, "X." 5,
-    "X:" 4, "X)" 3, "X " 2, any occurrence 0. Source:
-    EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/_task_utils/mcq_extract.py.
+    Every place where a letter may be meant gets a rank: a letter alone at the start 10, at the end
+    9, after a phrase such as "the answer is" 7, "(X)" 6, "X." 5, "X:" 4, "X)" 3, "X " 2. The
+    highest rank wins; of equal ranks the last place in the text. Only where nothing has a rank, any
+    occurrence of a letter counts. The rule reads the article "A" as an answer.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/_task_utils/mcq_extract.py.
 
     >>> letter_lmms_eval("A cat sits on a mat"), letter_lmms_eval("Option A is wrong, B is right")
     ('A', 'B')
@@ -105,14 +165,17 @@ def letter_lmms_eval(text: str, letters: Sequence[str] = _DEFAULT_LETTERS) -> st
             found.append((_AT_START, 0, letter))
         if core.endswith(letter) and not core[-2:-1].isalpha():
             found.append((_AT_END, len(text) - 1, letter))
-    found = found or [(0, text.rfind(letter), letter) for letter in letters if letter in text]
-    # max keeps the first of equals, as the official stable sort does.
+    if not found:
+        found = [(_ANYWHERE, text.rfind(letter), letter) for letter in letters if letter in text]
+    # `max` keeps the first of equals, as the official stable sort does.
     return max(found, key=lambda place: place[:2])[2] if found else None
 
 
 def _after_phrases(text: str, letters: Sequence[str]) -> list[tuple[int, int, str]]:
-    """The first place of each letter after each phrase. Places of the lower-cased text are used in
-    the text itself, as officially.
+    """(rank, place, letter) of the first occurrence of each letter after each answer phrase.
+
+    Kept on purpose: the official script finds the phrase in the lower-cased text and uses that
+    place in the text itself, although lower-casing changes the length of a few characters ("İ").
     """
     lowered = text.lower()
     places = []
@@ -129,35 +192,42 @@ def _after_phrases(text: str, letters: Sequence[str]) -> list[tuple[int, int, st
 
 # --- VLMEvalKit ---------------------------------------------------------------------------------
 
+# An answer that holds one of these is that of a model that declines.
 _DECLINES = (
     "Sorry, I can't help with images of people yet.",
     "I can't process this file.",
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
-_FAILED_CALL = "Failed to obtain answer via API"
+FAILED_CALL = "Failed to obtain answer via API"
 _NAMED_VLMEVALKIT = re.compile(r"(?:correct\s+)?answer\s+is\s+\**([ABCD])\**", re.IGNORECASE)
 _TO_SPACES = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _LAST_TOKENS = 4
 
 
 def letter_vlmevalkit(text: str, options: dict[str, str]) -> str | None:
-    """VLMEvalKit's exact matching: the one letter that stands alone near the end, else "answer is
-    X", else the one option whose text is contained; "Z" where the model declines.
+    """The letter by VLMEvalKit's exact matching, the part of its rule that needs no judge.
 
-    `options` are the texts by letter. An answer longer than twice all options is not searched for
-    option texts. Source: open-compass/VLMEvalKit@e8e78f05f308, vlmeval/utils/matching_util.py
-    (can_infer; VERBOSE unset).
+    In this order: the only letter that is a word of the answer, if it is among the last words; the
+    letter in "answer is X"; the only option whose text is part of the answer, if the answer is at
+    most twice as long as all options together. "Z" (`DECLINED`) where the model declines. `options`
+    are the texts by letter.
+
+    Source: open-compass/VLMEvalKit@e8e78f05f308, vlmeval/utils/matching_util.py (can_infer, with
+    VERBOSE unset).
 
     >>> options = {"A": "teddy bear", "B": "rabbit"}
     >>> letter_vlmevalkit("It is B", options), letter_vlmevalkit("a rabbit", options)
     ('B', 'B')
+    >>> letter_vlmevalkit("B is on the left of the dog", options) is None  # not among the last
+    True
     """
     return _option_vlmevalkit(text, options) or _text_vlmevalkit(text, options)
 
 
 def _option_vlmevalkit(text: str, options: dict[str, str]) -> str | None:
-    if _FAILED_CALL in text:
+    """The letter that the answer states (can_infer_option)."""
+    if FAILED_CALL in text:
         return None
     if any(line in text for line in _DECLINES):
         return DECLINED
@@ -174,6 +244,7 @@ def _option_vlmevalkit(text: str, options: dict[str, str]) -> str | None:
 
 
 def _text_vlmevalkit(text: str, options: dict[str, str]) -> str | None:
+    """The letter of the only option whose text the answer holds (can_infer_text)."""
     text = text.lower()
     if len(text) > 2 * sum(len(option) for option in options.values()):
         return None
@@ -181,58 +252,22 @@ def _text_vlmevalkit(text: str, options: dict[str, str]) -> str | None:
     return contained[0] if len(contained) == 1 else None
 
 
-# --- MMBench in lmms-eval -----------------------------------------------------------------------
-
-_AFFIXES = (
-    *(("", "."), ("", ","), ("", ":"), ("", ")"), ("", ")."), ("(", ")"), ("(", ").")),
-    *((":", ""), (":", ","), (":", "."), (":", ")"), (":", ").")),
-)
-_LETTERS_MMBENCH = LETTERS[:5]
-_ARTICLE_WORDS = 3
-
-
-def letter_mmbench_lmms_eval(text: str, options: dict[str, str]) -> str | None:
-    """lmms-eval's static MMBench: one letter among the words ("A" in more than three words may be
-    an article), one letter with a mark around it, one option text contained, else the shared
-    extractor.
-
-    Letters A to E count whatever the options. Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3,
-    lmms_eval/tasks/mmbench/mmbench_evals.py (eval_method "static").
-    """
-    letter = _option_mmbench(text)
-    if letter is None:
-        lowered = text.lower()
-        contained = [key for key, option in options.items() if option.lower() in lowered]
-        letter = contained[0] if len(contained) == 1 else None
-    return letter or letter_lmms_eval(text, sorted(options))
-
-
-def _option_mmbench(text: str) -> str | None:
-    if _FAILED_CALL in text:
-        return None
-    words = text.split()
-    stated = [letter for letter in _LETTERS_MMBENCH if letter in words]
-    if len(stated) == 1 and not ("A" in words and len(words) > _ARTICLE_WORDS):
-        return stated[0]
-    for before, after in _AFFIXES:
-        marked = [letter for letter in _LETTERS_MMBENCH if before + letter + after in words]
-        if len(marked) == 1:
-            return marked[0]
-    return None
-
-
 # --- MMMU ---------------------------------------------------------------------------------------
 
 _MARKS_MMMU = ",.!?;:'"
-_CONTENT_WORDS = 5
+_CONTENT_WORDS = 5  # an answer of more words is searched for option texts
 
 
 def letter_mmmu(text: str, options: Sequence[str]) -> str | None:
-    """MMMU's own reading: the last "(X)", else the last " X ", else (more than five words) the last
-    option text contained. Where the program draws a random letter: None.
+    """The letter by MMMU's own rule: the last "(X)", else the last " X ", else the last option
+    text.
 
-    White space at the ends is not stripped, so "A.\\n" keeps its period. Source:
-    MMMU-Benchmark/MMMU@bb0b95a94599, mmmu/utils/eval_utils.py (parse_multi_choice_response).
+    Option texts are looked for in answers of more than five words. Where the program draws a random
+    letter, the answer is None. White space at the ends is not stripped, so "A.\\n" keeps its
+    period.
+
+    Source: MMMU-Benchmark/MMMU@bb0b95a94599, mmmu/utils/eval_utils.py
+    (parse_multi_choice_response).
 
     >>> letter_mmmu("(B) is wrong, so (A) is right", ["x", "y"]), letter_mmmu("A/B", ["x", "y"])
     ('A', None)
@@ -247,10 +282,16 @@ def letter_mmmu(text: str, options: Sequence[str]) -> str | None:
 
 
 def letter_mmmu_lmms_eval(text: str, options: Sequence[str]) -> str | None:
-    """lmms-eval's variant: "X " needs no space before it ("the USA" is A), and "X." is looked for.
+    """The letter by lmms-eval's variant of MMMU's rule: "X " needs no space before it, and "X." is
+    read too.
 
-    Several of these stand in the order of their last " X " or, without any, of the options. Source:
-    EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py.
+    Of several letters found so, the one with the last " X " wins, or the first option where no
+    letter has spaces on both sides.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py.
+
+    >>> letter_mmmu_lmms_eval("the USA", ["red", "blue"]), letter_mmmu("the USA", ["red", "blue"])
+    ('A', None)
     """
     text = _padded_mmmu(text)
     letters = letters_of(options)
@@ -265,10 +306,12 @@ def letter_mmmu_lmms_eval(text: str, options: Sequence[str]) -> str | None:
 
 
 def _padded_mmmu(text: str) -> str:
+    """The text without marks at its ends, between spaces: a letter at an end is then " X " too."""
     return f" {_strip_each(text, _MARKS_MMMU)} "
 
 
 def _content_mmmu(text: str, options: Sequence[str]) -> str | None:
+    """The letter of the option text that comes last in a long answer."""
     if len(text.split()) <= _CONTENT_WORDS:
         return None
     lowered = text.lower()
@@ -282,54 +325,14 @@ def _last_of(places: dict[str, int]) -> str | None:
     return max(found, key=lambda letter: found[letter]) if found else None
 
 
-# --- lmms-eval's short rules --------------------------------------------------------------------
-
-_LETTER_PERIOD = re.compile(r"^\s*([A-Z])\.")
-
-
-def letter_ai2d(text: str) -> str:
-    """lmms-eval's AI2D: a capital with a period in front, else the whole text; then lower-cased
-    without punctuation: what is compared with the reference treated alike.
-
-    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/ai2d/ai2d.yaml and utils.py.
-
-    >>> letter_ai2d("(A)"), letter_ai2d("B. a cat"), letter_ai2d("A) cat")
-    ('a', 'b', 'a cat')
-    """
-    match = _LETTER_PERIOD.match(text)
-    answer = match[1] if match else text.strip()
-    return unpunctuated(answer.lower())
-
-
-def letter_scienceqa(text: str, num_options: int) -> str | None:
-    """lmms-eval's ScienceQA: a letter alone, or an upper-case letter and a period in front.
-
-    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/scienceqa/utils.py.
-
-    >>> letter_scienceqa(" b ", 3), letter_scienceqa("A. x", 3), letter_scienceqa("(A)", 3)
-    ('B', 'A', None)
-    """
-    text = text.strip()
-    letters = letters_of(range(num_options))
-    for letter in letters:
-        if text.lower() == letter.lower():
-            return letter
-    if text[:1].isupper() and text[1:2] == ".":
-        return text[0] if text[0] in letters else None
-    return None
-
-
-def letter_seedbench(text: str) -> str | None:
-    """lmms-eval's SEED-Bench: the first character, whatever it is ("The answer is B" is T).
-
-    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/seedbench/utils.py.
-    """
-    return text.strip()[:1].upper().strip() or None
+# --- the first line: MMLU and C-Eval -------------------------------------------------------------
 
 
 def letter_first_line(text: str, letters: Sequence[str], more_marks: str = "") -> str | None:
-    """The letter that the first line is, without case and ASCII punctuation (and `more_marks`): the
-    harness's rule for generative MMLU.
+    """The letter that the whole first line is, apart from case and punctuation: the rule of
+    lm-evaluation-harness for generative MMLU.
+
+    `more_marks` are deleted beside ASCII punctuation (C-Eval adds the Chinese marks).
 
     Source: EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/mmlu/generative.
 

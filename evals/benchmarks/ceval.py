@@ -1,16 +1,23 @@
-"""C-Eval: Chinese multiple choice of 52 subjects, answered in text.
+"""C-Eval: Chinese multiple-choice questions of 52 subjects, answered in text.
 
 Source: arXiv 2305.08322; the prompt of EleutherAI/lm-evaluation-harness@4e7e0d47f33b,
-lm_eval/tasks/ceval (which scores likelihoods). Licence: CC BY-NC-SA 4.0. Data: `ceval/ceval-exam`,
-52 configurations, split val, 1346 rows (the test labels are hidden); the first five rows of split
-dev of the same subject are the worked examples. One row:
+lm_eval/tasks/ceval (which scores likelihoods).
+
+Licence: CC BY-NC-SA 4.0.
+
+Data: `ceval/ceval-exam`, 52 configurations, split val, 1346 rows (the test labels are hidden). The
+first five rows of split dev of the same subject are the worked examples.
+
+One row:
 
     {"id": 0, "question": "下列关于税法基本原则的表述中，不正确的是____。", "A": "税收法定原则",
      "B": "税法公平原则", "C": "税收合作原则", "D": "实质课税原则", "answer": "C",
      "explanation": ""}
 
-Profiles: `official` the first line, without case and punctuation (Chinese too), is the letter;
-`flexible` the letter that lmms-eval's shared extractor reads ("答案是C").
+Rules: `official` takes the first line as the letter, apart from case and punctuation (Chinese marks
+too). `flexible` is lmms-eval's shared extractor, which also reads "答案是C".
+
+Score: the share of right answers over all questions, not the mean over subjects.
 """
 
 from __future__ import annotations
@@ -79,11 +86,12 @@ SUBJECTS = {
 }
 _ZERO_SHOT = "请只回答正确选项的字母。"
 _LETTERS = LETTERS[:4]
+# Chinese punctuation, deleted beside the ASCII marks.
 _MARKS = "。．，、；：！？（）【】「」"
 
 
 class CEval(FewShotBenchmark, ChoiceBenchmark):
-    """C-Eval's validation set, accuracy over all questions."""
+    """C-Eval's validation set: the share of right answers over all questions."""
 
     id: ClassVar[str] = "ceval"
     version: ClassVar[str] = "1"
@@ -132,7 +140,7 @@ class CEval(FewShotBenchmark, ChoiceBenchmark):
         return "\n\n".join([head, *(self.shots(row) or [_ZERO_SHOT]), self._ask(row)])
 
     def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
-        """Ids are numbers within a subject."""
+        """Ids are unique within a subject only, so the subject is part of the uid."""
         subject = self.subject(row) or "all"
         columns = {"num_shots": len(self.shots(row))}
         return f"{subject}-{row['id']}", subject, columns

@@ -1,14 +1,22 @@
-"""ChartQA: questions about charts, written by people or made from summaries; relaxed accuracy.
+"""ChartQA: questions about charts, written by people or generated from summaries.
 
 Source: arXiv 2203.10244; google-research/pix2struct, pix2struct/metrics.py (relaxed_correctness).
-Licence: GPL-3.0. Data: `lmms-lab/ChartQA`, split test, 2500 rows (1250 human, 1250 augmented);
-`HuggingFaceM4/ChartQA` has other column names (query, label, human_or_machine). One row:
+
+Licence: GPL-3.0.
+
+Data: `lmms-lab/ChartQA`, split test, 2500 rows (1250 human, 1250 augmented).
+`HuggingFaceM4/ChartQA` has other column names (query, label, human_or_machine).
+
+One row:
 
     {"type": "human_test", "question": "How many food item is shown in the bar graph?",
      "answer": "14", "image": ...}
 
-Profiles: `official` and `lmms_eval` the relaxed rule on the answer as it stands (" 14" is a number,
-" yes" is not "yes"); `vlmevalkit` strips the answer and has its own closing line.
+Rules: a number is right within 5 %, other text must be equal apart from case. `official` and
+`lmms_eval` take the answer with its white space (" 14" is a number, but " yes" is not "yes").
+`vlmevalkit` strips the answer and has its own closing line in the prompt.
+
+Score: the share of right answers; also of each half, and the mean of the two halves.
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ _SPLITS = ("human", "augmented")
 
 
 class ChartQA(AccuracyBenchmark):
-    """ChartQA, relaxed accuracy of both halves; `mean` is theirs."""
+    """ChartQA: relaxed accuracy over all questions, by half, and `mean` of the two halves."""
 
     id: ClassVar[str] = "chartqa"
     version: ClassVar[str] = "1"
@@ -91,14 +99,14 @@ class ChartQA(AccuracyBenchmark):
             text = text.strip()
         right = any(relaxed_match(text, reference) for reference in references)
         number = relaxed_number(text)
-        # JSON has no nan and no infinity; those stand as the text that was read.
+        # JSON has no nan and no infinity: such an answer is kept as text.
         is_finite = number is not None and abs(number) < float("inf")
         return verdict(row, float(right), number if is_finite else text.lower())
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Accuracy, that of each half (null where a half has no rows), and the halves' mean."""
+        """Accuracy, the accuracy of each half (None where it has no rows), and the halves' mean."""
         halves: dict[str, list[ItemScore]] = {name: [] for name in _SPLITS}
         for row, score in zip(rows, scores, strict=True):
             half = _split(row.get("type")) or _split(row.get("category"))
@@ -111,5 +119,5 @@ class ChartQA(AccuracyBenchmark):
 
 
 def _split(value: Any) -> str | None:
-    """The half that "human_test", "augmented" and their kin name."""
+    """The half that a value such as "human_test" or "augmented" names, else None."""
     return next((name for name in _SPLITS if str(value).lower().startswith(name)), None)

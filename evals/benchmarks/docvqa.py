@@ -1,8 +1,13 @@
-"""DocVQA: questions about scanned documents; ANLS.
+"""DocVQA: questions about scanned documents, scored by edit distance (ANLS).
 
 Source: arXiv 2007.00398; the rule on which lmms-eval@75571cfe0fa3 (lmms_eval/api/metrics.py),
-VLMEvalKit and evalscope agree. Licence: for research, see the competition's page. Data:
-`lmms-lab/DocVQA`, configuration DocVQA, split validation, 5349 rows (the test answers are hidden).
+VLMEvalKit and evalscope agree.
+
+Licence: for research, see the website of the competition.
+
+Data: `lmms-lab/DocVQA`, configuration DocVQA, split validation, 5349 rows (the test answers are
+hidden).
+
 One row:
 
     {"questionId": "49153", "question_types": ["figure/diagram"], "image": ..., "docId": 14465,
@@ -10,7 +15,10 @@ One row:
      "ucsf_document_id": "pybv0228", "ucsf_document_page_no": "81", "answers": ["0.28"],
      "data_split": "val"}
 
-Profiles: all three are the same rule and prompt.
+Rule: 1 - edit distance / length of the longer text, for the nearest reference; below one half it
+counts as 0 (`rewards/anls.py`). All three profiles have this rule and one prompt.
+
+Score: the mean over questions.
 """
 
 from __future__ import annotations
@@ -26,7 +34,7 @@ from rl.core import ImageSource
 
 
 class DocVQA(AccuracyBenchmark):
-    """DocVQA, mean ANLS."""
+    """DocVQA: mean ANLS."""
 
     id: ClassVar[str] = "docvqa"
     version: ClassVar[str] = "1"

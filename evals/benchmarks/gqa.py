@@ -1,24 +1,31 @@
 """GQA: compositional questions about scenes, answered by a word or two.
 
 Source: arXiv 1902.09506; rules as lmms-eval@75571cfe0fa3 (lmms_eval/tasks/gqa/gqa.yaml) and
-VLMEvalKit@e8e78f05f308 apply them. Licence: CC BY 4.0. Data: `lmms-lab/GQA`, split testdev of two
-configurations, testdev_balanced_instructions (12578 rows, unverified) and testdev_balanced_images,
-joined on imageId. One row:
+VLMEvalKit@e8e78f05f308 apply them.
+
+Licence: CC BY 4.0.
+
+Data: `lmms-lab/GQA`, split testdev of two configurations that are joined on imageId:
+testdev_balanced_instructions (12578 rows, a count that no download of ours has verified:
+unverified) and testdev_balanced_images.
+
+One row:
 
     {"id": "201307251", "imageId": "n161313", "question": "Is it overcast?", "answer": "no",
      "fullAnswer": "No, it is not overcast.", "isBalanced": true,
      "types": {"structural": "verify", "semantic": "global", "detailed": "weatherVerify"},
      "groups": {"global": "weather", "local": "10s-weather"}}
 
-Profiles: `official` equality of the lower-cased, stripped answer without a closing period (the
-authors' script compares the files that submissions make so); `lmms_eval` equality apart from case
-and ASCII punctuation; `vlmevalkit` equality after strip and lower.
+Rules: answer and reference must be equal. `official` lower-cases and strips both and drops a
+closing period (the authors' script expects answers in this form). `lmms_eval` ignores case and
+ASCII punctuation. `vlmevalkit` lower-cases and strips.
 
-Of the authors' other figures (eval.py of their site) `binary`, `open`, the accuracies by structure
-and meaning, and `distribution` (chi-square over 100 of answers against references within groups of
-questions, lower is better) are computed from the rows. Validity and plausibility need their files
-of choices, which testdev lacks, grounding the scene graphs, and consistency the answers to all
-entailed questions, most of which the balanced set does not ask: they are not computed.
+Score: the share of right answers. Of the authors' other figures (eval.py on their website) these
+are computed: `binary` and `open`, the accuracies by structure and by meaning, and `distribution`
+(the chi-square distance of answers from references within groups of questions, over 100; lower is
+better). Not computed: validity and plausibility (they need the authors' files of choices, which
+testdev lacks), grounding (it needs the scene graphs) and consistency (it needs answers to all
+entailed questions, most of which the balanced set does not ask).
 """
 
 from __future__ import annotations
@@ -38,7 +45,7 @@ _STRUCTURES = ("query", "verify", "logical", "choose", "compare")
 
 
 class GQA(AccuracyBenchmark):
-    """GQA testdev-balanced, share of right answers; categories are the questions' structures."""
+    """GQA testdev-balanced: the share of right answers. Categories are structures of questions."""
 
     id: ClassVar[str] = "gqa"
     version: ClassVar[str] = "1"
@@ -98,8 +105,9 @@ class GQA(AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Accuracy, also of binary and open questions and by structure and meaning, and how far
-        the answers' distribution is from the references'. What rows do not tell is None.
+        """Accuracy, also of binary and open questions and by structure and meaning, and how far the
+        distribution of the answers is from that of the references. A figure whose columns the rows
+        lack is None.
         """
         metrics = super().aggregate(rows, scores, profile)
         kinds: dict[str, list[ItemScore]] = {"binary": [], "open": []}
@@ -117,8 +125,13 @@ class GQA(AccuracyBenchmark):
 
 
 def _distribution(pairs: Sequence[tuple[str, str, str]]) -> float:
-    """The chi-square distance of (group, reference, answer) over 100: groups weigh as they are
-    large.
+    """The chi-square distance between answers and references, over 100, as the authors' eval.py
+    computes it.
+
+    `pairs` are (group, reference, answer). Groups are weighted by their number of questions.
+
+    >>> _distribution([("colour", "red", "red"), ("colour", "blue", "red")])
+    0.02
     """
     wanted = Counter((group, reference) for group, reference, _ in pairs)
     given = Counter((group, answer) for group, _, answer in pairs)
@@ -132,8 +145,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _form(text: str, profile: str) -> str:
+    """The form in which the profile compares a text."""
     if profile == "lmms_eval":
-        # numpy's arrays of texts, in which the peer compares, lose closing NULs.
+        # lmms-eval compares numpy arrays of texts, which lose NUL characters at the end.
         return unpunctuated(text.rstrip("\0").lower()).rstrip("\0")
     text = text.strip().lower()
     return text if profile == "vlmevalkit" else text.removesuffix(".")

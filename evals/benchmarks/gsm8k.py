@@ -1,14 +1,21 @@
-"""GSM8K: grade-school word problems, the answer a number.
+"""GSM8K: grade-school word problems whose answer is a number.
 
 Source: arXiv 2110.14168; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/gsm8k.
-Licence: MIT. Data: `openai/gsm8k`, configuration main, split test, 1319 rows; the first five rows
-of split train are the worked examples (the harness draws five). One row:
+
+Licence: MIT.
+
+Data: `openai/gsm8k`, configuration main, split test, 1319 rows. The first five rows of split train
+are the worked examples (the harness draws five at random).
+
+One row:
 
     {"question": "Janet's ducks lay 16 eggs per day. ... How much does she make every day?",
      "answer": "Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 duck eggs a day.\\n... \\n#### 18"}
 
-Profiles: `official` the number after "#### " (the first such), `flexible` the last number; both
-then exact after "," "$" and a final "." are dropped. Both stand in the metrics.
+Rules (`rewards/gsm8k.py`): `official` takes the first number after "#### ", `flexible` the last
+number. Both must equal the reference after ",", "$" and a final "." are dropped.
+
+Score: the share of right answers by the profile's rule; both shares are reported.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from evals.asking.fewshot import FewShotBenchmark
 from evals.asking.messages import cluster_of, user_message
 from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.data.layout import HubData
-from rewards.open_answers import gsm8k_answer, gsm8k_is_right
+from rewards.gsm8k import gsm8k_answer, gsm8k_is_right
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
@@ -34,7 +41,7 @@ _RULES: dict[str, Literal["strict", "flexible"]] = {"official": "strict", "flexi
 
 
 class GSM8K(FewShotBenchmark, AccuracyBenchmark):
-    """GSM8K, accuracy by the strict rule."""
+    """GSM8K: the share of right answers, by the strict rule unless the profile is `flexible`."""
 
     id: ClassVar[str] = "gsm8k"
     version: ClassVar[str] = "1"
@@ -59,7 +66,7 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
     )
 
     def for_profile(self, profile: str) -> GSM8K:
-        """The rule whose accuracy is the statistic."""
+        """This benchmark with the profile's rule as its primary statistic."""
         chosen = copy.copy(self)
         chosen.primary_name = _RULES[profile]  # type: ignore[misc]
         return chosen
@@ -68,7 +75,7 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
         return f"Question: {row['question']}\nAnswer: {row['answer']}"
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The examples, then the question; without examples an instruction before it."""
+        """The worked examples and the question; without examples an instruction comes first."""
         question = f"Question: {row['question']}\nAnswer:"
         return "\n\n".join([*(self.shots(row) or [_ZERO_SHOT]), question])
 
@@ -97,7 +104,7 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The accuracy by both rules."""
+        """The shares of right answers by both rules."""
         tallies = [score.tally for score in scores if score.score is not None]
         return {
             rule: float(np.mean([tally[at] for tally in tallies])) if tallies else 0.0

@@ -1,7 +1,15 @@
-"""HallusionBench (images): yes/no questions about figures, some of them edited; consistency counts.
+"""HallusionBench (images): yes/no questions about figures, some of which were edited.
+
+A model that guesses is found out by consistency: the same question is asked about several figures,
+and several questions about one figure.
 
 Source: arXiv 2310.14566; open-compass/VLMEvalKit@e8e78f05f308, vlmeval/dataset/utils/yorn.py
-(Hallusion_rating). Licence: BSD 3-Clause. Data: `lmms-lab/HallusionBench`, split image, 951 rows.
+(Hallusion_rating).
+
+Licence: BSD 3-Clause.
+
+Data: `lmms-lab/HallusionBench`, split image, 951 rows.
+
 One row:
 
     {"category": "VD", "subcategory": "illusion", "visual_input": "1", "set_id": "0",
@@ -9,10 +17,13 @@ One row:
      circle the same size as the left orange circle?", "gt_answer_details": "Yes", "gt_answer": "1",
      "filename": "./hallusion_bench/VD/illusion/0_1.png", "image": ...}
 
-aAcc: questions; fAcc: figures with all their questions right; qAcc: questions with all their
-figures right; in percent. Profiles: `official` and `vlmevalkit` the words yes and no, groups by
-subcategory, figure 0 kept; `lmms_eval` the same verdicts (its judge is not asked), groups by
-category and subcategory, fAcc without the figure 0 of VS.
+Rule: the answer must hold exactly the right one of the words yes and no.
+
+Scores, in percent: `aacc` the share of right answers; `facc` the share of figures with all their
+questions right; `qacc` the share of questions that are right for all their figures. `official` and
+`vlmevalkit` group by subcategory and keep figure 0. `lmms_eval` groups by category and subcategory
+and leaves figure 0 of category VS out of `facc`; its judge is not asked, so the verdicts are the
+same.
 """
 
 from __future__ import annotations
@@ -25,7 +36,7 @@ from evals.asking.messages import cluster_of, user_message
 from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
 from evals.data.layout import HubData, lmms_lab
 from evals.scoring.stats import Floats
-from rewards.text import yes_no_vlmevalkit
+from rewards.yes_no import yes_no_vlmevalkit
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
@@ -35,7 +46,7 @@ _OTHER_NAMES = {"subcategory": ("subcategory", "l2_category", "l2-category")}
 
 
 class HallusionBench(AccuracyBenchmark):
-    """HallusionBench's images, aAcc in percent."""
+    """HallusionBench's image questions: the share of right answers in percent (aAcc)."""
 
     id: ClassVar[str] = "hallusionbench"
     version: ClassVar[str] = "1"
@@ -89,7 +100,7 @@ class HallusionBench(AccuracyBenchmark):
         return Item(sample, str(row["question"]), cluster, category, "report", columns)
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """1 where exactly the right one of yes and no stands in the answer. Raises: DataError."""
+        """1 where the answer holds exactly the right one of yes and no. Raises: DataError."""
         reference = _ANSWERS.get(reference_texts(row, self.id)[0].strip().lower())
         if reference is None:
             raise DataError(
@@ -104,8 +115,8 @@ class HallusionBench(AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """aAcc, fAcc and qAcc in percent, over all and by category. A figure or question with an
-        error of ours stands outside. Raises: DataError.
+        """aAcc, fAcc and qAcc in percent, over all and by category. A figure or a question with an
+        error of ours is left out. Raises: DataError.
         """
         whole = _figures(rows, scores, profile)
         categories: dict[str, dict[str, float]] = {}
@@ -117,7 +128,7 @@ class HallusionBench(AccuracyBenchmark):
         return {**whole, "categories": categories}
 
     def statistic(self, totals: Floats) -> Floats:
-        """aAcc in percent."""
+        """The share of right answers in percent."""
         return 100 * super().statistic(totals)
 
     def max_score(self, rows: Sequence[Row]) -> float:
@@ -125,12 +136,12 @@ class HallusionBench(AccuracyBenchmark):
         return 100.0
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """Guessing yes or no."""
+        """50: guessing yes or no."""
         return 50.0
 
 
 def _group(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
-    """The row's values of these columns. Raises: DataError for one that is missing."""
+    """The row's values of the columns that name a group. Raises: DataError for a missing one."""
     values = []
     for key in keys:
         names = _OTHER_NAMES.get(key, (key,))
@@ -147,6 +158,7 @@ def _group(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _figures(rows: Sequence[Row], scores: Sequence[ItemScore], profile: str) -> dict[str, float]:
+    """The three scores of these rows by the profile's grouping."""
     is_lmms_eval = profile == "lmms_eval"
     start = ("category", "subcategory") if is_lmms_eval else ("subcategory",)
     by_figure: dict[tuple[str, ...], list[float | None]] = {}
@@ -166,6 +178,6 @@ def _figures(rows: Sequence[Row], scores: Sequence[ItemScore], profile: str) -> 
 
 
 def _all_right(groups: Any) -> float:
-    """The share of groups without a wrong answer; groups with an error left out."""
+    """The share of groups without a wrong answer; groups with an error are left out."""
     whole = [all(values) for values in groups if None not in values]
     return sum(whole) / len(whole) if whole else 0.0

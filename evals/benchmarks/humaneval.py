@@ -1,18 +1,24 @@
-"""HumanEval: Python functions from their docstrings, run against tests in a sandbox.
+"""HumanEval: Python functions from their docstrings, run against unit tests in a sandbox.
 
 Source: arXiv 2107.03374; the completion rules of EleutherAI/lm-evaluation-harness@4e7e0d47f33b,
-lm_eval/tasks/humaneval. Licence: MIT. Data: `openai/openai_humaneval`, split test, 164 rows. One
-row:
+lm_eval/tasks/humaneval.
+
+Licence: MIT.
+
+Data: `openai/openai_humaneval`, split test, 164 rows.
+
+One row:
 
     {"task_id": "HumanEval/0", "prompt": "def add(a: int, b: int) -> int:\\n    ...docstring...\\n",
      "canonical_solution": "    return a + b\\n", "entry_point": "add",
      "test": "def check(candidate):\\n    assert candidate(2, 3) == 5\\n"}
 
-Scoring runs the model's code, in `evals.sandbox.runner` alone: where that cannot be made, it is
-refused.
-Profiles: `official` the prompt continued by the response up to the first fence or the harness's
-stop strings; `flexible` the first fenced block where there is one (a chat model's whole function),
-else as `official`. pass@1 of one greedy answer.
+Rules: the program is the prompt and what the response adds to it (`solution` below). `official`
+continues the prompt up to the first fence or one of the harness's stop strings. `flexible` takes
+the first fenced block where there is one, as chat models write a whole function.
+
+Score: pass@1 of one greedy answer. Scoring runs the model's code, and only in
+`evals.sandbox.runner`: where no sandbox can be made, scoring is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ _KEPT = ("prompt", "test", "entry_point")
 
 
 class HumanEval(AccuracyBenchmark):
-    """HumanEval, pass@1."""
+    """HumanEval: the share of programs that pass their tests (pass@1)."""
 
     id: ClassVar[str] = "humaneval"
     version: ClassVar[str] = "1"
@@ -71,8 +77,8 @@ class HumanEval(AccuracyBenchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark's, refused before a question is asked where no sandbox can be made.
-        Raises: DataError, EvalError.
+        """As `Benchmark.load`. Raises: DataError; EvalError where no sandbox can be made, before
+        any question is asked.
         """
         require()
         return super().load(path, part, profile=profile, prompt=prompt, limit=limit)
@@ -116,14 +122,15 @@ class HumanEval(AccuracyBenchmark):
 
 
 def solution(prompt: str, text: str, profile: str) -> str:
-    """The program that a response makes of the prompt.
+    """The program to run: the prompt, continued or replaced by the response.
 
     >>> solution("def f():\\n", "    return 1\\ndef g(): pass", "official")
     'def f():\\n    return 1'
     """
     if profile == "flexible" and (block := _BLOCK.search(text)):
         code = block[1]
-        # A whole function brings no imports of its own: those of the prompt stand before it.
+        # A block that defines the whole function may lack the prompt's imports. The prompt goes
+        # first, its function filled with `pass`, and the block then defines the function again.
         return f"{prompt}\n    pass\n{code}" if re.search(r"^def ", code, re.M) else prompt + code
     text = text.partition(_FENCE)[0]
     ends = [end for stop in _STOPS if (end := text.find(stop)) >= 0]

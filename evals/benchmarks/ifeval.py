@@ -1,16 +1,25 @@
-"""IFEval: instructions whose following can be checked by a program.
+"""IFEval: instructions whose fulfilment a program can check.
 
-Source: arXiv 2311.07911; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/ifeval
-(`rewards.instructions` says where it departs: sentences, capital words, languages). Licence: Apache
-2.0. Data: `google/IFEval`, split train, 541 rows. One row:
+Source: arXiv 2311.07911; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/ifeval. The
+checks are in `rewards/instructions.py`, which says where they depart (sentences, capital words,
+languages).
+
+Licence: Apache 2.0.
+
+Data: `google/IFEval`, split train, 541 rows.
+
+One row:
 
     {"key": 1000, "prompt": "Write a 300+ word summary of ... Do not use any commas.",
      "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
      "kwargs": [{}, {"relation": "at least", "num_words": 300}]}
 
-A prompt counts when all its instructions are followed. Profiles: `official` strict, `flexible`
-loose (one of eight versions of the answer follows); prompt and instruction level of both stand in
-the metrics.
+Rules: a prompt is right when all its instructions are followed. `official` is the strict rule.
+`flexible` is the loose one: it is enough that one of eight versions of the answer follows them
+(without its first line, its last line, its asterisks).
+
+Score: the share of right prompts by the profile's rule. Shares of prompts and of single
+instructions are reported by both rules.
 """
 
 from __future__ import annotations
@@ -31,7 +40,7 @@ _RULES = {"strict": False, "loose": True}  # whether the rule is the loose one
 
 
 class IFEval(AccuracyBenchmark):
-    """IFEval, accuracy at prompt level."""
+    """IFEval: the share of prompts with all instructions followed."""
 
     id: ClassVar[str] = "ifeval"
     version: ClassVar[str] = "1"
@@ -54,7 +63,7 @@ class IFEval(AccuracyBenchmark):
     )
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The prompt as it stands."""
+        """The row's own prompt."""
         return str(row["prompt"])
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
@@ -85,14 +94,15 @@ class IFEval(AccuracyBenchmark):
         by_rule = [_followed(row, text, is_loose=is_loose) for is_loose in _RULES.values()]
         followed = by_rule[profile == "flexible"]
         found = verdict(row, float(all(followed)), sum(followed) / len(followed))
-        # A rule after the other: whether all are followed, how many are; then how many there are.
+        # The tally that `aggregate` reads: for each rule whether all instructions are followed and
+        # how many are, then how many instructions there are.
         counts = [float(count) for one in by_rule for count in (all(one), sum(one))]
         return replace(found, tally=(*counts, float(len(followed))))
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Accuracy by the profile's rule, and prompt and instruction level, strict and loose."""
+        """Accuracy by the profile's rule, and the shares of prompts and of instructions by both."""
         metrics = super().aggregate(rows, scores, profile)
         tallies = [score.tally for score in scores if score.score is not None]
         num_instructions = sum(tally[-1] for tally in tallies)
@@ -103,15 +113,16 @@ class IFEval(AccuracyBenchmark):
         return metrics
 
     def gold(self, row: Row) -> str:
-        """There is no reference answer: a sentence that the worked row's instructions accept."""
+        """There are no reference answers; this sentence follows the instructions of `examples`."""
         return "this is the answer to it in small letters"
 
     def is_parsed(self, score: ItemScore) -> bool:
-        """Nothing is read: every answer can be checked."""
+        """True: every text can be checked, so none is unparsed."""
         return True
 
 
 def _followed(row: Row, text: str, *, is_loose: bool) -> list[bool]:
+    """Whether each instruction of the row is followed. Raises: DataError for a row without them."""
     names, arguments = row.get("instruction_id_list"), row.get("kwargs")
     where = f"ifeval {row.get('sample_id', '?')}"
     if not _is_list(names) or not _is_list(arguments) or not names:

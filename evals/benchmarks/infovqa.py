@@ -1,12 +1,19 @@
-"""InfographicVQA: questions about infographics, many of which need counting or comparing; ANLS.
+"""InfographicVQA: questions about infographics, many of which ask to count or compare.
 
-Source: arXiv 2104.12756; rule, profiles and prompt as DocVQA's. Licence: for research, see the
-competition's page. Data: `lmms-lab/DocVQA`, configuration InfographicVQA, split validation, 2801
-rows (the test answers are hidden). One row:
+Source: arXiv 2104.12756.
+
+Licence: for research, see the website of the competition.
+
+Data: `lmms-lab/DocVQA`, configuration InfographicVQA, split validation, 2801 rows (the test answers
+are hidden).
+
+One row:
 
     {"questionId": "98313", "question": "Which social platform has heavy female audience?",
      "answers": ["pinterest"], "answer_type": ["single span"], "image": ..., "image_url": ...,
      "operation/reasoning": [], "ocr": ..., "data_split": "val"}
+
+Prompt, rule and score are those of DocVQA (ANLS).
 """
 
 from __future__ import annotations
@@ -19,7 +26,7 @@ from evals.data.layout import HubData, lmms_lab
 
 
 class InfoVQA(DocVQA):
-    """InfographicVQA, mean ANLS."""
+    """InfographicVQA: mean ANLS."""
 
     id: ClassVar[str] = "infovqa"
     version: ClassVar[str] = "1"

@@ -1,7 +1,12 @@
-"""MathVista: mathematics in figures, by choice or by number.
+"""MathVista: mathematics in figures, answered by a choice, a number or a list.
 
 Source: arXiv 2310.02255; lupantech/MathVista, evaluation (extract_answer.py, calculate_score.py).
-Licence: CC BY-SA 4.0. Data: `AI4Math/MathVista`, split testmini, 1000 rows. One row:
+
+Licence: CC BY-SA 4.0.
+
+Data: `AI4Math/MathVista`, split testmini, 1000 rows.
+
+One row:
 
     {"pid": "1", "question": "When a spring does work on an object, ...", "image": "images/1.jpg",
      "decoded_image": ..., "choices": null, "unit": null, "precision": 1.0, "answer": "1.2",
@@ -10,14 +15,19 @@ Licence: CC BY-SA 4.0. Data: `AI4Math/MathVista`, split testmini, 1000 rows. One
      "language": "english", "skills": ["scientific reasoning"], "source": "SciBench", "split":
      "testmini", "task": "textbook question answering"}, "query": "Hint: Please answer ..."}
 
-Profiles: `official` and `lmms_eval` the authors' direct reading and normal form, without their
-choice of smallest edit distance, which guesses; `vlmevalkit` its exact matching and equality of
-numbers. What cannot be read directly is unparsed; with a judge it writes the extracted answer (our
-prompt, pinned by its hash), and a judge that fails makes an error. Categories are tasks.
+Rules: an answer is extracted, brought to the form of the reference and compared. `official` and
+`lmms_eval` extract as the authors do without their language model (`mathvista_extract`), and do not
+guess the choice of the smallest edit distance as the authors' program does. `vlmevalkit` is its
+exact matching, with equality of numbers. What cannot be read is unparsed; with a judge, the judge
+copies the answer out of the response (our prompt, pinned by its hash), and a judge that fails makes
+an error.
+
+Score: the share of right answers; also by task.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -27,17 +37,18 @@ from evals.asking.messages import cluster_of, user_message
 from evals.choices import by_letter
 from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.data.layout import HubData
-from rewards.letters import DECLINED, letter_vlmevalkit
-from rewards.open_answers import mathvista_extract, mathvista_normal
+from rewards.letters import DECLINED, letter_vlmevalkit, letters_of
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
 _DECIMALS = {1: "one decimal place", 2: "two decimal places"}
 _KEPT = ("question_type", "answer_type", "precision")
+_QUOTES_ANSWER = 'The answer is "'
+_BRACKETED_LETTER = re.compile(r"\(([a-zA-Z])\)")
 
 
 class MathVista(AccuracyBenchmark):
-    """MathVista's testmini, accuracy."""
+    """MathVista's testmini: the share of right answers."""
 
     id: ClassVar[str] = "mathvista"
     version: ClassVar[str] = "1"
@@ -83,7 +94,9 @@ class MathVista(AccuracyBenchmark):
     judge_attempts: ClassVar[int] = 1
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The data set's own query with its hint; lmms-eval's closing line instead."""
+        """The data's own query with its hint; in `lmms_eval` the question, options and closing
+        line.
+        """
         if profile != "lmms_eval":
             return str(row["query"])
         unit = f" (Unit: {row['unit']})" if row.get("unit") else ""
@@ -141,7 +154,7 @@ class MathVista(AccuracyBenchmark):
         return self.judge_template.format(query=query, response=text)
 
     def is_judgement(self, text: str) -> bool:
-        """Whatever the judge wrote is taken as it is: nothing is a reading too."""
+        """True: whatever the judge wrote is its answer. An empty text says that there is none."""
         return True
 
     def is_parsed(self, score: ItemScore) -> bool:
@@ -149,12 +162,13 @@ class MathVista(AccuracyBenchmark):
         return score.parsed is not None
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """What guessing a choice scores on average; a free answer counts 0."""
+        """What guessing a choice scores on average; a question without choices counts 0."""
         chances = [1 / len(row["choices"]) if row.get("choices") else 0.0 for row in rows]
         return sum(chances) / len(chances) if chances else None
 
 
 def _closing(row: Row) -> str:
+    """lmms-eval's closing line, which says the form of the answer."""
     if row["question_type"] == "multi_choice":
         return "Answer with the option's letter from the given choices directly."
     if row["answer_type"] == "integer":
@@ -203,11 +217,12 @@ def _precision(row: Row, where: str) -> int | None:
 
 
 def _normal(extraction: str | None, row: Row) -> str | None:
+    """The extraction in its normal form by the row's own kind of question."""
     return None if extraction is None else mathvista_normal(extraction, *_shape(row))
 
 
 def _vlmevalkit(text: str, kind: str, form: str, choices: Sequence[str]) -> str | None:
-    """VLMEvalKit's prefetch: the choice read, or a text that is a number."""
+    """VLMEvalKit's reading without a judge: the text of the choice, or a text that is a number."""
     if kind == "multi_choice":
         options = by_letter(choices)
         letter = letter_vlmevalkit(text, options)
@@ -228,3 +243,95 @@ def _equal_numbers(found: str, reference: str, form: str) -> bool:
     except ValueError:
         return False
     return found == reference
+
+
+# --- the authors' reading -----------------------------------------------------------------------
+
+
+def mathvista_extract(
+    text: str, question_type: str, answer_type: str, choices: Sequence[str]
+) -> str | None:
+    """The answer that can be read without a judge, else None.
+
+    It is the text of a choice, a text that is a number as a whole, the quotation in 'The answer is
+    "..."', or a choice's letter where no other letter is stated.
+
+    Source: lupantech/MathVista, evaluation/extract_answer.py (its quick extraction); the letter is
+    what the authors' language model is asked for.
+
+    >>> mathvista_extract("14", "free_form", "integer", ())
+    '14'
+    >>> mathvista_extract("(B) 8/11", "multi_choice", "text", ("3/11", "8/11"))
+    'B'
+    """
+    text = text.strip()
+    if question_type == "multi_choice" and text in choices:
+        return text
+    kind = {"integer": int, "float": float}.get(answer_type)
+    if kind is not None:
+        try:
+            return str(kind(text))
+        except ValueError:
+            pass
+    if (quoted := _quoted_answer(text)) is not None:
+        return quoted
+    if question_type == "multi_choice":
+        return _choice_letter(text, choices)
+    return text if answer_type == "list" and text.startswith("[") and text.endswith("]") else None
+
+
+def _quoted_answer(text: str) -> str | None:
+    """The text between 'The answer is "' and the last '".' of a line."""
+    for line in text.split("\n"):
+        start = line.find(_QUOTES_ANSWER)
+        end = line.rfind('".', start + len(_QUOTES_ANSWER))
+        if start >= 0 and end >= 0:
+            return line[start + len(_QUOTES_ANSWER) : end]
+    return None
+
+
+def _choice_letter(text: str, choices: Sequence[str]) -> str | None:
+    """The letter of a choice: the only one in brackets, or one at the start ("B", "B. 8/11")."""
+    letters = letters_of(choices)
+    bracketed = set(_BRACKETED_LETTER.findall(text))
+    if len(bracketed) == 1:
+        letter = bracketed.pop().upper()
+        return letter if letter in letters else None
+    alone = re.fullmatch(r"([A-Z])(?:[.:)]\s.*|[.:)]?)", text, re.DOTALL)
+    return alone[1] if alone and alone[1] in letters and not bracketed else None
+
+
+def mathvista_normal(
+    extraction: str,
+    question_type: str,
+    answer_type: str,
+    choices: Sequence[str],
+    precision: float | None,
+) -> str | None:
+    """The extraction in the form of the reference, or None where it cannot be brought there.
+
+    A letter becomes the text of its choice, an integer `int(float(x))`, a float `round(float(x),
+    precision)`; any other text stays as it is.
+
+    Source: lupantech/MathVista, evaluation/calculate_score.py (normalize_extracted_answer).
+    Departs: a text that is no choice stays unread. The program takes the choice with the smallest
+    edit distance, so that an empty text gets the shortest choice.
+
+    >>> mathvista_normal("(b)", "multi_choice", "text", ("3/11", "8/11"), None)
+    '8/11'
+    """
+    if question_type == "multi_choice":
+        text = extraction.strip()
+        if bracketed := _BRACKETED_LETTER.search(text):
+            text = bracketed[1].upper()
+        by_letter = dict(zip(letters_of(choices), choices, strict=True))
+        return by_letter.get(text, text if text in choices else None)
+    try:
+        if answer_type == "integer":
+            return str(int(float(extraction)))
+        if answer_type == "float":
+            digits = None if precision is None else int(precision)
+            return str(round(float(extraction), digits))
+    except (ValueError, OverflowError):
+        return None
+    return extraction

@@ -1,15 +1,23 @@
-"""Bare letter extraction: any multiple-choice data, scored by the letter alone.
+"""Letters alone: multiple-choice data of your own, scored by the letter that a program's rule
+reads.
 
 Source: the rules of EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3 (mcq_extract.py) and
-open-compass/VLMEvalKit@e8e78f05f308 (matching_util.py). Licence: that of the data. Data: a file of
-one's own, no hub id. One row:
+open-compass/VLMEvalKit@e8e78f05f308 (matching_util.py).
+
+Licence: that of the data.
+
+Data: a file of your own; no hub id.
+
+One row:
 
     {"question": "What is the main object?", "options": ["teddy bear", "rabbit", "cat", "dog"],
      "answer": "B", "image": ...}
 
-Profiles: `lmms_eval` (default) the shared extractor, `vlmevalkit` exact matching. A response row
-without a reference (none, null or an empty text) is right where nothing could be read: the
-rule's reading is what counts.
+Rules (`rewards/letters.py`): `lmms_eval`, which is also `official`, is the shared extractor.
+`vlmevalkit` is exact matching, and needs the options. A response row without a reference (none,
+null or an empty text) is right where nothing could be read: such rows test the reading itself.
+
+Score: the share of right letters.
 """
 
 from __future__ import annotations
@@ -32,7 +40,7 @@ from rl.errors import DataError
 
 
 class LetterChoice(ChoiceBenchmark):
-    """Accuracy of the letters read."""
+    """The share of right letters."""
 
     id: ClassVar[str] = "mcq"
     version: ClassVar[str] = "1"
@@ -54,7 +62,7 @@ class LetterChoice(ChoiceBenchmark):
     )
 
     def options(self, row: Row) -> Options:
-        """A, B, ... Raises: DataError."""
+        """The options by letter. Raises: DataError where they are no list of two or more."""
         if not isinstance(row["options"], list) or len(row["options"]) < 2:
             raise DataError(f"options are {row['options']!r}"[:200], expected="a list of texts")
         return by_letter(row["options"])
@@ -63,13 +71,11 @@ class LetterChoice(ChoiceBenchmark):
         return str(row["answer"]).strip().upper()
 
     def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
-        """Rows bear no id: their number."""
+        """The rows have no id, so their number is part of the uid."""
         return f"{number:05d}", str(row.get("category") or "all"), {}
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """1 where the letter read is the reference. Options are needed by `vlmevalkit` alone.
-        Raises: DataError.
-        """
+        """1 where the letter read is the reference. Raises: DataError."""
         text = response_text(row, self.id)
         if profile == "vlmevalkit":
             letter = letter_vlmevalkit(text, row_options(row, self.id))

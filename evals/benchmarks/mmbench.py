@@ -1,18 +1,26 @@
-"""MMBench: multiple choice asked once for every rotation of its options; right only if every
-rotation is.
+"""MMBench: every question is asked once for each rotation of its options, so that a model which
+always says A gains nothing.
 
 Source: arXiv 2307.06281; open-compass/VLMEvalKit@e8e78f05f308, vlmeval/dataset/utils/
-multiple_choice.py (circular evaluation). Licence: Apache 2.0. Data: `lmms-lab/MMBench`,
-configuration en (cn and cc by a path), split dev, 4329 rows: `index` + k x 1,000,000 are the
-rotations of question `index`. One row:
+multiple_choice.py (circular evaluation).
+
+Licence: Apache 2.0.
+
+Data: `lmms-lab/MMBench`, configuration en (cn and cc by a path), split dev, 4329 rows. The rows
+with `index` q, q + 1,000,000, q + 2,000,000, ... are the rotations of question q.
+
+One row:
 
     {"index": 241, "question": "Identify the question that can be answered.", "hint": "nan",
      "answer": "A", "A": "Can it?", "B": "Does it?", "C": "nan", "D": "nan",
      "category": "identity_reasoning", "image": ..., "source": "scienceqa",
      "L2-category": "attribute_reasoning", "comment": "nan", "split": "dev"}
 
-Profiles: `official` and `vlmevalkit` VLMEvalKit's exact matching; `lmms_eval` its static rule (no
-judge). `vanilla` is the accuracy of the unrotated questions.
+Rules: `official` and `vlmevalkit` are VLMEvalKit's exact matching. `lmms_eval` is its static rule
+without a judge (`letter_mmbench_lmms_eval` below).
+
+Scores: `circular`, the share of questions that are right in every rotation, is the primary one.
+`vanilla` is the share of right answers to the unrotated questions.
 """
 
 from __future__ import annotations
@@ -34,7 +42,7 @@ from evals.choices import (
 from evals.data.items import ItemScore, Row
 from evals.data.layout import HubData, lmms_lab
 from evals.scoring.stats import Floats
-from rewards.letters import LETTERS, letter_mmbench_lmms_eval
+from rewards.letters import FAILED_CALL, LETTERS, letter_lmms_eval
 from rl.errors import DataError
 
 _ROTATION = 1_000_000
@@ -44,7 +52,7 @@ _L2 = ("l2_category", "L2-category", "l2-category")
 
 
 class MMBench(ChoiceBenchmark):
-    """MMBench, circular accuracy over the unrotated questions."""
+    """MMBench: the share of questions that are right in every rotation of their options."""
 
     id: ClassVar[str] = "mmbench"
     version: ClassVar[str] = "1"
@@ -84,7 +92,7 @@ class MMBench(ChoiceBenchmark):
     )
 
     def options(self, row: Row) -> Options:
-        """A to D without those that are "nan"."""
+        """The options A to D, without those that the data marks as absent ("nan")."""
         return {letter: str(row[letter]) for letter in _LETTERS if row.get(letter) not in _ABSENT}
 
     def answer(self, row: Row) -> str:
@@ -94,7 +102,7 @@ class MMBench(ChoiceBenchmark):
         return "" if row["hint"] in _ABSENT else str(row["hint"])
 
     def prompt(self, row: Row, profile: str) -> str:
-        """lmms-eval's own form in its profile."""
+        """As every `ChoiceBenchmark`; in `lmms_eval` that program's own form."""
         if profile != "lmms_eval":
             return super().prompt(row, profile)
         start = f"{self.hint(row)} " if self.hint(row) else ""
@@ -112,7 +120,9 @@ class MMBench(ChoiceBenchmark):
         return super().judge(_with_options(row), profile)
 
     def read(self, text: str, row: Row, profile: str) -> str | None:
-        """lmms-eval counts absent options as the text "nan"."""
+        """The letter by the profile's rule. Kept on purpose: for lmms-eval an absent option is the
+        text "nan", which an answer may contain.
+        """
         if profile == "lmms_eval":
             options = row_options(row, self.id)
             padded = {letter: options.get(letter, "nan") for letter in _LETTERS}
@@ -122,8 +132,8 @@ class MMBench(ChoiceBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Circular and vanilla accuracy, circular by category and level-two category. Both are None
-        where no question has its unrotated row.
+        """Circular and vanilla accuracy, and circular accuracy by category and level-two category.
+        They are None where no question has its unrotated row.
         """
         questions = _questions(rows, scores)
         categories: dict[str, list[bool]] = {}
@@ -144,13 +154,15 @@ class MMBench(ChoiceBenchmark):
     def sums(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
-        """A cluster's circularly right questions and its questions: [C, 2]."""
+        """For each cluster the number of questions right in every rotation, and of questions: [C,
+        2].
+        """
         circular = {_index(base): float(right) for base, right, _ in _questions(rows, scores)}
         values = [ItemScore(circular.get(_index(row)), "ok") for row in rows]
         return cell_sums(rows, values, [0] * len(rows), 1)
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """What guessing every rotation scores: (1/options) to the power of the rotations."""
+        """What guessing scores: a question with o options and r rotations is right with (1/o)^r."""
         groups: dict[int, list[Row]] = {}
         for row in rows:
             groups.setdefault(_index(row) % _ROTATION, []).append(row)
@@ -162,7 +174,7 @@ class MMBench(ChoiceBenchmark):
 
 
 def _index(row: Row) -> int:
-    """The row's `index`, or its sample id where that is one. Raises: DataError."""
+    """The row's `index`, or its sample id where that is an index. Raises: DataError."""
     index = row.get("index", row.get("sample_id"))
     try:
         if not isinstance(index, bool) and float(index) == int(float(index)):
@@ -190,8 +202,10 @@ def _with_options(row: Row) -> Row:
 
 
 def _questions(rows: Sequence[Row], scores: Sequence[ItemScore]) -> list[tuple[Row, bool, bool]]:
-    """(unrotated row, whether every rotation is right, whether it is itself) of each question that
-    has its unrotated row; a question with an error of ours stands outside.
+    """(unrotated row, whether every rotation is right, whether the unrotated one is) of each
+    question.
+
+    Left out are questions without their unrotated row, and those with an error of ours.
     """
     groups: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
@@ -208,3 +222,50 @@ def _questions(rows: Sequence[Row], scores: Sequence[ItemScore]) -> list[tuple[R
 
 def _share(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+_AFFIXES = (
+    *(("", "."), ("", ","), ("", ":"), ("", ")"), ("", ")."), ("(", ")"), ("(", ").")),
+    *((":", ""), (":", ","), (":", "."), (":", ")"), (":", ").")),
+)
+_LETTERS_MMBENCH = LETTERS[:5]
+_ARTICLE_WORDS = 3  # in an answer of more words, "A" may be an article
+
+
+def letter_mmbench_lmms_eval(text: str, options: dict[str, str]) -> str | None:
+    """The letter by lmms-eval's static rule for MMBench.
+
+    In this order: the only letter that is a word of the answer; the only letter with marks around
+    it; the only option whose text the answer contains; lmms-eval's shared extractor. The letters A
+    to E count, however many options there are.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/mmbench/mmbench_evals.py
+    (eval_method "static").
+
+    >>> options = {"A": "teddy bear", "B": "rabbit", "C": "dog"}
+    >>> letter_mmbench_lmms_eval("(B) or so", options)
+    'B'
+    >>> letter_mmbench_lmms_eval("A dog is there now", options)  # "A" is an article here
+    'C'
+    """
+    letter = _option_mmbench(text)
+    if letter is None:
+        lowered = text.lower()
+        contained = [key for key, option in options.items() if option.lower() in lowered]
+        letter = contained[0] if len(contained) == 1 else None
+    return letter or letter_lmms_eval(text, sorted(options))
+
+
+def _option_mmbench(text: str) -> str | None:
+    """The only letter that is a word of the answer, with or without marks around it."""
+    if FAILED_CALL in text:
+        return None
+    words = text.split()
+    stated = [letter for letter in _LETTERS_MMBENCH if letter in words]
+    if len(stated) == 1 and not ("A" in words and len(words) > _ARTICLE_WORDS):
+        return stated[0]
+    for before, after in _AFFIXES:
+        marked = [letter for letter in _LETTERS_MMBENCH if before + letter + after in words]
+        if len(marked) == 1:
+            return marked[0]
+    return None

@@ -1,18 +1,24 @@
-"""MME: two yes/no questions an image; a category's score is 100 x accuracy + 100 x share of images
-with both right.
+"""MME: two yes/no questions about each image, which count twice where both are right.
 
 Source: arXiv 2306.13394; the authors' calculation tool,
-BradyFU/Awesome-Multimodal-Large-Language-Models@dd2950902889 (tools/eval_tool.zip). Licence: images
-of several origins, for academic research only (see the paper's repository). Data: `lmms-lab/MME`,
-split test, 2374 rows (1187 images x 2). One row:
+BradyFU/Awesome-Multimodal-Large-Language-Models@dd2950902889 (tools/eval_tool.zip).
 
-    {"question_id": "existence/000000006040.jpg", "image": ..., "answer": "Yes", "category":
-    "existence",
+Licence: images of several origins, for academic research only (see the paper's repository).
+
+Data: `lmms-lab/MME`, split test, 2374 rows (1187 images x 2).
+
+One row:
+
+    {"question_id": "existence/000000006040.jpg", "image": ..., "answer": "Yes",
+     "category": "existence",
      "question": "Is there a train in this image? Please answer yes or no."}
 
-Profiles: `official` the authors' tool; `lmms_eval` strips, drops periods, reads a lone y or n, and
-asks for a single word; `vlmevalkit` looks for the words yes and no. An answer that is neither is
-wrong and counted.
+Rules (`rewards/yes_no.py`): `official` is the authors' tool. `lmms_eval` strips, drops periods and
+reads a lone y or n; its prompt asks for a single word. `vlmevalkit` looks for the words yes and no.
+An answer that is neither is wrong.
+
+Score: a category scores 100 x the share of right answers + 100 x the share of images with both
+answers right, at most 200. `perception` (10 categories), `cognition` (4) and `total` are sums.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ from evals.base import Benchmark
 from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
 from evals.data.layout import HubData, lmms_lab
 from evals.scoring.stats import Floats
-from rewards.text import yes_no_lmms_eval, yes_no_official, yes_no_vlmevalkit
+from rewards.yes_no import yes_no_lmms_eval, yes_no_official, yes_no_vlmevalkit
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
@@ -58,7 +64,7 @@ _INSTRUCTION = " Please answer yes or no."
 
 
 class MME(Benchmark):
-    """MME, the sum over its categories (perception at most 2000, cognition at most 800)."""
+    """MME: the sum over its categories (perception at most 2000, cognition at most 800)."""
 
     id: ClassVar[str] = "mme"
     version: ClassVar[str] = "1"
@@ -86,9 +92,7 @@ class MME(Benchmark):
     )
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The question itself, which says "Please answer yes or no."; lmms-eval's own closing line
-        instead.
-        """
+        """The question with its "Please answer yes or no."; lmms-eval replaces that sentence."""
         question = str(row["question"]).strip()
         if profile == "lmms_eval":
             question = question.replace(_INSTRUCTION, "")
@@ -113,7 +117,7 @@ class MME(Benchmark):
         return Item(sample, question, cluster, category, "report", columns)
 
     def tie(self, item: Item) -> str:
-        """Both questions of an image stay together, also where one row has lost the image."""
+        """Keeps the two questions of an image together, also where one row has lost the image."""
         return f"{item.category} {item.columns['question_id']}"
 
     def score(self, row: Row, profile: str = "official") -> ItemScore:
@@ -136,8 +140,8 @@ class MME(Benchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Perception, cognition, total and categories. An image with an error of ours stands
-        outside. Raises: DataError.
+        """Perception, cognition, total and categories. An image with an error of ours is left out.
+        Raises: DataError.
         """
         categories: dict[str, dict[str, float]] = {}
         pairs = _pairs(rows, scores)
@@ -168,7 +172,7 @@ class MME(Benchmark):
     def sums(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
-        """A cluster's right answers, questions, right pairs and pairs, category by category: [C, 4
+        """For each cluster and category the right answers, questions, right pairs and pairs: [C, 4
         x categories].
         """
         numbers: dict[str, int] = {}
@@ -191,13 +195,11 @@ class MME(Benchmark):
         return total
 
     def max_score(self, rows: Sequence[Row]) -> float:
-        """200 a category present."""
+        """200 for each category that the rows have."""
         return 200.0 * len(self.layout(rows))
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """Tossing a coin: 50 + 25 a category, since both answers to an image are right once in
-        four.
-        """
+        """75 for each category: a coin gets 50 % of the questions and 25 % of the images right."""
         return 75.0 * len(self.layout(rows))
 
 
@@ -209,7 +211,9 @@ def _require_category(category: Any, where: str) -> None:
 
 
 def _image_ids(rows: Sequence[Row]) -> list[str]:
-    """What names each row's image: the first of question_id and cluster_id that repeats, or ""."""
+    """The name of each row's image: `question_id`, or `cluster_id` where no question_id repeats; ""
+    for every row where neither repeats.
+    """
     for key in ("question_id", "cluster_id"):
         ids = [(row.get("category"), str(row[key])) for row in rows if row.get(key) is not None]
         if len(ids) == len(rows) and len(set(ids)) < len(ids):
@@ -222,9 +226,9 @@ def _pairs(
 ) -> list[tuple[str, str, tuple[float, float]]]:
     """(category, cluster, both scores) of each pair of questions; pairs with an error are left out.
 
-    A pair is two consecutive rows of an image in a category. Where no image id repeats, rows carry
-    no pairing and two consecutive rows of the category are a pair, as in the official tool. Raises:
-    DataError for an unpaired question.
+    A pair is two rows of one image in one category, in their order. Where no image id repeats, the
+    rows do not say what belongs together, and two consecutive rows of a category are a pair, as in
+    the official tool. Raises: DataError for a question without a partner.
     """
     images = _image_ids(rows)
     groups: dict[tuple[str, str], list[int]] = {}

@@ -1,15 +1,22 @@
-"""MMLU: multiple choice of 57 subjects, answered in text.
+"""MMLU: multiple-choice questions of 57 subjects, answered in text.
 
 Source: arXiv 2009.03300; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/mmlu/
-generative (the likelihood form of that task scores no text). Licence: MIT. Data: `cais/mmlu`,
-configuration all, split test, 14042 rows; the first five rows of split dev of the same subject are
-the worked examples. One row:
+generative (the other form of that task compares likelihoods and scores no text).
+
+Licence: MIT.
+
+Data: `cais/mmlu`, configuration all, split test, 14042 rows. The first five rows of split dev of
+the same subject are the worked examples.
+
+One row:
 
     {"question": "Find the degree of the extension Q(sqrt(2)) over Q.", "subject":
      "abstract_algebra", "choices": ["0", "4", "2", "6"], "answer": 2}
 
-Profiles: `official` the first line, without case and punctuation, is the letter; `flexible` the
-letter that lmms-eval's shared extractor reads. The mean is over questions, not over subjects.
+Rules (`rewards/letters.py`): `official` takes the first line as the letter, apart from case and
+punctuation. `flexible` is lmms-eval's shared extractor.
+
+Score: the share of right answers over all questions, not the mean over subjects.
 """
 
 from __future__ import annotations
@@ -33,7 +40,7 @@ _ZERO_SHOT = "Answer with the letter of the right option alone."
 
 
 class MMLU(FewShotBenchmark, ChoiceBenchmark):
-    """MMLU, accuracy over all questions."""
+    """MMLU: the share of right answers over all questions."""
 
     id: ClassVar[str] = "mmlu"
     version: ClassVar[str] = "1"
@@ -61,7 +68,7 @@ class MMLU(FewShotBenchmark, ChoiceBenchmark):
         return by_letter(row["choices"])
 
     def answer(self, row: Row) -> str:
-        """The letter at that index. Raises: DataError."""
+        """The letter of the option with that number, from 0. Raises: DataError."""
         return letter_at(self.options(row), row["answer"])
 
     def shot(self, row: Row) -> str:
@@ -74,7 +81,7 @@ class MMLU(FewShotBenchmark, ChoiceBenchmark):
         return "\n\n".join([head, *(self.shots(row) or [_ZERO_SHOT]), self._ask(row)])
 
     def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
-        """Rows bear no id: their number."""
+        """The rows have no id, so their number is part of the uid."""
         return f"{number:05d}", self.subject(row), {"num_shots": len(self.shots(row))}
 
     def read(self, text: str, row: Row, profile: str) -> str | None:

@@ -1,8 +1,12 @@
-"""MMMU: college-level questions of 30 subjects, with one to seven images, multiple choice and open.
+"""MMMU: college-level questions of 30 subjects with one to seven images, multiple choice and open.
 
-Source: arXiv 2311.16502; MMMU-Benchmark/MMMU@bb0b95a94599, mmmu/utils/eval_utils.py. Licence:
-Apache 2.0 (annotations). Data: `MMMU/MMMU` (30 configurations) or `lmms-lab/MMMU` (merged), split
-validation, 900 rows. One row:
+Source: arXiv 2311.16502; MMMU-Benchmark/MMMU@bb0b95a94599, mmmu/utils/eval_utils.py.
+
+Licence: Apache 2.0 (annotations).
+
+Data: `MMMU/MMMU` (30 configurations) or `lmms-lab/MMMU` (merged), split validation, 900 rows.
+
+One row:
 
     {"id": "validation_Accounting_1", "question": "<image 1> Baxter Company has ... Each machine
      costs?", "options": "['$6', '$7', '$8', '$9']", "explanation": "", "image_1": ...,
@@ -10,12 +14,17 @@ validation, 900 rows. One row:
      "topic_difficulty": "Medium", "question_type": "multiple-choice", "subfield": "Managerial
      Accounting"}
 
-"<image N>" may stand anywhere, in options too, and may repeat. An open answer may be a list literal
-of accepted ones, texts or numbers; a number counts as the text that it is written as (the official
-code has texts alone: a number ends it). Profiles: `official` MMMU's own code, without its random
-letter for what cannot be read; `lmms_eval` its letter rule and, as there, every open answer wrong
-(a text is compared character by character); `vlmevalkit` open questions as a choice of the
-reference or "Other Answers". Of several reference letters any is right, in `vlmevalkit` the first.
+"<image N>" may be anywhere, in options too, and may repeat. The answer of an open question may be a
+list literal of accepted texts or numbers; a number counts as the text that it is written as (the
+official code reads texts only and fails at a number).
+
+Rules for letters are in `rewards/letters.py`, for open answers in `_mmmu_open.py`. `official` is
+MMMU's own code without its random letter for what cannot be read. `lmms_eval` has its own letter
+rule, and by it every open answer is wrong (it compares a text character by character). `vlmevalkit`
+asks an open question as a choice between the reference and "Other Answers". Of several reference
+letters any is right, in `vlmevalkit` the first.
+
+Score: the share of right answers; also by kind, subject and domain.
 """
 
 from __future__ import annotations
@@ -29,6 +38,7 @@ from typing import Any, ClassVar
 
 from evals.accuracy import AccuracyBenchmark, group_means
 from evals.asking.messages import cluster_of, user_message
+from evals.benchmarks._mmmu_open import mmmu_forms, mmmu_open_answers, mmmu_open_is_right
 from evals.choices import (
     CLOSING,
     Options,
@@ -42,7 +52,6 @@ from evals.choices import (
 from evals.data.items import Item, ItemScore, PartName, Row, mean_of, response_text, verdict
 from evals.data.layout import HubData, lmms_lab
 from rewards.letters import DECLINED, letter_mmmu, letter_mmmu_lmms_eval, letter_vlmevalkit
-from rewards.open_answers import mmmu_forms, mmmu_open_answers, mmmu_open_is_right
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
@@ -69,7 +78,7 @@ _OPEN_CLOSING = "Answer the question using a single word or phrase."
 
 
 class MMMU(AccuracyBenchmark):
-    """MMMU's validation set, accuracy over all questions."""
+    """MMMU's validation set: the share of right answers over all questions."""
 
     id: ClassVar[str] = "mmmu"
     version: ClassVar[str] = "1"
@@ -104,7 +113,7 @@ class MMMU(AccuracyBenchmark):
         )
     )
 
-    is_lmms_eval: bool = False
+    is_lmms_eval: bool = False  # set by `for_profile`
 
     def load(
         self,
@@ -115,7 +124,7 @@ class MMMU(AccuracyBenchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark's; where images stand depends on the profile. Raises: DataError."""
+        """As `Benchmark.load`; the profile decides where the images go. Raises: DataError."""
         chosen = self.for_profile(profile)
         return super(MMMU, chosen).load(path, part, profile=profile, prompt=prompt, limit=limit)
 
@@ -134,9 +143,12 @@ class MMMU(AccuracyBenchmark):
         return f"{question}\n{lines}\n{CLOSING}"
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
-        """Images stand where "<image N>" does, those named nowhere in front; lmms-eval has those
-        that are named in front, and the names left in the text. Raises: DataError for an answer
-        that is no option, or an "<image N>" without its image.
+        """The question with its images, each at its "<image N>"; images that no text names go
+        first.
+
+        In `lmms_eval` only the images that are named are given, all before the text, and the text
+        keeps the names. Raises: DataError for an answer that is no option, or an "<image N>"
+        without its image.
         """
         options, references = _options(row), _references(row)
         if row["question_type"] == _CHOICE and references[0] not in options:
@@ -146,7 +158,7 @@ class MMMU(AccuracyBenchmark):
         for mark in _MARK.finditer(prompt):
             if images and mark[0] not in marks:
                 raise DataError(
-                    f"{row['id']}: {mark[0]} stands in the text, and image_{mark[1]} is empty",
+                    f"{row['id']}: {mark[0]} is in the text, and image_{mark[1]} is empty",
                     expected=f"an image, or an <image N> of {', '.join(given)}",
                 )
         if self.is_lmms_eval and images:
@@ -187,7 +199,9 @@ class MMMU(AccuracyBenchmark):
             return _as_choice(row, text, given)
         references = [str(answer) for answer in given]
         stated = mmmu_open_answers(text)
-        if profile == "lmms_eval":  # only an empty reference stands in a single character
+        if profile == "lmms_eval":
+            # Kept on purpose: it looks for a reference in single characters of the answer, where
+            # only an empty reference can be found.
             right = "" in [form for answer in references for form in mmmu_forms(answer)]
             is_right = right and stated != [""]
         else:
@@ -213,13 +227,13 @@ class MMMU(AccuracyBenchmark):
         }
 
     def for_profile(self, profile: str) -> MMMU:
-        """By lmms-eval's rule open questions cannot be right, and images stand in front."""
+        """This benchmark with the profile's maximum score and place of images."""
         chosen = copy.copy(self)
         chosen.is_lmms_eval = profile == "lmms_eval"
         return chosen
 
     def max_score(self, rows: Sequence[Row]) -> float:
-        """1, or the share of what can be right."""
+        """1; in `lmms_eval` the share of questions that can be right, those with options."""
         can_be = [not self.is_lmms_eval or _is_choice(row) for row in rows]
         return sum(can_be) / len(can_be) if can_be else 1.0
 
@@ -234,13 +248,14 @@ class MMMU(AccuracyBenchmark):
 
 
 def _holds_image(value: Any) -> bool:
+    """Whether an image column is filled."""
     if isinstance(value, Mapping):
         return bool(value.get("bytes") or value.get("path"))
     return bool(value)
 
 
 def _options(row: Row) -> Options:
-    """A data row's options: a text that holds a list, on the hub. Raises: DataError."""
+    """A data row's options, on the hub a text that holds a list literal. Raises: DataError."""
     options = row["options"]
     found = listed(options) if isinstance(options, str) else options
     if not isinstance(found, list):
@@ -257,7 +272,11 @@ def _references(row: Row) -> list[str]:
 
 
 def _flat(references: Any) -> list[str | float]:
-    """Accepted open answers: list literals are the answers that they hold, texts or numbers."""
+    """The accepted open answers: a reference that is a list literal gives all its members.
+
+    >>> _flat(["['7', '7.0']", "seven"])
+    ['7', '7.0', 'seven']
+    """
     flat: list[str | float] = []
     for reference in references:
         found = listed(reference) if isinstance(reference, str) else reference
@@ -284,6 +303,7 @@ def _is_choice(row: Row) -> bool:
 
 
 def _accepted(row: Row) -> list[str | float]:
+    """A response row's accepted open answers. Raises: DataError where they are no list."""
     references = row.get("references")
     if isinstance(references, str):
         references = [references]
@@ -308,8 +328,10 @@ def _letter(text: str, options: Options, profile: str) -> str | None:
 
 
 def _as_choice(row: Row, text: str, references: Sequence[str | float]) -> ItemScore:
-    """VLMEvalKit's open question: A is the reference, B "Other Answers". A reference that is a
-    capital letter is, as there, the letter sought.
+    """VLMEvalKit's verdict on an open question: A is the reference, B "Other Answers".
+
+    Kept on purpose: where the reference itself is a capital letter, that program looks for it and
+    not for A.
     """
     answer = str(references[0] if len(references) == 1 else list(references))
     letter = letter_vlmevalkit(text, {"A": answer, "B": "Other Answers"})
@@ -319,14 +341,14 @@ def _as_choice(row: Row, text: str, references: Sequence[str | float]) -> ItemSc
 
 
 def _read(answer: str | float) -> str | float | None:
-    """An answer as JSON holds it: no text is None, a number without end stands as its text."""
+    """An answer as JSON can hold it: an empty text becomes None, infinity and nan become text."""
     if isinstance(answer, float) and not math.isfinite(answer):
         return str(answer)
     return None if answer == "" else answer
 
 
 def _subject_and_domain(row: Row) -> dict[str, str | None]:
-    """Both as far as the row tells: its own domain, else its subject's."""
+    """The row's subject and domain (or the domain of its subject); None where it has none."""
     subject = _subject(row)
     domain = row.get("domain") or _DOMAIN_OF.get(subject or "")
     return {"subject": subject, "domain": str(domain) if domain else None}

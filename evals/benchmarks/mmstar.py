@@ -1,15 +1,23 @@
 """MMStar: 1,500 multiple-choice questions that cannot be answered without the image.
 
-Source: arXiv 2403.20330. Licence: see the data card (unverified). Data: `Lin-Chen/MMStar`, split
-val, 1500 rows, 6 categories x 250. One row:
+Source: arXiv 2403.20330.
+
+Licence: see the data card (unverified: no download of ours has seen it).
+
+Data: `Lin-Chen/MMStar`, split val, 1500 rows, 6 categories x 250.
+
+One row:
 
     {"index": 0, "question": "Which option describe the object relationship in the image
      correctly?\\nOptions: A: The suitcase is on the book., B: The suitcase is beneath the cat., C:
      ..., D: ...", "image": ..., "answer": "A", "category": "coarse perception", "l2_category":
      "image scene and topic", "meta_info": {"source": "MMBench", "split": "val", "image_path": ...}}
 
-Profiles: `official` and `vlmevalkit` VLMEvalKit's exact matching and the plain mean; `lmms_eval`
-its shared extractor, and means of the level-two means, within the categories and over all.
+Rules (`rewards/letters.py`): `official` and `vlmevalkit` are VLMEvalKit's exact matching,
+`lmms_eval` is its shared extractor.
+
+Score: the share of right answers. In `lmms_eval` it is the mean of the level-two categories'
+shares, within each category and over all.
 """
 
 from __future__ import annotations
@@ -33,7 +41,9 @@ _L2_RULE = "The mean of the level-two categories' shares of right answers."
 
 
 class MMStar(ChoiceBenchmark):
-    """MMStar, accuracy (by lmms-eval the mean of level-two means)."""
+    """MMStar: the share of right answers; in `lmms_eval` the mean of the level-two categories'
+    shares.
+    """
 
     id: ClassVar[str] = "mmstar"
     version: ClassVar[str] = "1"
@@ -60,7 +70,7 @@ class MMStar(ChoiceBenchmark):
     by_l2: bool = False  # whether the statistic is the mean of level-two means
 
     def for_profile(self, profile: str) -> MMStar:
-        """The benchmark whose statistic is the profile's."""
+        """This benchmark with the profile's statistic."""
         chosen = copy.copy(self)
         chosen.by_l2 = profile == "lmms_eval"
         if chosen.by_l2:
@@ -68,7 +78,11 @@ class MMStar(ChoiceBenchmark):
         return chosen
 
     def options(self, row: Row) -> Options:
-        """What stands after "Options: ", letter by letter. Raises: DataError."""
+        """The options in the question's text after "Options: ", by letter. Raises: DataError.
+
+        An option may hold ", " and ": ", so each ends only where the next letter follows: "A: red,
+        dark, B: blue" holds two options.
+        """
         _, mark, tail = str(row["question"]).rpartition(_MARK)
         options: Options = {}
         while mark and (letter := chr(ord("A") + len(options))) and tail.startswith(f"{letter}: "):
@@ -91,7 +105,7 @@ class MMStar(ChoiceBenchmark):
         return str(row["answer"]).strip().upper()
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The question as it stands, options included; lmms-eval's closing line has no period."""
+        """The data's question, which holds the options; lmms-eval's closing line has no period."""
         if profile == "vlmevalkit":
             return vlmevalkit_prompt(self.question(row), self.options(row))
         closing = CLOSING.removesuffix(".") if profile == "lmms_eval" else CLOSING
@@ -102,7 +116,7 @@ class MMStar(ChoiceBenchmark):
         return f"{int(row['index']):05d}", str(row["category"]), columns
 
     def read(self, text: str, row: Row, profile: str) -> str | None:
-        """lmms-eval looks for A to D whatever the options."""
+        """The letter by the profile's rule; lmms-eval looks for A to D whatever the options."""
         if profile == "lmms_eval":
             return letter_lmms_eval(text, LETTERS[:4])
         return super().read(text, row, profile)
@@ -128,7 +142,7 @@ class MMStar(ChoiceBenchmark):
     def sums(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
-        """A cluster's sum of scores and number of questions, by level-two category: [C, 2 L]."""
+        """For each cluster and level-two category the scores' sum and the questions: [C, 2 x L]."""
         cells = [layout.index(_l2(row)) if self.by_l2 else 0 for row in rows]
         return cell_sums(rows, scores, cells, len(layout))
 
@@ -142,7 +156,7 @@ class MMStar(ChoiceBenchmark):
 
 
 def _l2(row: Row) -> str:
-    """The level-two category; the category of a row that does not say."""
+    """The row's level-two category, or its category where it has none."""
     found = row.get("l2_category")
     return str(row.get("category", "") if found is None else found)
 

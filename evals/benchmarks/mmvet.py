@@ -1,14 +1,22 @@
 """MM-Vet: open questions that need several skills at once, graded from 0 to 1 by a judge.
 
-Source: arXiv 2308.02490; yuweihao/MM-Vet (mm-vet_evaluator). Licence: Apache 2.0. Data:
-`lmms-lab/MMVet`, split test, 218 rows (unverified). One row:
+Source: arXiv 2308.02490; yuweihao/MM-Vet (mm-vet_evaluator).
+
+Licence: Apache 2.0.
+
+Data: `lmms-lab/MMVet`, split test, 218 rows (unverified: no download of ours has counted them).
+
+One row:
 
     {"question_id": "v1_0", "image": ..., "question": "What is x in the equation?",
      "answer": "-1<AND>-5", "image_source": "https://...", "capability": "ocr,math"}
 
-The judge completes the authors' table: the grade is its first word, a number from 0 to 1. A call
-that fails is an error, not a 0; a text without a grade is asked for again and then an error too. A
-score depends on the judge, which the result names: compare none across judges.
+Rule: the judge completes the authors' table of graded examples, and the first word that it writes
+is the grade, a number from 0 to 1. Where it writes no grade it is asked again; without a grade in
+the end, or where the call fails, the score is an error and not a 0.
+
+Score: the mean grade. It depends on the judge, which the result names: never compare scores of two
+judges.
 """
 
 from __future__ import annotations
@@ -50,7 +58,7 @@ _TABLE = (
 
 
 class MMVet(AccuracyBenchmark):
-    """MM-Vet, mean grade (x 100 in the paper's tables)."""
+    """MM-Vet: the mean grade (x 100 in the paper's tables)."""
 
     id: ClassVar[str] = "mmvet"
     version: ClassVar[str] = "1"
@@ -114,8 +122,8 @@ class MMVet(AccuracyBenchmark):
         return Item(sample, str(row["question"]), cluster, category, "report", columns)
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """The judge's grade; an error where it has none. Raises: DataError for a row that no judge
-        has seen.
+        """The judge's grade, or an error where it gave none. Raises: DataError for a row that no
+        judge has seen.
         """
         response_text(row, self.id)
         grade = _grade(judge_text(row))
@@ -136,7 +144,7 @@ class MMVet(AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The mean grade, by combination and by single capability."""
+        """The mean grade, also by combination of capabilities and by single capability."""
         metrics = super().aggregate(rows, scores, profile)
         pairs = list(zip(rows, scores, strict=True))
         metrics["capabilities"] = {
@@ -147,8 +155,8 @@ class MMVet(AccuracyBenchmark):
         return metrics
 
     def check_gold(self, rows: Sequence[Row], profile: str = "official") -> tuple[float, float]:
-        """As a judge that gives the references 1.0 and empty answers 0.0: the aggregate's part of
-        the check, since only a judge can grade.
+        """(1.0, 0.0) where the aggregate is right, for a judge that gives the references 1.0 and
+        empty answers 0.0. Only the aggregate is checked, since only a judge can grade.
         """
         values = []
         for grade in ("1.0", "0.0"):
@@ -167,7 +175,11 @@ def _capability(row: Row) -> str:
 
 
 def _grade(text: str | None) -> float | None:
-    """The first word as a number from 0 to 1; None where it is none."""
+    """The grade that the judge's text begins with, or None.
+
+    >>> _grade("0.5 | x"), _grade("1.0"), _grade("The score is 0.5"), _grade("7")
+    (0.5, 1.0, None, None)
+    """
     words = (text or "").split()
     try:
         grade = float(words[0]) if words else -1.0

@@ -1,15 +1,21 @@
-"""OCRBench: reading text of ten kinds; right where a reference stands anywhere in the answer.
+"""OCRBench: reading text of ten kinds, right where a reference is part of the answer.
 
-Source: arXiv 2305.07895; Yuliang-Liu/MultimodalOCR@794c36d6423c, OCRBench/example.py. Licence:
-academic research only, images of several origins. Data: `echo840/OCRBench`, split test, 1000 rows.
+Source: arXiv 2305.07895; Yuliang-Liu/MultimodalOCR@794c36d6423c, OCRBench/example.py.
+
+Licence: academic research only, images of several origins.
+
+Data: `echo840/OCRBench`, split test, 1000 rows.
+
 One row:
 
     {"dataset": "IIIT5K", "question": "what is written in the image?", "question_type":
      "Regular Text Recognition", "answer": ["CENTRE"], "image": ...}
 
-Profiles: `official` lower case, line ends as spaces; formulas (data set HME100k) keep their case
-and lose all spaces. `lmms_eval` also reads full-width ASCII as plain. `vlmevalkit` takes the
-formula rule by the kind of question. An empty reference is always contained.
+Rules: answer and references are lower-cased, with spaces for line ends; formulas (data set HME100k)
+keep their case and lose all spaces. `lmms_eval` also reads full-width ASCII as plain ASCII.
+`vlmevalkit` finds formulas by the kind of question. An empty reference is part of every answer.
+
+Score: the number of right answers, of 1000.
 """
 
 from __future__ import annotations
@@ -40,7 +46,7 @@ _FORMULA, _FORMULA_DATASET = "Handwritten Mathematical Expression Recognition", 
 
 
 class OCRBench(AccuracyBenchmark):
-    """OCRBench, the number of right answers (of 1000)."""
+    """OCRBench: the number of right answers (of 1000)."""
 
     id: ClassVar[str] = "ocrbench"
     version: ClassVar[str] = "1"
@@ -87,7 +93,7 @@ class OCRBench(AccuracyBenchmark):
         )
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """1 where a reference is contained in the response. Raises: DataError."""
+        """1 where a reference is part of the response. Raises: DataError."""
         text, references = response_text(row, self.id), reference_texts(row, self.id)
         form = formula_text if _is_formula(row, profile) else ocr_text
         if profile == "lmms_eval" and form is ocr_text:
@@ -99,7 +105,7 @@ class OCRBench(AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """Counts of right answers: all, by kind of question, and of the six of text recognition."""
+        """The numbers of right answers: of all, by kind of question, and of text recognition."""
         counts: dict[str, int] = {}
         for row, score in zip(rows, scores, strict=True):
             kind = _kind(row)
@@ -127,7 +133,9 @@ def _kind(row: Row) -> str | None:
 
 
 def _is_formula(row: Row, profile: str) -> bool:
-    """Raises: DataError where the row says neither data set nor kind of question."""
+    """Whether the profile's rule for formulas applies. Raises: DataError where the row names
+    neither its data set nor its kind of question.
+    """
     dataset, kind = row.get("dataset"), _kind(row)
     if dataset is None and kind is None:
         raise DataError(

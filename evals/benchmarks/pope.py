@@ -1,18 +1,26 @@
-"""POPE: is there such a thing in the image? F1 of yes, which hallucinated objects lower.
+"""POPE: "is there a snowboard in the image?", asked also about things that are not there.
 
-Source: arXiv 2305.10355; RUCAIBox/POPE@3df3ba1b110e, evaluate.py. Licence: MIT (questions; images
-are COCO's). Data: `lmms-lab/POPE`, split test, 9000 rows (adversarial, popular and random negatives
-x 3000; the same rows again as the splits of these names of the configuration Full; seen on the
-hub's pages and in lmms-eval's tasks, unverified by a download). One row:
+A model that hallucinates objects says yes too often; the score is F1 of yes.
+
+Source: arXiv 2305.10355; RUCAIBox/POPE@3df3ba1b110e, evaluate.py.
+
+Licence: MIT (questions; the images are COCO's).
+
+Data: `lmms-lab/POPE`, split test, 9000 rows: adversarial, popular and random negatives x 3000. The
+same rows are the splits of these names of configuration Full (as the hub's website and lmms-eval's
+tasks show it; no download of ours has seen them: unverified).
+
+One row:
 
     {"id": "0", "question_id": "1", "image": ..., "image_source": "COCO_val2014_000000310196",
      "question": "Is there a snowboard in the image?", "answer": "yes", "category": "adversarial"}
 
-Profiles: `official` the authors' script: text before the first period, "no" where No, no or not is
-a word, otherwise yes (also for an empty answer). `lmms_eval` reads nothing but "yes" or "no" as the
-whole answer, leaves others out of the recall, gives the references' yes ratio, and asks for a
-single word. `vlmevalkit` looks for the words yes and no; a row of several categories counts once in
-each of them and as often in the total.
+Rules: `official` is the authors' script (`yes_no_pope` below), for which an empty answer is yes.
+`lmms_eval` reads only "yes" or "no" as the whole answer, leaves other answers out of the recall,
+reports the references' yes ratio, and asks for a single word. `vlmevalkit` looks for the words yes
+and no; a row of several categories counts once in each, and as often in the total.
+
+Score: F1 over all rows. `f1_mean` is the mean of the categories' F1.
 """
 
 from __future__ import annotations
@@ -27,23 +35,49 @@ from evals.base import Benchmark
 from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
 from evals.data.layout import HubData, lmms_lab
 from evals.scoring.stats import Floats, cluster_rows
-from rewards.text import YesNo, yes_no_pope, yes_no_vlmevalkit
+from rewards.yes_no import YesNo, yes_no_vlmevalkit
 from rl.core import ImageSource
 from rl.errors import DataError
 
 
-def _whole_answer(text: str) -> YesNo:
+def yes_no_pope(text: str) -> YesNo:
+    """POPE's own reading: "no" where No, no or not is a word of the text before the first period,
+    else "yes".
+
+    Kept on purpose: the script splits at single spaces and deletes commas only, so "No!" is yes,
+    and so is an empty answer.
+
+    Source: RUCAIBox/POPE@3df3ba1b110e, evaluate.py.
+
+    >>> yes_no_pope("No, it is not."), yes_no_pope("No!"), yes_no_pope("")
+    ('no', 'yes', 'yes')
+    """
+    words = text.split(".")[0].replace(",", "").split(" ")
+    return "no" if {"No", "no", "not"} & set(words) else "yes"
+
+
+def yes_no_lmms_eval(text: str) -> YesNo:
+    """lmms-eval's reading for POPE: the whole answer is yes or no, apart from case.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/pope/utils.py.
+
+    >>> yes_no_lmms_eval(" Yes "), yes_no_lmms_eval("Yes.")
+    ('yes', 'other')
+    """
     text = text.lower().strip()
-    return text if text in ("yes", "no") else "other"  # type: ignore[return-value]
+    if text == "yes":
+        return "yes"
+    return "no" if text == "no" else "other"
 
 
-_READ = {"official": yes_no_pope, "lmms_eval": _whole_answer, "vlmevalkit": yes_no_vlmevalkit}
-# A row's tally: true, false positives, false negatives, right, counted yes, rows.
+_READ = {"official": yes_no_pope, "lmms_eval": yes_no_lmms_eval, "vlmevalkit": yes_no_vlmevalkit}
+# The tally of a row: true positives, false positives, false negatives, right, yes, rows. All scores
+# follow from its sums.
 _CELLS = 6
 
 
 class POPE(Benchmark):
-    """POPE, F1 of yes over all rows; `f1_mean` is the categories' mean."""
+    """POPE: F1 of yes over all rows; `f1_mean` is the mean of the categories' F1."""
 
     id: ClassVar[str] = "pope"
     version: ClassVar[str] = "1"
@@ -81,7 +115,7 @@ class POPE(Benchmark):
     )
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The question; lmms-eval's closing line in its profile."""
+        """The question; `lmms_eval` adds a closing line."""
         question = str(row["question"])
         if profile == "lmms_eval":
             return f"{question.strip()}\nAnswer the question using a single word or phrase."
@@ -142,13 +176,13 @@ class POPE(Benchmark):
         }
 
     def layout(self, rows: Sequence[Row]) -> list[str]:
-        """One cell: F1 is of all rows together."""
+        """One cell, since F1 is computed over all rows together."""
         return ["all"]
 
     def sums(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
-        """A cluster's tally: [C, 6]."""
+        """The sum of the tallies of each cluster: [C, 6]."""
         rows_NK = np.array([score.tally or (0.0,) * _CELLS for score in scores])
         names, sums_CK = cluster_rows(
             [str(row.get("cluster_id", "")) for row in rows], rows_NK.reshape(-1, _CELLS)
@@ -156,7 +190,7 @@ class POPE(Benchmark):
         return [str(name) for name in names], sums_CK
 
     def statistic(self, totals: Floats) -> Floats:
-        """F1."""
+        """F1 of summed tallies: [..., 6] -> [...]."""
         positives, false_positives, missed = np.moveaxis(totals[..., :3], -1, 0)
         f1: Floats = 2 * positives / np.maximum(2 * positives + false_positives + missed, 1)
         return f1
@@ -166,12 +200,14 @@ class POPE(Benchmark):
         return 1.0
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """The F1 of tossing a coin: half of what is there is found, half of the answers are yes."""
+        """The F1 of a coin: it finds half of what is there, and half of its answers are yes."""
         share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))
         return share / (share + 0.5)
 
     def floor_score(self, rows: Sequence[Row], profile: str = "official") -> float:
-        """Officially an empty answer is yes; its F1 is that of always saying yes."""
+        """The F1 of empty answers. By the official rule an empty answer is yes, so it is the F1 of
+        always saying yes.
+        """
         if profile != "official":
             return 0.0
         share = float(np.mean([row["references"][0].lower() == "yes" for row in rows]))

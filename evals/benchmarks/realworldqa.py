@@ -1,17 +1,24 @@
-"""RealWorldQA: spatial questions about everyday and street scenes; options or a short answer.
+"""RealWorldQA: spatial questions about everyday and street scenes, with options or a short answer.
 
 Source: x.ai's release of Grok-1.5 Vision; the rule of lmms-eval@75571cfe0fa3
-(lmms_eval/tasks/realworldqa/utils.py). Licence: CC BY-ND 4.0. Data: `lmms-lab/RealWorldQA`, split
-test, 765 rows. One row:
+(lmms_eval/tasks/realworldqa/utils.py).
+
+Licence: CC BY-ND 4.0.
+
+Data: `lmms-lab/RealWorldQA`, split test, 765 rows.
+
+One row:
 
     {"image_path": "0.webp", "image": ..., "answer": "C", "question": "In which direction is the
      front wheel of the car on the right side facing?\\n\\nA. Left\\nB. Straight\\nC. Right\\nPlease
      answer directly with only the letter of the correct option and nothing else."}
 
-Profiles: `official` and `lmms_eval` read a letter with the shared extractor where the reference is
-one of A to D, and else compare lower-cased, stripped answers without closing periods. `vlmevalkit`
-reads the letter by its own rule and has its own prompt form (its table of options is not public
-here: they are taken from the question, unverified).
+Rules: where the reference is a letter from A to D, `official` and `lmms_eval` read a letter with
+the shared extractor, and `vlmevalkit` with exact matching (with its own form of the prompt; its
+table of options is not public, so ours are taken from the question: unverified against it). Any
+other answer must be equal to the reference apart from case and closing periods.
+
+Score: the share of right answers; also of questions with options and of open ones.
 """
 
 from __future__ import annotations
@@ -32,7 +39,7 @@ _OPTION = re.compile(r"^([A-D])\.[^\S\n]*(.*?)[^\S\n]*$", re.MULTILINE)
 
 
 class RealWorldQA(AccuracyBenchmark):
-    """RealWorldQA, share of right answers; the categories are options and open questions."""
+    """RealWorldQA: the share of right answers; the categories are `options` and `open`."""
 
     id: ClassVar[str] = "realworldqa"
     version: ClassVar[str] = "1"
@@ -59,7 +66,7 @@ class RealWorldQA(AccuracyBenchmark):
     )
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The question, which carries options and instruction; VLMEvalKit's form of the options."""
+        """The question, which holds the options; `vlmevalkit` has its own form of prompt."""
         question = str(row["question"])
         options = _inline_options(question)
         if profile == "vlmevalkit" and options:
@@ -100,7 +107,7 @@ class RealWorldQA(AccuracyBenchmark):
 
 
 def _inline_options(question: str) -> dict[str, str]:
-    """The options that stand in the question, a line each from A on; none is empty.
+    """The options in the question's text by letter; empty where it has no lines "A. ...", "B. ...".
 
     >>> _inline_options("Which?\\n\\nA. Left\\nB. Right\\nPlease answer.")
     {'A': 'Left', 'B': 'Right'}

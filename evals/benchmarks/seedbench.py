@@ -1,16 +1,23 @@
 """SEED-Bench (images): 14,232 multiple-choice questions of nine dimensions.
 
-Source: arXiv 2307.16125. Licence: CC BY-NC 4.0. Data: `lmms-lab/SEED-Bench`, split test, 17,990
-rows (unverified) of which those with `data_type` "image" are asked; video rows are left out. One
-row:
+Source: arXiv 2307.16125.
+
+Licence: CC BY-NC 4.0.
+
+Data: `lmms-lab/SEED-Bench`, split test, 17,990 rows (unverified: no download of ours has counted
+them). Rows with `data_type` "image" are asked, video rows are left out.
+
+One row:
 
     {"answer": "A", "choice_a": "One", "choice_b": "Two", "choice_c": "Three", "choice_d": "Four",
      "data_id": "1454426_2591111986", "data_type": "image",
      "question": "How many towels are in the image?", "question_id": "101669",
      "question_type_id": 5, "image": [...], "segment": null}
 
-Profiles: `official` and `vlmevalkit` VLMEvalKit's exact matching (the authors rank the options by
-likelihood, no text is scored); `lmms_eval` the first character alone ("The answer is B" is T).
+Rules: `official` and `vlmevalkit` are VLMEvalKit's exact matching (the authors rank the options by
+likelihood and score no text). `lmms_eval` is `letter_seedbench` below: the first character.
+
+Score: the share of right answers; also by dimension.
 """
 
 from __future__ import annotations
@@ -23,7 +30,6 @@ from evals.choices import ChoiceBenchmark, Options
 from evals.data.items import Item, PartName, Row
 from evals.data.layout import HubData, lmms_lab
 from evals.data.parts import take
-from rewards.letters import letter_seedbench
 from rl.errors import DataError
 
 DIMENSIONS = (
@@ -35,7 +41,7 @@ _CHOICES = {"A": "choice_a", "B": "choice_b", "C": "choice_c", "D": "choice_d"}
 
 
 class SEEDBench(ChoiceBenchmark):
-    """SEED-Bench's image questions, accuracy."""
+    """SEED-Bench's image questions: the share of right answers."""
 
     id: ClassVar[str] = "seedbench"
     version: ClassVar[str] = "1"
@@ -65,7 +71,7 @@ class SEEDBench(ChoiceBenchmark):
     )
 
     def adapt(self, row: Row, config: str) -> Row:
-        """The hub holds a list of images: one, or a video's frames."""
+        """The row with its first image; the hub has a list, of one image or of a video's frames."""
         image = row.get("image")
         if isinstance(image, Sequence) and not isinstance(image, str | bytes):
             return {**row, "image": image[0] if image else None}
@@ -80,7 +86,7 @@ class SEEDBench(ChoiceBenchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark's, video rows left out. Raises: DataError."""
+        """As `Benchmark.load`, without the video rows. Raises: DataError."""
         items = super().load(path, part, profile=profile, prompt=prompt)
         images = [item for item in items if item.columns["data_type"] == "image"]
         if not images:
@@ -106,7 +112,18 @@ class SEEDBench(ChoiceBenchmark):
         return f"{row['data_type']}-{row['question_id']}", category, columns
 
     def read(self, text: str, row: Row, profile: str) -> str | None:
-        """lmms-eval takes the first character."""
+        """The letter by the profile's rule."""
         if profile == "lmms_eval":
             return letter_seedbench(text)
         return super().read(text, row, profile)
+
+
+def letter_seedbench(text: str) -> str | None:
+    """The letter by lmms-eval's rule for SEED-Bench: the first character, whatever it is.
+
+    Source: EvolvingLMMs-Lab/lmms-eval@75571cfe0fa3, lmms_eval/tasks/seedbench/utils.py.
+
+    >>> letter_seedbench(" b"), letter_seedbench("The answer is B"), letter_seedbench("")
+    ('B', 'T', None)
+    """
+    return text.strip()[:1].upper().strip() or None

@@ -1,15 +1,23 @@
-"""TextVQA: questions that need the text in the image; soft accuracy against ten people's answers.
+"""TextVQA: questions that need the text in the image, scored against ten people's answers.
 
 Source: arXiv 1904.08920; facebookresearch/mmf@b0ffc7fba39f, mmf/utils/m4c_evaluators.py
-(TextVQAAccuracyEvaluator). Licence: CC BY 4.0 (annotations; images are OpenImages'). Data:
-`lmms-lab/textvqa`, split validation, 5000 rows. One row:
+(TextVQAAccuracyEvaluator).
+
+Licence: CC BY 4.0 (annotations; the images are OpenImages').
+
+Data: `lmms-lab/textvqa`, split validation, 5000 rows.
+
+One row:
 
     {"image_id": "003a8ae2ef43b901", "question_id": 34602, "image": ...,
      "question": "what is the brand of this camera?", "answers": ["nous les gosses", "dakota", ...]}
 
-Profiles: `official` mmf's evaluator (EvalAI processor on both sides, exactly ten references);
-`lmms_eval` the same rule with any number of references, and its capitalised prompt; `vlmevalkit`
-its own normaliser. No OCR tokens in the prompt.
+Rules (`rewards/text.py`): answer and references are normalised, then the answer's soft accuracy is
+taken. `official` is mmf's evaluator: the EvalAI processor, and exactly ten references. `lmms_eval`
+takes any number of references, and capitalises the question in the prompt. `vlmevalkit` has its own
+normaliser. The prompt holds no OCR tokens.
+
+Score: the mean soft accuracy.
 """
 
 from __future__ import annotations
@@ -28,7 +36,7 @@ from rewards.text import evalai_answer, soft_accuracy, vlmevalkit_answer
 from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
-_NORMALISE = {
+_NORMALISE: dict[str, Callable[[str], str]] = {
     "official": evalai_answer,
     "lmms_eval": evalai_answer,
     "vlmevalkit": vlmevalkit_answer,
@@ -48,7 +56,7 @@ _AVERAGE: dict[str, Callable[[Sequence[float]], Any]] = {
 
 
 class TextVQA(AccuracyBenchmark):
-    """TextVQA, mean soft accuracy."""
+    """TextVQA: mean soft accuracy."""
 
     id: ClassVar[str] = "textvqa"
     version: ClassVar[str] = "1"
@@ -72,7 +80,9 @@ class TextVQA(AccuracyBenchmark):
     )
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The question and a closing line; lmms-eval capitalises (and so lower-cases the rest)."""
+        """The question and a closing line. lmms-eval capitalises the question, which lower-cases
+        all but its first letter.
+        """
         question = str(row["question"])
         if profile == "lmms_eval":
             question = question.capitalize()
@@ -106,5 +116,6 @@ class TextVQA(AccuracyBenchmark):
         normalise = _NORMALISE[profile]
         answer = normalise(response_text(row, self.id))
         shares = soft_accuracy(answer, [normalise(reference) for reference in references])
-        # The programs' own sums: mmf gives 0.8999999999999998 for three of ten, lmms-eval 0.9.
+        # Each program averages in its own way, which shows in the last digit: for three people of
+        # ten mmf gives 0.8999999999999998, lmms-eval 0.9.
         return verdict(row, float(_AVERAGE[profile](shares)), answer)

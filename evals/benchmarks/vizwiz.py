@@ -1,15 +1,24 @@
-"""VizWiz-VQA: questions of blind people about their own photographs; soft accuracy.
+"""VizWiz-VQA: questions of blind people about their own photographs, scored against ten people's
+answers.
 
 Source: arXiv 1802.08218; the rule as lmms-eval@75571cfe0fa3 applies it
-(lmms_eval/tasks/vizwiz_vqa/utils.py). Licence: CC BY 4.0. Data: `lmms-lab/VizWiz-VQA`, split val,
-4319 rows (the test answers are hidden). One row:
+(lmms_eval/tasks/vizwiz_vqa/utils.py).
+
+Licence: CC BY 4.0.
+
+Data: `lmms-lab/VizWiz-VQA`, split val, 4319 rows (the test answers are hidden).
+
+One row:
 
     {"question_id": "VizWiz_val_00000000", "image": ..., "category": "unanswerable",
      "question": "Ok. There is another picture I hope it is a better one.",
      "answers": ["unanswerable", "unanswerable", "unsuitable", ...]}
 
-Profiles: `official` and `lmms_eval` the EvalAI processor and soft accuracy (lmms-eval's prompt
-capitalises the question); `vlmevalkit` its own normaliser and the bare question.
+Rules (`rewards/text.py`): `official` and `lmms_eval` are the EvalAI processor and soft accuracy;
+`lmms_eval` capitalises the question in the prompt. `vlmevalkit` has its own normaliser and asks the
+bare question.
+
+Score: the mean soft accuracy.
 """
 
 from __future__ import annotations
@@ -33,7 +42,7 @@ _CLOSING = (
 
 
 class VizWiz(AccuracyBenchmark):
-    """VizWiz-VQA, mean soft accuracy."""
+    """VizWiz-VQA: mean soft accuracy."""
 
     id: ClassVar[str] = "vizwiz"
     version: ClassVar[str] = "1"
@@ -54,7 +63,7 @@ class VizWiz(AccuracyBenchmark):
     )
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The question, when to say "Unanswerable", and the closing line; VLMEvalKit asks the bare
+        """The question, when to say "Unanswerable", and a closing line; `vlmevalkit` asks the bare
         question.
         """
         question = str(row["question"])
@@ -75,8 +84,8 @@ class VizWiz(AccuracyBenchmark):
         )
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """Soft accuracy of the normalised response; 0 without references, but in VLMEvalKit's rule.
-        Raises: DataError.
+        """Soft accuracy of the normalised response; 0 without references, except in `vlmevalkit`,
+        which refuses such a row. Raises: DataError.
         """
         normalise = vlmevalkit_answer if profile == "vlmevalkit" else evalai_answer
         answer = normalise(response_text(row, self.id))

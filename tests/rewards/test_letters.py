@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evals.benchmarks.ai2d import letter_ai2d
+from evals.benchmarks.mmbench import letter_mmbench_lmms_eval
+from evals.benchmarks.scienceqa import letter_scienceqa
+from evals.benchmarks.seedbench import letter_seedbench
 from rewards.letters import (
-    letter_ai2d,
+    choice_letter,
     letter_lmms_eval,
-    letter_mmbench_lmms_eval,
     letter_mmmu,
     letter_mmmu_lmms_eval,
-    letter_scienceqa,
-    letter_seedbench,
     letter_vlmevalkit,
     letters_of,
 )
@@ -117,6 +118,8 @@ def test_no_text_raises_or_invents_a_letter(text):
     assert letter_mmmu_lmms_eval(text, texts) in (*letters, None)
     assert letter_scienceqa(text, 4) in (*letters, None)
     assert isinstance(letter_ai2d(text), str)
+    stated = choice_letter(text)
+    assert stated is None or stated in text
     letter_seedbench(text)
 
 
@@ -126,3 +129,15 @@ def test_every_stated_letter_is_read():
         assert letter_vlmevalkit(letter, OPTIONS) == letter
         assert letter_mmmu(letter, list(OPTIONS.values())) == letter
         assert letter_scienceqa(letter, 4) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("A", "A"), ("(B)", "B"), ("C.", "C"), ("D) a dog", "D"), ("The answer is (A).", "A"),
+        ("Answer: B because A is wrong", "B"), ("answer A or option B", None), ("I think so", None),
+        ("", None), ("A.M. is early", None), ("a", None), ("The answer is Apple", None),
+    ],
+)  # fmt: skip
+def test_choice_letter_never_guesses(text, letter):
+    assert choice_letter(text) == letter
