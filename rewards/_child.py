@@ -1,6 +1,7 @@
-"""The process in which reward functions run: it may be killed at any moment.
+"""The process in which reward functions run; its parent (`rewards/worker.py`) may kill it any time.
 
-It says which reward it is about to run, so that its parent can name the one that hung or died.
+Before each reward it sends that reward's label, so that the parent can name the one that hung or
+ended the process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from rl.errors import PlumblineError, RewardError
 
 
 def main(pipe: Connection) -> None:
-    """Serves until the pipe closes: takes (configs, base), then answers; sends (kind, value)."""
+    """Serves until the pipe closes.
+
+    It receives (configs, base) once and sends ("ready", labels) or ("refused", error). Then, for
+    each (sample, completion), it sends ("running", label) for every reward and ("score", score) or
+    ("error", error).
+    """
     try:
         _serve(pipe)
     except (EOFError, BrokenPipeError):

@@ -1,4 +1,6 @@
-"""Average normalised Levenshtein similarity: how close the answer's letters are to a reference."""
+"""ANLS (average normalised Levenshtein similarity): how close an answer is to a reference, letter
+by letter. DocVQA and InfographicVQA are scored by it, since OCR answers are often off by a letter.
+"""
 
 from collections.abc import Sequence
 
@@ -9,17 +11,23 @@ _THRESHOLD = 0.5
 
 @reward(name="anls")
 def anls(text: str, solution: str, references: Sequence[str] = ()) -> float:
-    """The best reference's similarity in [0, 1], 0 below one half."""
+    """The similarity to the nearest reference, in [0, 1]; 0 where it is below one half.
+
+    >>> anls("Nous les gosse", "nous les gosses"), anls("cat", "dog")
+    (0.9333333333333333, 0.0)
+    """
     return anls_similarity(text, [str(reference) for reference in references or (solution,)])
 
 
 def anls_similarity(text: str, references: Sequence[str]) -> float:
     """ANLS as DocVQA and InfographicVQA are scored, in [0, 1].
 
-    Compared are the words in lower case, one space between them; the denominator is the longer of
-    the upper-cased raw texts, so doubled spaces are forgiven and "ß" counts twice. Source: arXiv
-    1907.00490; lmms-eval@75571cfe0fa3, lmms_eval/api/metrics.py. Raises: ValueError without
+    Kept on purpose: the distance is taken between the words in lower case with one space between
+    them, but divided by the length of the longer raw text in upper case. Doubled spaces therefore
+    cost nothing, and "ß", which is "SS" in upper case, counts twice. Raises: ValueError without
     references.
+
+    Source: arXiv 1907.00490; lmms-eval@75571cfe0fa3, lmms_eval/api/metrics.py.
 
     >>> anls_similarity("Hello  World", ["hello world"]), anls_similarity("abc", ["xyz"])
     (1.0, 0.0)
@@ -31,7 +39,7 @@ def anls_similarity(text: str, references: Sequence[str]) -> float:
 
 
 def anls_answer(text: str) -> str:
-    """What ANLS compares: words in lower case, one space between them."""
+    """The form in which ANLS compares a text: words in lower case, one space between them."""
     return " ".join(text.strip().lower().split())
 
 
@@ -40,7 +48,8 @@ def _distance_share(reference: str, text: str) -> float:
     if length == 0:
         return 0.0
     wanted, given = anls_answer(reference), anls_answer(text)
-    # Lengths alone may put it below the threshold; a megabyte is then not compared.
+    # The difference in length is a lower bound of the distance. Where it alone puts the similarity
+    # below the threshold, nothing is compared: an answer of a megabyte would take hours.
     least = abs(len(wanted) - len(given)) / length
     return least if 1 - least < _THRESHOLD else edit_distance(wanted, given) / length
 

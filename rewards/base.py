@@ -1,12 +1,19 @@
-"""Rewards: plain functions with typed arguments, and the rubric that weighs them.
+"""Rewards: plain functions with typed arguments, and the rubric that adds them up.
+
+A reward is a function whose arguments are filled in by name:
 
     @reward(name="exact")
     def exact(text: str, references: Sequence[str], ignore_case: bool = False) -> float: ...
 
-Arguments are picked by name from the completion and the sample (`SUPPLIED` lists them) and from the
-sample's own columns (`sample.meta`); the others are parameters that a recipe sets: `{name: exact,
-ignore_case: true, weight: 0.5}`. A reward returns a number, None (it does not apply to this sample:
-unscored) or a `Score`. A function that asks for `completions` is TRL's kind: see `rewards.interop`.
+- `text` and `references` are supplied: `SUPPLIED` lists what every reward may ask for. `solution`
+  is the first reference.
+- Any other name is looked for among the columns of the data (`sample.meta`).
+- An argument that is neither is a parameter, which a recipe may set:
+  `{name: exact, ignore_case: true, weight: 0.5}`.
+
+A reward returns a number; or None, where it does not apply to the sample (status `unscored`); or a
+`Score`, to say that an answer could not be read (`Score(0.0, "unparsed", "no number")`). A function
+that asks for `completions` is called as TRL calls its reward functions (`rewards/interop.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ from rl.plugins import did_you_mean, find
 RewardFunction = Callable[..., float | Score | None]
 F = TypeVar("F", bound=RewardFunction)
 
-# What every reward may ask for by name, whatever the data.
+# The arguments that every reward may ask for, whatever the data.
 SUPPLIED: Mapping[str, Callable[[Sample, Completion], Any]] = {
     "text": lambda sample, completion: completion.text,
     "completion": lambda sample, completion: completion.text,
@@ -48,13 +55,19 @@ SUPPLIED: Mapping[str, Callable[[Sample, Completion], Any]] = {
     "trainer_state": lambda sample, completion: trainer_state(completion),
 }
 
-
-_RETURN = "mend what the function returns"
+_RETURN = "fix what the function returns"
 _LACKING = "rename the argument, give it a default, or add the column to the rows"
 
 
 def reward(name: str) -> Callable[[F], F]:
-    """Marks a function as the reward that recipes call `name`."""
+    """Gives a function the name under which recipes find it.
+
+    >>> @reward(name="polite")
+    ... def polite(text: str) -> float:
+    ...     return float("please" in text.lower())
+    >>> polite("Please wait."), polite.name
+    (1.0, 'polite')
+    """
 
     def mark(function: F) -> F:
         function.name = name  # type: ignore[attr-defined]
@@ -64,9 +77,12 @@ def reward(name: str) -> Callable[[F], F]:
 
 
 class RewardConfig(Section):
-    """One line of a recipe's `rewards`: `exact`, or `{name: numeric, tolerance: 0.05, weight: 1}`.
+    """One entry of a recipe's `rewards`: `exact`, or `{name: numeric, tolerance: 0.05, weight: 1}`.
 
-    Keys beside `name` and `weight` are the function's own parameters and are kept in `params`.
+    All keys other than `name` and `weight` are parameters of the function and are kept in `params`.
+
+    >>> RewardConfig(name="numeric", tolerance=0.05).params
+    {'tolerance': 0.05}
     """
 
     name: str = Field(description="A reward's name, or your own function as ./mine.py:function.")
@@ -92,13 +108,13 @@ class RewardConfig(Section):
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward function bound to its parameters. `label` is its name in components and metrics."""
+    """A reward function with its parameters set: `reward(sample, completion)` gives a Score."""
 
-    label: str
+    label: str  # its name in a score's components and in metrics
     function: RewardFunction
     weight: float
-    params: Mapping[str, Any]
-    arguments: tuple[inspect.Parameter, ...]
+    params: Mapping[str, Any]  # set by the recipe
+    arguments: tuple[inspect.Parameter, ...]  # filled in for each completion
 
     def missing(self, sample: Sample) -> list[str]:
         """The arguments that `sample` cannot supply."""
@@ -109,8 +125,8 @@ class Reward:
         ]
 
     def __call__(self, sample: Sample, completion: Completion) -> Score:
-        """One verdict. Raises: RewardError naming uid and reward where the function raises or
-        returns no reward.
+        """The score of one completion. Raises: RewardError, which names uid and reward, where the
+        function raises or returns something that is no reward.
         """
         where = f"reward {self.label}, sample {sample.uid}"
         if missing := self.missing(sample):
@@ -127,7 +143,7 @@ class Reward:
                 f"raised {type(error).__name__}: {_one_line(error)}",
                 where=where,
                 expected="a number, None or a Score for any answer",
-                do="mend the function, or the row that it cannot read",
+                do="fix the function, or the row that it cannot read",
             ) from error
         return _as_score(value, where)
 
@@ -140,10 +156,18 @@ class Reward:
 
 
 class Rubric:
-    """The weighted sum of several rewards, each component kept.
+    """Several rewards as one: their weighted sum, with each component kept.
 
-    `base` is the folder that a reward `./mine.py:function` is relative to (default: the current
-    one). A component that says None stands outside the sum; where all do, the score is unscored.
+        brief = RewardConfig(name="length", weight=0.1, max_tokens=64)
+        rubric = Rubric([RewardConfig(name="exact"), brief])
+        rubric.check(samples)                     # do the rows have what the rewards ask for?
+        score = rubric.score(sample, completion)  # value: the sum; components: each reward's value
+
+    A component that does not apply (None) is left out of the sum; where none applies, the score is
+    `unscored`. The status is that of the first component that is not `ok`, else `truncated` where
+    the completion was cut at the length limit. `base` is the folder to which `./mine.py:function`
+    is relative (default: the current one).
+
     Raises: ConfigError for an unknown reward, or a parameter that is unknown, missing or of the
     wrong type.
     """
@@ -168,8 +192,8 @@ class Rubric:
         return tuple(reward.label for reward in self.rewards)
 
     def check(self, samples: Sequence[Sample], share: float = 0.0) -> None:
-        """Raises: ConfigError where more than this share of the samples lack an argument that a
-        reward asks for.
+        """Checks that the samples have what the rewards ask for. Raises: ConfigError where more
+        than `share` of them lack an argument.
         """
         for reward in self.rewards:
             lacking = [(sample, gone) for sample in samples if (gone := reward.missing(sample))]
@@ -191,10 +215,10 @@ class Rubric:
         completion: Completion,
         before: Callable[[str], None] = lambda label: None,
     ) -> Score:
-        """The rubric's verdict on one completion; `before` hears each reward's name just before it
-        runs.
+        """The score of one completion. `before` is called with each reward's label just before the
+        reward runs, so that one that hangs can be named.
 
-        Raises: RewardError naming the uid and the reward.
+        Raises: RewardError, which names the uid and the reward.
         """
         components: dict[str, float | None] = {}
         total, status, reason = 0.0, "ok", ""
@@ -214,11 +238,12 @@ class Rubric:
         return Score(total, typing.cast(Status, status), reason, components)
 
     def score_rollout(self, rollout: Rollout) -> tuple[Score, ...]:
-        """A verdict for every completion."""
+        """A score for every completion, in their order."""
         return tuple(self.score(rollout.sample, completion) for completion in rollout.completions)
 
 
 def _bind(config: RewardConfig, base: Path | None, taken: set[str]) -> Reward:
+    """The reward that the config names. A label that is in `taken` gets a number: `exact_2`."""
     function = find("rewards", config.name, base=base)
     if not callable(function):
         raise ConfigError(
@@ -255,10 +280,11 @@ def _bind(config: RewardConfig, base: Path | None, taken: set[str]) -> Reward:
 def _checked_params(
     config: RewardConfig, function: Callable[..., Any], free: Mapping[str, inspect.Parameter]
 ) -> dict[str, Any]:
+    """The recipe's parameters, checked against the function's annotations. Raises: ConfigError."""
     settable = [name for name in free if name not in SUPPLIED and name != "solution"]
     try:
         hints = typing.get_type_hints(function)
-    except NameError:  # a name imported for type checkers only
+    except NameError:  # an annotation names what is imported for type checkers only
         hints = {}
     params: dict[str, Any] = {}
     for name, value in config.params.items():
@@ -281,7 +307,7 @@ def _checked_params(
                 f"parameter {name} = {value!r}",
                 where=where,
                 expected=message.removeprefix("Input should be "),
-                do="mend the value",
+                do="fix the value",
             )
             fault.key = name
             raise fault from None
@@ -289,6 +315,7 @@ def _checked_params(
 
 
 def _has(name: str, sample: Sample) -> bool:
+    """Whether the sample can supply the argument."""
     if name == "solution":
         return bool(sample.references) or "solution" in sample.meta
     return name in SUPPLIED or name in sample.meta
@@ -307,6 +334,7 @@ def _supply_line(sample: Sample) -> str:
 
 
 def _as_score(value: Any, where: str) -> Score:
+    """What a function returned as a Score. Raises: RewardError for anything that is no reward."""
     expected = "a finite number, None (does not apply) or a Score"
     if value is None:
         return Score(None, "unscored", "does not apply")
@@ -332,6 +360,7 @@ def _as_score(value: Any, where: str) -> Score:
 
 
 def _is_finite(value: Any) -> bool:
+    # A bool is a number for Python, but a function that returns one forgot to say how much it is.
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

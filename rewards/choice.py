@@ -1,4 +1,4 @@
-"""1 where the answer states the right option letter."""
+"""Whether the answer states the right option letter; `rewards/letters.py` says how it is read."""
 
 from rewards.base import reward
 from rewards.letters import choice_letter
@@ -7,10 +7,13 @@ from rl.core import Score
 
 @reward(name="choice")
 def choice(text: str, solution: str) -> float | Score:
-    """1.0 for the right letter, 0.0 for another; an answer that states none, or several, is 0.0 and
-    unparsed.
+    """1.0 for the right letter, 0.0 for another one.
 
-    Raises: ValueError where the solution is not an option letter.
+    An answer that states no letter or several is 0.0 and unparsed. Raises: ValueError where the
+    solution is not an option letter.
+
+    >>> choice("The answer is B.", "(B)"), choice("A", "B"), choice("A or B", "B").status
+    (1.0, 0.0, 'unparsed')
     """
     right = choice_letter(solution)
     if right is None:

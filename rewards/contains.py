@@ -1,4 +1,4 @@
-"""1 where a reference stands in the answer as whole words."""
+"""Whether a reference is part of the answer, as whole words."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,11 @@ from rewards.base import reward
 
 @reward(name="contains")
 def contains(text: str, solution: str, references: Sequence[str] = ()) -> float:
-    """1.0 where one of the references stands in the answer, case ignored, not inside a longer word;
-    else 0.0.
+    """1.0 where the answer contains a reference, apart from case and not inside a longer word; else
+    0.0.
+
+    >>> contains("It is a Cat.", "cat"), contains("It is a caterpillar.", "cat")
+    (1.0, 0.0)
     """
     words = [str(reference).strip().casefold() for reference in references or (solution,)]
     answer = text.casefold()

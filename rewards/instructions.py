@@ -1,11 +1,14 @@
-"""IFEval's verifiable instructions: one check each, on the text alone.
+"""IFEval's verifiable instructions ("use no commas", "at least 300 words"): one check for each.
+
+`CHECKS` lists them by IFEval's names. A check sees the answer and the instruction's arguments, and
+needs no model.
 
 Source: arXiv 2311.07911; EleutherAI/lm-evaluation-harness@4e7e0d47f33b, lm_eval/tasks/ifeval
-(instructions.py). Departs in four places, for want of downloads and of random draws: sentences are
-split by the rule below and not by nltk's trained punkt; capital words are split by a short form of
-its Treebank rules; languages are told by `rewards.languages` and not by langdetect; an argument
-that is missing, or a letter that is none ("!"), is an error or is counted as it stands, where the
-program draws a random one.
+(instructions.py). Departs in four places, to need no downloads and no random numbers: sentences are
+split by the rule below and not by nltk's trained punkt; words in capitals are split by a short form
+of its Treebank rules; languages are recognised by `rewards.languages` and not by langdetect; where
+an argument is missing the program draws a random one, and here it is an error (a letter that is no
+letter, such as "!", is counted as any character).
 """
 
 from __future__ import annotations
@@ -24,18 +27,21 @@ Check = Callable[[str, Arguments], bool]
 
 
 def follows(text: str, instruction: str, arguments: Arguments, *, is_loose: bool = False) -> bool:
-    """Whether `text` follows the instruction. An empty text follows none. Loose: one of eight
-    versions does (without the first line, the last, both; each with and without "*").
+    """Whether `text` follows the instruction; an empty text follows none.
 
-    Raises: ValueError for an unknown instruction, a missing argument or one of a wrong type.
+    By the loose rule it is enough that one of the eight `loose_versions` of the text does. Raises:
+    ValueError for an unknown instruction, a missing argument or one of a wrong type.
 
     >>> follows("no commas here", "punctuation:no_comma", {})
     True
+    >>> text = "Sure, here it is:\\nno commas here"
+    >>> [follows(text, "punctuation:no_comma", {}, is_loose=is_loose) for is_loose in (False, True)]
+    [False, True]
     """
     if not isinstance(instruction, str) or instruction not in CHECKS:
         raise ValueError(f"unknown instruction {instruction!r}"[:200])
     check = CHECKS[instruction]
-    # As officially, an argument that is empty or 0 is an absent one.
+    # Kept on purpose: an argument that is empty or 0 counts as missing, as in the official script.
     given = {key: value for key, value in arguments.items() if value}
     for key, value in given.items():
         if key in _TYPES and not _HAS_TYPE[_TYPES[key]](value):
@@ -70,16 +76,22 @@ _HAS_TYPE: Mapping[str, Callable[[Any], bool]] = {
 
 
 def loose_versions(text: str) -> list[str]:
-    """The eight texts of the loose rule."""
+    """The eight texts of the loose rule: without the first line, without the last, without both and
+    as it is; each with and without asterisks.
+
+    >>> loose_versions("Sure:\\n*yes*")
+    ['Sure:\\n*yes*', '*yes*', 'Sure:', '', 'Sure:\\nyes', 'yes', 'Sure:', '']
+    """
     lines = text.split("\n")
     cuts = [text, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return [*cuts, *(cut.replace("*", "") for cut in cuts)]
 
 
 def count_sentences(text: str) -> int:
-    """The sentences of an English text: ended by . ! ? (with closing quotes) before white space.
+    """The number of sentences of an English text.
 
-    A period ends none after an abbreviation or an initial, nor before a small letter.
+    A sentence ends at . ! or ? (and closing quotes) before white space. A period does not end one
+    after an abbreviation or an initial, nor before a lower-case letter.
 
     >>> count_sentences("Dr. Lee met J. Doe at 3.5 km. Did he? Yes!")
     3
@@ -89,7 +101,7 @@ def count_sentences(text: str) -> int:
 
 
 def count_capital_words(text: str) -> int:
-    """The words in capital letters; "DON'T" is two, as in the Treebank rules.
+    """The number of words in capital letters; "DON'T" is two ("DO", "N'T") by the Treebank rules.
 
     >>> count_capital_words("NASA said: DON'T go, ok U.S. team")
     4
@@ -115,6 +127,7 @@ _WORD_MARKS = re.compile(r"[,:;@#$%&?!()\[\]{}<>\"“”`]|--|\.\.\.")
 
 
 def _ends_sentence(match: re.Match[str], text: str) -> bool:
+    """Whether the marks found really end a sentence."""
     if match[0].strip(_CLOSING) != ".":
         return match[0][0] != "." or not match[1].islower()
     if match[1].islower():
@@ -189,7 +202,7 @@ def _placeholders(text: str, given: Arguments) -> bool:
 
 
 def _brackets(line: str) -> int:
-    """The non-overlapping [..] of a line."""
+    """The number of [..] in a line that do not overlap."""
     count = end = 0
     while (start := line.find("[", end)) >= 0 and (closing := line.find("]", start)) >= 0:
         count, end = count + 1, closing + 1
@@ -203,8 +216,8 @@ def _postscript(text: str, given: Arguments) -> bool:
 
 
 def _bullets(text: str, given: Arguments) -> bool:
-    # White space before a mark is that of its own line; what the official \s* spans more of is
-    # blank lines.
+    # The official expressions begin with \s*, which also spans blank lines before the bullet; that
+    # finds the same bullets and takes quadratic time.
     stars = re.findall(r"^[^\S\n]*\*[^*].*$", text, re.MULTILINE)
     dashes = re.findall(r"^[^\S\n]*-.*$", text, re.MULTILINE)
     return bool(len(stars) + len(dashes) == given["num_bullets"])
@@ -313,7 +326,7 @@ def follow_all(
     *,
     is_loose: bool = False,
 ) -> list[bool]:
-    """Whether `text` follows each instruction. Raises: ValueError."""
+    """Whether `text` follows each instruction. Raises: ValueError as `follows` does."""
     pairs = zip(instructions, arguments, strict=True)
     return [follows(text, name, given, is_loose=is_loose) for name, given in pairs]
 
@@ -325,7 +338,8 @@ def instructions(
     kwargs: Sequence[Mapping[str, Any]] = (),
     is_loose: bool = False,
 ) -> float | None:
-    """The share of IFEval's instructions that the answer follows; None where the sample has none.
+    """The share of the sample's instructions that the answer follows; None where it has none. The
+    columns `instruction_id_list` and `kwargs` are those of IFEval's data.
 
     >>> instructions("no commas", ["punctuation:no_comma", "detectable_format:title"], [{}, {}])
     0.5

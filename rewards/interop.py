@@ -1,7 +1,8 @@
-"""TRL-style reward functions, unchanged: `def reward(prompts, completions, **kwargs)` -> a list.
+"""Runs TRL's reward functions unchanged: `def reward(prompts, completions, **kwargs) -> list`.
 
-TRL calls with lists, one entry a completion. A rubric judges one completion, so every list here has
-one entry: a function that compares completions with one another has nothing to compare.
+TRL calls them with lists that have one entry for each completion. A rubric scores one completion at
+a time, so every list here has one entry. A function that compares the completions of a batch with
+one another does not work here.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _WORD = inspect.Parameter.KEYWORD_ONLY
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a reward may ask of the stage that trains: the fields of transformers' TrainerState that
-    have a value before the step's update. All 0 where nothing trains (a sample stage, a check)."""
+    """How far the training stage is: the fields of transformers' TrainerState that have a value
+    before the step's update. All are 0 where nothing trains (a sample stage, a check).
+    """
 
     global_step: int = 0
     max_steps: int = 0
@@ -37,7 +39,7 @@ class TrainerState:
 
 
 def trainer_state(completion: Completion) -> TrainerState:
-    """The state of the step for which the completion is judged."""
+    """The state of the training step for which the completion is scored."""
     progress = completion.progress
     if progress is None:
         return TrainerState()
@@ -92,10 +94,10 @@ def from_trl(function: Callable[..., Any]) -> Callable[..., float | None]:
 def arguments(
     sample: Sample, text: str, token_ids: Sequence[int], state: TrainerState
 ) -> dict[str, Any]:
-    """What TRL calls a reward function with, for one completion.
+    """The keyword arguments with which TRL calls a reward function, for one completion.
 
-    Prompt and completion are text where the row's prompt is text without images, and lists of
-    messages elsewhere.
+    Prompt and completion are plain text where the row's prompt is plain text without images;
+    otherwise both are lists of messages, as in TRL.
     """
     from rl.data.images import open_image
 
@@ -123,8 +125,11 @@ def arguments(
 
 
 def only_reward(answer: Any) -> float | None:
-    """The one entry of what the function returned; None and NaN both say "not applicable", as in
-    TRL. Raises: ValueError for another number of entries.
+    """The reward in the list that the function returned. None and NaN both mean that it does not
+    apply, as in TRL. Raises: ValueError where the list has not exactly one entry.
+
+    >>> only_reward([1]), only_reward([float("nan")])
+    (1.0, None)
     """
     rewards = list(answer)
     if len(rewards) != 1:
@@ -151,4 +156,4 @@ def _messages(sample: Sample, images: Sequence[Any]) -> list[Mapping[str, Any]]:
 
 
 def _ignore(*_: Any, **__: Any) -> None:
-    """Stands for `log_extra` and `log_metric`."""
+    """Takes the calls of `log_extra` and `log_metric`, which do nothing here."""

@@ -1,8 +1,9 @@
-"""Which language a text is in: by script, and by its most frequent small words where languages
-share one.
+"""Which language a text is in, for checks such as "answer in French".
 
-Deterministic and self-contained, for checks such as "answer in French". It knows the languages that
-IFEval asks for; a text of a language that it does not know gets the nearest, or None.
+A script that only one language here uses (Hangul, Thai, ...) decides at once. Where languages share
+a script, the most frequent small words ("the", "el", "und") decide. The rule is deterministic and
+needs no download. It knows the languages that IFEval asks for; a text in another one gets the
+nearest of them, or None.
 """
 
 from __future__ import annotations
@@ -126,5 +127,5 @@ def _by_words(text: str, languages: dict[str, frozenset[str]]) -> str | None:
         for language, words in languages.items()
     }
     best = max(scores, key=lambda language: scores[language])
-    # Without any small word the script's first language stands: English, Russian, Arabic, Hindi.
+    # Without any small word it is the script's first language: English, Russian, Arabic or Hindi.
     return best if scores[best] else next(iter(languages))

@@ -1,4 +1,4 @@
-"""Many reward workers behind one Scorer."""
+"""Scores rollouts on several reward workers, and replaces a worker that is lost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from rl.core import Rollout, Score
 from rl.errors import ActorLostError, RewardError, RunError
 from rl.runtime.actors import Handle, Pending
 
-_IN_TIME = 0.95  # of the deadline: what a worker may use of it and still be heard
+# A worker stops at this share of the deadline, so that its partial answer still arrives in time.
+_SHARE_OF_DEADLINE = 0.95
 
 
 class RewardPool:
-    """Spreads rollouts over reward workers and gives the scores back in the order asked (a
-    `rl.core.Scorer`).
+    """Spreads rollouts over reward workers and returns the scores in order (a `rl.core.Scorer`).
 
-    A worker that is lost is started anew by `restart` (its place -> a new actor), at most
-    `max_restarts` times; its share is scored again, by whoever is there. Errors stay scores of
-    status `error` while they are rare; once it is sure that more than `max_error_share` of all
-    scores, those of this call included, are errors, the rest is left and the first one is raised.
+        pool = RewardPool(handles, restart=lambda place: start_worker(place))
+        scores = pool.score(rollouts)  # waits for all workers: a tuple of Scores for each rollout
+        pool.stop()
+
+    A lost worker is replaced by `restart` (its place in the pool -> a new actor) at most
+    `max_restarts` times; after that the pool continues with the others. The rollouts of a lost
+    worker are scored again. A reward that fails gives a score of status `error` as long as failures
+    are rare. As soon as it is certain that more than `max_error_share` of all scores so far will be
+    errors, scoring stops and the first one is raised.
     """
 
     def __init__(
@@ -44,8 +49,8 @@ class RewardPool:
         self.num_scores = self.num_errors = 0
 
     def score(self, rollouts: Sequence[Rollout]) -> list[tuple[Score, ...]]:
-        """A verdict for every completion. Raises: RewardError where too many failed, or no worker
-        is left.
+        """A score for every completion. Raises: RewardError where too many scores are errors, where
+        a worker gives no answer in time, or where no worker is left.
         """
         scored: list[tuple[Score, ...] | None] = [None] * len(rollouts)
         todo = list(range(len(rollouts)))
@@ -68,7 +73,7 @@ class RewardPool:
         todo: Sequence[int],
         scored: list[tuple[Score, ...] | None],
     ) -> None:
-        """One round: every worker gets its share; a lost worker leaves the pool and its share
+        """One round: every worker scores its share of `todo`. The share of a lost worker stays
         unscored.
         """
         shares: list[tuple[Handle, Sequence[int], Pending]] = []
@@ -77,7 +82,9 @@ class RewardPool:
             share = todo[number::workers]
             if share:
                 chosen = [rollouts[index] for index in share]
-                pending = handle.submit("score", chosen, allowed, _IN_TIME * self._deadline_s)
+                pending = handle.submit(
+                    "score", chosen, allowed, _SHARE_OF_DEADLINE * self._deadline_s
+                )
                 shares.append((handle, share, pending))
         for handle, share, pending in shares:
             try:
@@ -99,7 +106,7 @@ class RewardPool:
             self._require_all(handle, [rollouts[index] for index in share], verdicts)
 
     def _lose(self, handle: Handle, num_rollouts: int) -> bool:
-        """Starts a lost worker anew, or goes on without it; False where none is left."""
+        """Replaces a lost worker, or removes it from the pool. False where no worker is left."""
         if self._on_event is not None:
             self._on_event(
                 "reward_worker_lost", worker=handle.name, rollouts_in_flight=num_rollouts
@@ -109,7 +116,7 @@ class RewardPool:
             self._handles.remove(handle)
             return bool(self._handles)
         self._restarts_left -= 1
-        handle.stop()  # its name is free then
+        handle.stop()  # frees the actor's name for the new one
         self._handles[place] = self._restart(place)
         if self._on_event is not None:
             self._on_event(
@@ -118,7 +125,7 @@ class RewardPool:
         return True
 
     def _allowed(self, rollouts: Sequence[Rollout]) -> int:
-        """How many errors these rollouts may have."""
+        """How many of the scores of these rollouts may be errors."""
         total = self.num_scores + sum(len(rollout.completions) for rollout in rollouts)
         return max(0, int(self._max_error_share * total) - self.num_errors)
 
@@ -131,13 +138,13 @@ class RewardPool:
                 f"{self.num_errors + len(errors)} of {num_scores} scores are errors; "
                 f"the first: {errors[0].reason}",
                 expected=f"at most {self._max_error_share:.0%}",
-                do="mend the reward, or the rows that it cannot read",
+                do="fix the reward, or the rows that it cannot read",
             )
 
     def _require_all(
         self, handle: Handle, share: Sequence[Rollout], verdicts: Sequence[Sequence[Score]]
     ) -> None:
-        """Raises: RewardError where the worker left some out for want of time."""
+        """Raises: RewardError where the worker ran out of time and left some completions out."""
         judged, wanted = sum(map(len, verdicts)), sum(len(r.completions) for r in share)
         if judged == wanted:
             return

@@ -1,4 +1,4 @@
-"""Relaxed accuracy, as ChartQA is scored: numbers within 5 %, other answers equal but for case."""
+"""Relaxed accuracy, as ChartQA is scored: numbers within 5 %, other text equal apart from case."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,18 @@ from rewards.base import reward
 
 @reward(name="relaxed_accuracy")
 def relaxed_accuracy(text: str, solution: str, references: Sequence[str] = ()) -> float:
-    """1.0 where the stripped answer is a reference, numbers within 5 %, else 0.0."""
+    """1.0 where the stripped answer is a reference, a number within 5 % of it; else 0.0."""
     answer = text.strip()
     given = [str(reference) for reference in references or (solution,)]
     return float(any(relaxed_match(answer, reference) for reference in given))
 
 
 def relaxed_match(text: str, target: str, tolerance: float = 0.05) -> bool:
-    """Whether both are numbers ("12%" is 0.12) and `text` is within `tolerance` of a target that is
-    not 0, or else both are the same in lower case. What is a number is what Python's float reads.
+    """Whether `text` is close enough to `target`.
+
+    Where both are numbers ("12%" is 0.12) and the target is not 0, their relative difference must
+    be at most `tolerance`. Anything else must be equal in lower case, so "0.0" is not "0". A number
+    is what Python's `float` reads as a whole.
 
     Source: google-research/pix2struct, pix2struct/metrics.py (relaxed_correctness).
 

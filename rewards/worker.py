@@ -19,12 +19,16 @@ _START_DEADLINE_S = 60.0
 
 
 class RewardWorker:
-    """Scores completions in a warm child process, one deadline a completion.
+    """Scores completions in a child process, with a deadline for each completion.
 
-    A reward that raises, runs past `deadline_s`, kills its process or returns something that is no
-    reward gives a score of status `error` with the RewardError's line (uid and reward named) as its
-    reason, never a value. The child is restarted. A plain class: an actor, or an object of this
-    process. Raises: ConfigError where the rubric cannot be built.
+        worker = RewardWorker([RewardConfig(name="exact")], deadline_s=10.0)  # starts the child
+        scores = worker.score(rollouts)  # a tuple of Scores for each rollout
+        worker.close()                   # ends the child
+
+    Where a reward raises, runs longer than `deadline_s`, ends its process or returns something that
+    is no reward, the score has status `error` and no value, and its reason names uid and reward.
+    The child is then started again. The class is plain: it runs as a Ray actor or in this process.
+    Raises: ConfigError where the rubric cannot be built.
     """
 
     def __init__(
@@ -35,7 +39,7 @@ class RewardWorker:
     ) -> None:
         self._configs, self._deadline_s = tuple(configs), deadline_s
         self._base = None if base is None else str(base)
-        # Refused here, in one line, rather than in the child.
+        # Builds the rubric here too, so that a wrong config is refused before the child starts.
         self._labels = Rubric(self._configs, None if base is None else Path(base)).labels
         self._child: Child | None = None
         self.num_restarts = 0
@@ -51,9 +55,10 @@ class RewardWorker:
         max_errors: int | None = None,
         within_s: float = math.inf,
     ) -> list[tuple[Score, ...]]:
-        """A verdict for every completion, in order. What follows is left out where more than
-        `max_errors` are errors, or where one more answer as slow as the slowest would end after
-        `within_s`.
+        """A score for every completion, in order.
+
+        Stops early, and returns the scores so far, as soon as more than `max_errors` are errors, or
+        as soon as one more answer as slow as the slowest so far would end after `within_s` seconds.
         """
         scored: list[tuple[Score, ...]] = []
         num_errors, slowest_s, started = 0, 0.0, time.monotonic()
@@ -87,7 +92,7 @@ class RewardWorker:
             return Score(None, "error", error.line(), dict.fromkeys(self._labels))
 
     def _ask(self, sample: Sample, completion: Completion) -> Score:
-        """Raises: RewardError."""
+        """The child's score. Raises: RewardError where the reward or the child fails."""
         if self._child is None:
             self._start()
             self.num_restarts += 1
@@ -102,7 +107,7 @@ class RewardWorker:
                         f"gave no answer within {self._deadline_s:g} s and was stopped",
                         where=f"reward {running}, sample {sample.uid}",
                         expected="an answer in time",
-                        do="mend the reward, or raise reward_workers.answer_deadline_s",
+                        do="fix the reward, or raise reward_workers.answer_deadline_s",
                     )
                 kind, value = child.pipe.recv()
                 if kind == "running":
@@ -151,11 +156,11 @@ class RewardWorker:
 def check_on_two_rows(
     rubric: Rubric, samples: Sequence[Sample], deadline_s: float = 10.0
 ) -> list[Score]:
-    """Runs the rubric on the reference answer and on an empty one of the first two samples, before
-    any engine starts.
+    """The scores of the reference answer and of an empty answer to each of the first two samples.
 
-    Raises: ConfigError for an argument that the data cannot supply, RewardError naming uid and
-    reward for the rest.
+    Called before any engine starts, so that a reward that cannot work stops the run at once.
+    Raises: ConfigError for an argument that the data cannot supply; RewardError, which names uid
+    and reward, for any other failure.
     """
     rows = list(samples[:2])
     rubric.check(rows)
@@ -176,5 +181,6 @@ def _reference(sample: Sample) -> str:
 
 
 def _answer(text: str) -> Completion:
+    """A completion of that text, with one made-up token id for each word and one for its end."""
     ids = tuple(range(len(text.split()) + 1))
     return Completion(ids, (0.0,) * len(ids), text, "stop", (0,) * len(ids))
