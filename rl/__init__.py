@@ -7,11 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rl.algorithms.base import Denominators, Loss, TreeBatch
+    from rl.algorithms.base import Denominators, Loss
     from rl.algorithms.dpo import DPO
     from rl.algorithms.grpo import GRPO
     from rl.algorithms.kto import KTO
     from rl.algorithms.sft import SFT
+    from rl.batch import TreeBatch
     from rl.config import load_config
     from rl.core import (
         Answer,
@@ -69,11 +70,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "rl.algorithms.base": ("Denominators", "Loss", "TreeBatch"),
+    "rl.algorithms.base": ("Denominators", "Loss"),
     "rl.algorithms.dpo": ("DPO",),
     "rl.algorithms.grpo": ("GRPO",),
     "rl.algorithms.kto": ("KTO",),
     "rl.algorithms.sft": ("SFT",),
+    "rl.batch": ("TreeBatch",),
     "rl.config": ("load_config",),
     "rl.core": (
         *("Answer", "Completion", "Image", "ImageSource", "Labelled", "Message"),

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from rl.algorithms.base import Algorithm
 from rl.core import Rollout, Sample, Score
-from rl.data.tree import Branch, Tree
+from rl.data.tree import Tree
 from rl.learners.base import Learner, SamplingDistribution
 
 Record = TypeVar("Record")
@@ -152,7 +152,8 @@ def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256
                 replace(
                     tree,
                     branches=tuple(
-                        _with(b, logps) for b, logps in zip(tree.branches, found, strict=True)
+                        branch.with_columns(reference_logps=tuple(logps))
+                        for branch, logps in zip(tree.branches, found, strict=True)
                     ),
                 )
             )
@@ -172,7 +173,3 @@ def implicit_rewards(
         }
         rewards.append((by_label[True], by_label[False]))
     return rewards
-
-
-def _with(branch: Branch, logps: tuple[float, ...]) -> Branch:
-    return replace(branch, reference_logps=tuple(logps))

@@ -22,9 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from rl.batch import TreeBatch
 
 if TYPE_CHECKING:
     from rl.data.render import Renderer
@@ -62,62 +63,13 @@ class Loss:
         the loss of the step, so it is a sum divided by a denominator of the whole step.
     metrics: (sum, count) by key, added up over micro-batches and ranks; the mean is reported.
 
+    >>> import torch
     >>> Loss(torch.tensor(0.25), {"accuracy/token": (3.0, 4.0)}).metrics
     {'accuracy/token': (3.0, 4.0)}
     """
 
     value: Tensor
     metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeBatch:
-    """The trained tokens of one micro-batch, flat and ragged: no padding, so no mask.
-
-    Shapes: `*_N` one entry a trained token in the order of its branches, `branch_N` which branch it
-    belongs to; `*_B` one entry a branch. `pair_B` numbers preference pairs (-1: none); `label_B` is
-    true for chosen / desirable.
-    """
-
-    policy_logp_N: Tensor
-    branch_N: Tensor
-    num_branches: int
-    old_logp_N: Tensor | None = None
-    behavior_logp_N: Tensor | None = None
-    reference_logp_N: Tensor | None = None
-    advantage_B: Tensor | None = None
-    label_B: Tensor | None = None
-    pair_B: Tensor | None = None
-
-    def per_token(self, value_B: Tensor) -> Tensor:
-        """Spreads a branch's value over its tokens."""
-        return value_B[self.branch_N]
-
-    def sum_by_branch(self, value_N: Tensor) -> Tensor:
-        """Adds up each branch's tokens: [N] -> [B]."""
-        return value_N.new_zeros(self.num_branches).index_add(0, self.branch_N, value_N)
-
-    def tokens_by_branch(self) -> Tensor:
-        """How many trained tokens each branch has: [B]."""
-        counts_B = torch.bincount(self.branch_N, minlength=self.num_branches)
-        return counts_B.to(self.policy_logp_N.dtype)
-
-    def position_N(self) -> Tensor:
-        """Each token's place, from 0, among its branch's: tokens lie in the order of branches."""
-        length_B = torch.bincount(self.branch_N, minlength=self.num_branches)
-        start_B = length_B.cumsum(0) - length_B
-        return torch.arange(len(self.branch_N), device=start_B.device) - start_B[self.branch_N]
-
-    def by_pair(self, value_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Chosen and rejected branches' values, in the order of pairs: [B] -> [P], [P]."""
-        pair_B, label_B = (
-            require_column(self.pair_B, "pair_B"),
-            require_column(self.label_B, "label_B"),
-        )
-        order_B = torch.argsort(pair_B, stable=True)
-        order_B = order_B[pair_B[order_B] >= 0]
-        is_chosen_B = label_B[order_B].bool()
-        return value_B[order_B[is_chosen_B]], value_B[order_B[~is_chosen_B]]
 
 
 @dataclass(frozen=True)
@@ -132,6 +84,8 @@ class Needs:
     reference_each_step: whether `prepare` asks the reference about answers that no row holds. The
         rows' own reference log-probs are computed once, before the first update; for other answers
         a frozen copy of the reference has to be kept.
+    columns: names of numbers that `make_tree` gives every branch from the row (`Branch.columns`),
+        beyond what the reading gives.
 
     >>> Needs("preference", reference=True).frozen_reference
     False
@@ -143,6 +97,7 @@ class Needs:
     online: bool = False
     reference: bool = False
     reference_each_step: bool = False
+    columns: tuple[str, ...] = ()
 
     @property
     def frozen_reference(self) -> bool:
@@ -237,12 +192,6 @@ class Algorithm(BaseModel):
         raise NotImplementedError
 
 
-def require_column(value: Tensor | None, name: str) -> Tensor:
-    """The column itself; the learner fills every one that `needs` names."""
-    assert value is not None, f"the batch lacks {name}"
-    return value
-
-
 def divide_by(total: Tensor, denominator: float) -> Tensor:
     """A micro-batch's sum over a denominator of the whole step.
 
@@ -250,6 +199,7 @@ def divide_by(total: Tensor, denominator: float) -> Tensor:
     denominator: below 1 only where the step has nothing to train; then the result is a 0 that can
         still be differentiated.
 
+    >>> import torch
     >>> divide_by(torch.tensor(6.0), 4)
     tensor(1.5000)
     >>> divide_by(torch.zeros(0).sum(), 0)
@@ -261,6 +211,7 @@ def divide_by(total: Tensor, denominator: float) -> Tensor:
 def mean_metric(value: Tensor) -> tuple[float, float]:
     """(sum, count) of a tensor of any shape, for a metric that is its mean.
 
+    >>> import torch
     >>> mean_metric(torch.tensor([1.0, 2.0, 6.0]))
     (9.0, 3.0)
     """
@@ -297,7 +248,7 @@ def fill_references(step: Step) -> None:
     found = step.logprobs([trees[index] for index in missing], reference=True)
     for index, logps in zip(missing, found, strict=True):
         branches = tuple(
-            replace(branch, reference_logps=tuple(values.tolist()))
+            branch.with_columns(reference_logps=tuple(values.tolist()))
             for branch, values in zip(trees[index].branches, logps, strict=True)
         )
         trees[index] = replace(trees[index], branches=branches)

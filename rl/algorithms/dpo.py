@@ -17,13 +17,12 @@ from rl.algorithms.base import (
     Loss,
     Needs,
     Step,
-    TreeBatch,
     count_step,
     divide_by,
     fill_references,
     mean_metric,
-    require_column,
 )
+from rl.batch import TreeBatch
 
 Variant = Literal["sigmoid", "ipo", "hinge", "robust", "apo_zero", "apo_down", "sigmoid_norm"]
 
@@ -136,8 +135,7 @@ class DPO(Algorithm):
         return replace(count_step(step), tokens=step.total([chosen])[0])
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
-        reference_N = require_column(batch.reference_logp_N, "reference_logp_N")
-        ratio_N = (batch.policy_logp_N - reference_N) * self.length_weight_N(batch)
+        ratio_N = (batch.policy_logp_N - batch.reference_logp_N) * self.length_weight_N(batch)
         ratios = Ratios(
             *batch.by_pair(batch.sum_by_branch(ratio_N)), *batch.by_pair(batch.tokens_by_branch())
         )

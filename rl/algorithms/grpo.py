@@ -17,14 +17,13 @@ from rl.algorithms.base import (
     Loss,
     Needs,
     Step,
-    TreeBatch,
     count_step,
     divide_by,
     fill_references,
     mean_metric,
-    require_column,
 )
 from rl.algorithms.mismatch import Mismatch, log_mismatch_N
+from rl.batch import TreeBatch
 from rl.data.tree import Tree
 
 EXP_LIMIT = 20.0  # log-ratios are clamped to +-20 before exp in the KL term
@@ -100,8 +99,8 @@ class GRPO(Algorithm):
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         logp_N = batch.policy_logp_N
-        old_N = logp_N.detach() if batch.old_logp_N is None else batch.old_logp_N
-        advantage_N = batch.per_token(require_column(batch.advantage_B, "advantage_B"))
+        old_N = batch.columns.get("old_logps", logp_N.detach())
+        advantage_N = batch.per_token(batch.advantage_B)
 
         ratio_N = (logp_N - old_N).exp()
         clipped_N = ratio_N.clamp(1 - self.clip_low, 1 + self.clip_high)
@@ -128,7 +127,7 @@ class GRPO(Algorithm):
             return None
         advantages = group_advantages(rewards, self.scale, batch_std)
         branches = tuple(
-            replace(branch, advantage=advantage)
+            branch.with_columns(advantage=advantage)
             for branch, advantage in zip(tree.branches, advantages, strict=True)
             if self.train_truncated or not branch.is_truncated
         )
@@ -158,8 +157,7 @@ class GRPO(Algorithm):
 
 def k3_N(batch: TreeBatch) -> Tensor:
     """exp(-k1) + k1 - 1 >= 0, k1 = log pi - log ref: a low-variance estimate of the divergence."""
-    reference_N = require_column(batch.reference_logp_N, "reference_logp_N")
-    k1_N = (batch.policy_logp_N - reference_N).clamp(-EXP_LIMIT, EXP_LIMIT)
+    k1_N = (batch.policy_logp_N - batch.reference_logp_N).clamp(-EXP_LIMIT, EXP_LIMIT)
     return (-k1_N).exp() + k1_N - 1
 
 

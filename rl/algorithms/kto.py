@@ -17,13 +17,12 @@ from rl.algorithms.base import (
     Loss,
     Needs,
     Step,
-    TreeBatch,
     count_step,
     divide_by,
     fill_references,
     mean_metric,
-    require_column,
 )
+from rl.batch import TreeBatch
 from rl.core import Labelled
 from rl.data.tree import Branch, Tree
 from rl.errors import DataError
@@ -70,9 +69,8 @@ class KTO(Algorithm):
         return replace(count_step(step), baseline=z, metrics={"kto/z": (z, 1.0)})
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
-        reference_N = require_column(batch.reference_logp_N, "reference_logp_N")
-        label_B = require_column(batch.label_B, "label_B").bool()
-        ratio_B = batch.sum_by_branch(batch.policy_logp_N - reference_N)
+        label_B = batch.label_B
+        ratio_B = batch.sum_by_branch(batch.policy_logp_N - batch.reference_logp_N)
         gain_B = self.beta * (ratio_B - denominators.baseline)
         value_B = torch.where(label_B, torch.sigmoid(gain_B), torch.sigmoid(-gain_B))
         weight_B = torch.where(label_B, self.desirable_weight, self.undesirable_weight)

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from rl.algorithms.base import TreeBatch, require_column
+from rl.batch import TreeBatch
 
 
 class Mismatch(BaseModel):
@@ -39,5 +39,4 @@ class Mismatch(BaseModel):
 
 def log_mismatch_N(batch: TreeBatch, old_logp_N: Tensor) -> Tensor:
     """log w, learner over engine, on the sampled tokens."""
-    behavior_N = require_column(batch.behavior_logp_N, "behavior_logp_N")
-    return torch.nan_to_num(old_logp_N - behavior_N, nan=0.0)
+    return torch.nan_to_num(old_logp_N - batch.behavior_logp_N, nan=0.0)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rl.algorithms.base import Algorithm, Loss
-from rl.data.collate import MicroBatch
+from rl.batch import MicroBatch
 from rl.data.rows import Reading
-from rl.data.tree import Branch, Tree
+from rl.data.tree import Branch, ColumnValue, Tree
 from rl.errors import ConfigError, PlumblineError
 from rl.runs.metrics import METRICS, describe
 
@@ -131,14 +131,21 @@ def _tree(algorithm: Algorithm, number: int, generator: torch.Generator) -> Tree
     for place in range(width):
         length = 1 + (number + place) % _LONGEST
         drawn = tuple(_logps(length, generator).tolist())
+        columns: dict[str, ColumnValue] = dict.fromkeys(needs.columns, float(number + place))
+        if needs.online:
+            columns["behavior_logps"] = drawn
+        elif needs.reference:
+            columns["reference_logps"] = drawn
+        if needs.reading == "preference":
+            columns["label"] = place == 0
+        elif needs.reading == "labelled":
+            columns["label"] = number % 2 == 0
         branches.append(
             Branch(
                 uid=f"{number}/{place}",
                 token_ids=tuple(range(length)),
-                behavior_logps=drawn if needs.online else None,
-                reference_logps=drawn if needs.reference and not needs.online else None,
                 reward=float(place % 2) if needs.online else None,
-                label={"preference": place == 0, "labelled": number % 2 == 0}.get(needs.reading),
+                columns=columns,
             )
         )
     return Tree(

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, TreeBatch, divide_by
+from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, divide_by
+from rl.batch import TreeBatch
 
 
 class SFT(Algorithm):

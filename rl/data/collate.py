@@ -1,12 +1,10 @@
-"""A planned micro-batch as tensors: ids, masks, positions, images, and the columns of
-`TreeBatch`.
-"""
+"""A planned micro-batch as tensors: ids, masks, positions and images."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,15 +12,13 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from rl.algorithms.base import TreeBatch
+from rl.batch import MicroBatch
 from rl.core import ImageSource
 from rl.data.images import open_image
 from rl.data.pack import Plan
-from rl.data.tree import Branch, Tree
+from rl.data.tree import Tree
 from rl.errors import DataError
 from rl.models.spec import Layout, ModelSpec
-
-Fields = Mapping[str, Tensor]
 
 # -- images
 
@@ -71,88 +67,6 @@ def _size(fields: Mapping[str, Tensor]) -> int:
 
 
 # -- micro-batches
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicroBatch:
-    """What one forward pass takes, and where in it the trained tokens are.
-
-    Shapes: `attention` [R, 1, T, T] additive (tree), or [R, T] ones and zeros (rows);
-    `positions` [R, T] or [3, R, T]; `predict_N` indexes the flat [R * T] hidden states at the
-    position before each trained token, `target_N` its id. `images` are the distinct images'
-    inputs, `image_order` which of them fills each placeholder run, row by row.
-    """
-
-    input_ids: Tensor
-    attention: Any
-    positions: Tensor | None
-    images: Fields | None
-    image_order: tuple[int, ...]
-    own_positions: Mapping[str, Any]
-    predict_N: Tensor
-    target_N: Tensor
-    branch_N: Tensor
-    branches: tuple[Branch, ...]
-    owners: tuple[tuple[int, int], ...]  # (tree, branch) of each of the B branches
-    pair_B: tuple[int, ...]
-
-    def to(self, device: torch.device | str) -> MicroBatch:
-        """The same on another device."""
-        moved = {
-            name: _moved(value, device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | dict)
-        }
-        return replace(self, **moved)
-
-    def tree_batch(self, policy_logp_N: Tensor) -> TreeBatch:
-        """What the algorithm reads: log-probs with the columns that every branch has."""
-        device = policy_logp_N.device
-        return TreeBatch(
-            policy_logp_N=policy_logp_N,
-            branch_N=self.branch_N.to(device),
-            num_branches=len(self.branches),
-            old_logp_N=self._logps("old_logps", device),
-            behavior_logp_N=self._logps("behavior_logps", device),
-            reference_logp_N=self._logps("reference_logps", device),
-            advantage_B=self._column("advantage", torch.float32, device),
-            label_B=self._column("label", torch.bool, device),
-            pair_B=torch.tensor(self.pair_B, device=device) if max(self.pair_B) >= 0 else None,
-        )
-
-    def _column(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        values = [getattr(branch, name) for branch in self.branches]
-        if all(value is None for value in values):
-            return None
-        self._complete(name, values)
-        return torch.tensor(values, dtype=dtype, device=device)
-
-    def _logps(self, name: str, device: torch.device) -> Tensor | None:
-        values = [getattr(branch, name) for branch in self.branches]
-        if all(value is None for value in values):
-            return None
-        self._complete(name, values)
-        counts = torch.bincount(self.branch_N, minlength=len(self.branches)).tolist()
-        for branch, value, count in zip(self.branches, values, counts, strict=True):
-            if len(value) != count:
-                raise DataError(
-                    f"{len(value)} {name} for {count} trained tokens", where=f"branch {branch.uid}"
-                )
-        return torch.tensor([x for value in values for x in value], device=device)
-
-    def _complete(self, name: str, values: Sequence[Any]) -> None:
-        for branch, value in zip(self.branches, values, strict=True):
-            if value is None:
-                raise DataError(
-                    f"no {name}, though other branches of its micro-batch have one",
-                    where=f"branch {branch.uid}",
-                )
-
-
-def _moved(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, dict):
-        return {name: _moved(item, device) for name, item in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
 
 
 @dataclass

@@ -23,7 +23,7 @@ from rl.core import (
 )
 from rl.data.images import image_size
 from rl.data.rows import Reading
-from rl.data.tree import Branch, Tree
+from rl.data.tree import Branch, Tree, images_in_order, prompt_messages, rollout_tree
 from rl.errors import DataError, ModelError
 from rl.models.spec import ModelSpec
 
@@ -65,7 +65,7 @@ class Renderer:
 
     def prompt_text(self, sample: Sample) -> str:
         """The prompt an engine gets: one placeholder an image, ending where the answer begins."""
-        return self._render(_prompt(sample), sample.uid, open_turn=True).text
+        return self._render(prompt_messages(sample), sample.uid, open_turn=True).text
 
     def prompt_ids(self, sample: Sample) -> tuple[int, ...]:
         """The prompt's tokens, every placeholder repeated to its image's length."""
@@ -124,7 +124,7 @@ class Renderer:
             Branch(
                 uid=f"{sample.uid}/{name}",
                 token_ids=self._answer_ids(sample, answer),
-                label=name == "chosen",
+                columns={"label": name == "chosen"},
             )
             for name, answer in pairs
         )
@@ -140,33 +140,14 @@ class Renderer:
         branch = Branch(
             uid=f"{sample.uid}/0",
             token_ids=self._answer_ids(sample, labelled.answer),
-            label=labelled.label,
+            columns={"label": labelled.label},
         )
         tree = Tree(uid=sample.uid, trunk_ids=trunk_ids, images=images, branches=(branch,))
         return self._checked(tree)
 
     def rollout_tree(self, rollout: Rollout, scores: Sequence[Score]) -> Tree:
         """A branch a completion, every token id as the engine returned it."""
-        branches = tuple(
-            Branch(
-                uid=f"{rollout.sample.uid}/{index}",
-                token_ids=completion.token_ids,
-                behavior_logps=completion.behavior_logps,
-                reward=score.value,
-                is_truncated=completion.is_truncated,
-            )
-            for index, (completion, score) in enumerate(
-                zip(rollout.completions, scores, strict=True)
-            )
-        )
-        images = _images(rollout.sample, _prompt(rollout.sample))
-        tree = Tree(
-            uid=rollout.sample.uid,
-            trunk_ids=rollout.prompt_token_ids,
-            images=images,
-            branches=branches,
-        )
-        return self._checked(tree)
+        return self._checked(rollout_tree(rollout, scores))
 
     # -- the trunk
 
@@ -176,9 +157,9 @@ class Renderer:
         """Expanded ids, which of them are trained, and the images in the order of their
         placeholders.
         """
-        messages = _prompt(sample)
+        messages = prompt_messages(sample)
         rendered = self._render(messages, sample.uid, open_turn=True)
-        images = _images(sample, messages)
+        images = images_in_order(sample, messages)
         turns = [message for message in messages if message.role == "assistant"]
         wanted = train and any(turn.loss is not False for turn in turns)
         spans = self._turn_spans(messages, rendered, sample.uid) if wanted else ()
@@ -251,7 +232,7 @@ class Renderer:
 
     def _answer_text(self, sample: Sample, text: str) -> str:
         """What follows the prompt when the template writes the answer, up to the end of turn."""
-        prompt = _prompt(sample)
+        prompt = prompt_messages(sample)
         opened = self._render(prompt, sample.uid, open_turn=True).text
         turn = Message(role="assistant", parts=(Text(text),))
         closed = self._render((*prompt, turn), sample.uid, open_turn=False).text
@@ -335,22 +316,3 @@ class Renderer:
                 do="raise max_length, lower max_pixels, or drop the row",
             )
         return tree
-
-
-def _prompt(sample: Sample) -> tuple[Message, ...]:
-    """The messages before the answer: without a last assistant turn."""
-    messages = sample.messages
-    return messages[:-1] if messages and messages[-1].role == "assistant" else messages
-
-
-def _images(sample: Sample, messages: Sequence[Message]) -> tuple[ImageSource, ...]:
-    """The images in the order of their marks."""
-    marks = [part.index for m in messages for part in m.parts if isinstance(part, Image)]
-    if any(index >= len(sample.images) for index in marks):
-        raise DataError(
-            f"{len(marks)} image marks, {len(sample.images)} images",
-            where=sample.uid,
-            expected="one image a mark",
-            do="make marks and images as many",
-        )
-    return tuple(sample.images[index] for index in marks)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rl.data.collate import ImageStore, MicroBatch, collate
+from rl.batch import MicroBatch
+from rl.data.collate import ImageStore, collate
 from rl.data.pack import Plan, pack
 from rl.data.tree import Tree
 from rl.errors import ModelError

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from rl.algorithms.base import Algorithm
-from rl.data.collate import ImageStore, MicroBatch
+from rl.batch import MicroBatch
+from rl.data.collate import ImageStore
 from rl.data.tree import Branch, Tree
 from rl.errors import ConfigError, ModelError
 from rl.learners import state

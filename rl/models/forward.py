@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rl.data.collate import MicroBatch
+from rl.batch import MicroBatch
 from rl.models.spec import ModelSpec
 
 CHUNK_ELEMENTS = 2**24  # logits of one chunk: 64 MiB in float32

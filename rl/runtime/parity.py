@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
-from rl.core import ImageSource, Message, Rollout, Sample, Sampling, Text
-from rl.data.tree import Branch, Tree
+from rl.core import Message, Rollout, Sample, Sampling, Text
+from rl.data.tree import Tree, rollout_tree
 from rl.errors import ConfigError, ParityError
 from rl.learners.base import SamplingDistribution
 
@@ -159,7 +159,7 @@ class ParityGate:
         names: Sequence[str],
         distribution: SamplingDistribution,
     ) -> ParityReport:
-        trees = [_tree(rollout) for of_worker in rollouts for rollout in of_worker]
+        trees = [rollout_tree(rollout) for of_worker in rollouts for rollout in of_worker]
         # Workers that agree gave the same tokens: each tree runs once.
         unique = list(dict.fromkeys(map(_tokens_only, trees)))
         found = dict(zip(unique, learner.logprobs(unique, distribution), strict=True))
@@ -288,26 +288,8 @@ def _area(size: tuple[int, int]) -> int:
     return size[0] * size[1]
 
 
-def _tree(rollout: Rollout) -> Tree:
-    images: tuple[ImageSource, ...] = rollout.sample.images
-    branches = tuple(
-        Branch(
-            uid=f"{rollout.sample.uid}/{i}",
-            token_ids=c.token_ids,
-            behavior_logps=c.behavior_logps,
-        )
-        for i, c in enumerate(rollout.completions)
-    )
-    return Tree(
-        uid=rollout.sample.uid,
-        trunk_ids=rollout.prompt_token_ids,
-        images=images,
-        branches=branches,
-    )
-
-
 def _tokens_only(tree: Tree) -> Tree:
-    return replace(tree, branches=tuple(replace(b, behavior_logps=None) for b in tree.branches))
+    return replace(tree, branches=tuple(replace(b, columns={}) for b in tree.branches))
 
 
 def _gaps(engine: Sequence[float], learner: Sequence[float]) -> Iterator[float]:

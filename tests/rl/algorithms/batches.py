@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rl.algorithms.base import Algorithm, TreeBatch
+from rl.algorithms.base import Algorithm
+from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
 
 Logps = list[list[Tensor]]
@@ -102,25 +103,16 @@ def collate(trees: Sequence[Tree], policy: Logps) -> TreeBatch:
         policy_logp_N=torch.cat(flat),
         branch_N=torch.arange(len(branches)).repeat_interleave(lengths),
         num_branches=len(branches),
-        old_logp_N=_column([b.old_logps for b in branches], dtype),
-        behavior_logp_N=_column([b.behavior_logps for b in branches], dtype),
-        reference_logp_N=_column([b.reference_logps for b in branches], dtype),
-        advantage_B=_values([b.advantage for b in branches], dtype),
-        label_B=torch.tensor([bool(b.label) for b in branches]),
         pair_B=torch.tensor(pairs),
+        columns={name: _column(name, branches, dtype) for name in branches[0].columns},
     )
 
 
-def _column(values: Sequence[tuple[float, ...] | None], dtype: torch.dtype) -> Tensor | None:
-    if any(value is None for value in values):
-        return None
-    return torch.tensor([x for v in values if v is not None for x in v], dtype=dtype)
-
-
-def _values(values: Sequence[float | None], dtype: torch.dtype) -> Tensor | None:
-    if any(value is None for value in values):
-        return None
-    return torch.tensor(values, dtype=dtype)
+def _column(name: str, branches: Sequence[Branch], dtype: torch.dtype) -> Tensor:
+    """A column in the dtype of the log-probs: these tests compute in float64."""
+    values = [branch.columns[name] for branch in branches]
+    flat = [x for value in values for x in (value if isinstance(value, tuple) else (value,))]
+    return torch.tensor(flat, dtype=torch.bool if isinstance(flat[0], bool) else dtype)
 
 
 class Table:

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rl.algorithms.base import Algorithm, TreeBatch
+from rl.algorithms.base import Algorithm
+from rl.batch import TreeBatch
 from rl.core import ImageSource
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import Logps, OneRank, collate

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from rl.algorithms.base import Denominators, Loss, TreeBatch
+from rl.algorithms.base import Denominators, Loss
 from rl.algorithms.dpo import DPO, VARIANTS, Variant
+from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import OneRank, Table, collate
 
@@ -30,8 +31,10 @@ def pair_batch(pairs: list[tuple[list[float], list[float]]], swap: bool = False)
         policy_logp_N=policy_N.requires_grad_(),
         branch_N=torch.arange(len(branches)).repeat_interleave(lengths),
         num_branches=len(branches),
-        reference_logp_N=torch.full_like(policy_N, -1.0),
-        label_B=torch.tensor([True, False] * len(pairs)) ^ swap,
+        columns={
+            "reference_logps": torch.full_like(policy_N, -1.0),
+            "label": torch.tensor([True, False] * len(pairs)) ^ swap,
+        },
         pair_B=torch.arange(len(pairs)).repeat_interleave(2),
     )
 
@@ -100,14 +103,16 @@ def tree(number: int) -> Tree:
         trunk_ids=(number,),
         is_pair=True,
         branches=(
-            Branch(uid=f"{number}/w", token_ids=(1, 2, 3), label=True),
-            Branch(uid=f"{number}/l", token_ids=(4, 5), label=False),
+            Branch(uid=f"{number}/w", token_ids=(1, 2, 3), columns={"label": True}),
+            Branch(uid=f"{number}/l", token_ids=(4, 5), columns={"label": False}),
         ),
     )
 
 
 def test_prepare_counts_pairs_and_chosen_tokens_and_keeps_cached_references() -> None:
-    cached = tuple(replace(b, reference_logps=(-9.0,) * b.num_trained) for b in tree(0).branches)
+    cached = tuple(
+        b.with_columns(reference_logps=(-9.0,) * b.num_trained) for b in tree(0).branches
+    )
     step = OneRank([replace(tree(0), branches=cached), tree(1)], Table(1), Table(2))
     denominators = DPO().prepare(step)
     assert (denominators.pairs, denominators.tokens) == (2, 6)

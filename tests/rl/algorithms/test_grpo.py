@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rl.algorithms.base import Denominators, TreeBatch
+from rl.algorithms.base import Denominators
 from rl.algorithms.grpo import GRPO, k3_N
 from rl.algorithms.mismatch import Mismatch
+from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import OneRank, Table, collate
 
@@ -29,9 +30,9 @@ def group(
             Branch(
                 uid=f"{uid}/{i}",
                 token_ids=tuple(range(length)),
-                behavior_logps=(-1.0,) * length,
                 reward=reward,
                 is_truncated=i in truncated,
+                columns={"behavior_logps": (-1.0,) * length},
             )
             for i, reward in enumerate(rewards)
         ),
@@ -99,9 +100,11 @@ def batch_of(log_ratio: list[float], advantage: list[float], **columns: Any) -> 
         policy_logp_N=policy_N.requires_grad_(),
         branch_N=torch.arange(len(log_ratio)),
         num_branches=len(log_ratio),
-        old_logp_N=torch.full_like(policy_N, -1.0).detach(),
-        advantage_B=torch.tensor(advantage, dtype=torch.float64),
-        **columns,
+        columns={
+            "old_logps": torch.full_like(policy_N, -1.0).detach(),
+            "advantage": torch.tensor(advantage, dtype=torch.float64),
+            **columns,
+        },
     )
 
 
@@ -125,7 +128,8 @@ def test_the_clip(ratio: float, advantage: float, gain: float, moves: bool) -> N
 
 
 def test_without_old_log_probs_the_ratio_is_one_and_the_gradient_the_policy_s() -> None:
-    batch = replace(batch_of([0.3, -0.3], [2.0, -1.0]), old_logp_N=None)
+    batch = batch_of([0.3, -0.3], [2.0, -1.0])
+    batch = replace(batch, columns={"advantage": batch.advantage_B})
     loss = GRPO(**TRUSTED).loss(batch, ONE)
     loss.value.backward()
     assert loss.value.item() == pytest.approx(-1.0)
@@ -135,7 +139,7 @@ def test_without_old_log_probs_the_ratio_is_one_and_the_gradient_the_policy_s() 
 @given(st.floats(-30, 30))
 def test_k3_is_never_negative_and_finite(difference: float) -> None:
     reference_N = torch.tensor([-1.0 - difference], dtype=torch.float64)
-    batch = batch_of([0.0], [0.0], reference_logp_N=reference_N)
+    batch = batch_of([0.0], [0.0], reference_logps=reference_N)
     k3 = k3_N(batch).item()
     assert 0 <= k3 < 1e9
     if difference == 0:
@@ -149,8 +153,10 @@ def mismatch_batch(log_w: list[float], branch: list[int]) -> TreeBatch:
         policy_logp_N=old_N.clone().requires_grad_(),
         branch_N=torch.tensor(branch),
         num_branches=max(branch) + 1,
-        behavior_logp_N=old_N - torch.tensor(log_w, dtype=torch.float64),
-        advantage_B=torch.ones(max(branch) + 1, dtype=torch.float64),
+        columns={
+            "behavior_logps": old_N - torch.tensor(log_w, dtype=torch.float64),
+            "advantage": torch.ones(max(branch) + 1, dtype=torch.float64),
+        },
     )
 
 

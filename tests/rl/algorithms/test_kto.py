@@ -10,8 +10,9 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rl.algorithms.base import Denominators, TreeBatch
+from rl.algorithms.base import Denominators
 from rl.algorithms.kto import KTO, rotate_answers
+from rl.batch import TreeBatch
 from rl.core import ImageSource
 from rl.data.tree import Branch, Tree
 from rl.errors import DataError
@@ -19,7 +20,9 @@ from tests.rl.algorithms.batches import Logps, LogpsOf, OneRank
 
 
 def row(prompt: int, uid: str, *, image: bytes | None = None, label: bool = True) -> Tree:
-    answer = Branch(uid=uid, token_ids=(7, 8), label=label, reference_logps=(-1.0, -1.0))
+    answer = Branch(
+        uid=uid, token_ids=(7, 8), columns={"label": label, "reference_logps": (-1.0, -1.0)}
+    )
     images = () if image is None else (ImageSource(data=image),)
     return Tree(uid=uid, trunk_ids=(prompt,), images=images, branches=(answer,))
 
@@ -114,8 +117,7 @@ def batch_of(ratios: list[float], labels: list[bool]) -> TreeBatch:
         policy_logp_N=policy_N.requires_grad_(),
         branch_N=torch.arange(len(ratios)),
         num_branches=len(ratios),
-        reference_logp_N=torch.zeros_like(policy_N),
-        label_B=torch.tensor(labels),
+        columns={"reference_logps": torch.zeros_like(policy_N), "label": torch.tensor(labels)},
     )
 
 

@@ -10,8 +10,9 @@ import torch
 from pydantic import BaseModel
 
 from recipes.schema.recipe import recipe_of
-from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, Step, TreeBatch, count_step
+from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, Step, count_step
 from rl.algorithms.rehearsal import rehearse
+from rl.batch import TreeBatch
 from rl.errors import ConfigError, DataError
 from rl.runs.metrics import METRICS, describe
 from tests.rl.algorithms.test_splits import ALGORITHMS, IDS

@@ -4,8 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rl.algorithms.base import Denominators, TreeBatch
+from rl.algorithms.base import Denominators
 from rl.algorithms.sft import SFT
+from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import OneRank, Table
 

@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl.algorithms.base import Algorithm, Denominators, Loss, TreeBatch
+from rl.algorithms.base import Algorithm, Denominators, Loss
 from rl.algorithms.dpo import DPO, VARIANTS
 from rl.algorithms.grpo import GRPO
 from rl.algorithms.kto import KTO
 from rl.algorithms.mismatch import Mismatch
 from rl.algorithms.sft import SFT
+from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
 from rl.plugins import find, name_of, names
 from rl.runs.metrics import describe
@@ -63,10 +64,12 @@ def make_branch(rng: random.Random, uid: str, label: bool | None) -> Branch:
     return Branch(
         uid=uid,
         token_ids=tuple(rng.randrange(100) for _ in range(length)),
-        behavior_logps=tuple(logp + rng.uniform(-0.1, 0.1) for logp in logps),
-        old_logps=tuple(logps),
+        columns={
+            "behavior_logps": tuple(logp + rng.uniform(-0.1, 0.1) for logp in logps),
+            "old_logps": tuple(logps),
+            "label": rng.random() < 0.5 if label is None else label,
+        },
         reward=rng.choice([0.0, 0.0, 1.0, 0.5, None]),
-        label=rng.random() < 0.5 if label is None else label,
         is_truncated=rng.random() < 0.2,
     )
 

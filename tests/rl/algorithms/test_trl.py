@@ -129,8 +129,8 @@ def test_dpo(oracle: Oracle, tmp_path: Path, algorithm: DPO, own: dict[str, Any]
             trunk_ids=parts[i][0],
             images=(source(i),),
             branches=(
-                Branch(uid=f"{i}/chosen", token_ids=parts[i][1], label=True),
-                Branch(uid=f"{i}/rejected", token_ids=parts[i + 4][1], label=False),
+                Branch(uid=f"{i}/chosen", token_ids=parts[i][1], columns={"label": True}),
+                Branch(uid=f"{i}/rejected", token_ids=parts[i + 4][1], columns={"label": False}),
             ),
             is_pair=True,
         )
@@ -183,7 +183,7 @@ def kto_both(oracle: Oracle, tmp_path: Path, variant: Any) -> tuple[Any, float, 
             uid=str(i),
             trunk_ids=prompt,
             images=(source(i),),
-            branches=(Branch(uid=str(i), token_ids=answer, label=labels[i]),),
+            branches=(Branch(uid=str(i), token_ids=answer, columns={"label": labels[i]}),),
         )
         for i, (prompt, answer) in enumerate(trees_of(inputs))
     ]
@@ -307,8 +307,7 @@ def with_old(oracle: Oracle, trees: list[Tree]) -> list[Tree]:
         replace(
             tree,
             branches=tuple(
-                replace(
-                    branch,
+                branch.with_columns(
                     old_logps=tuple(
                         (logps + 0.5 * torch.randn(logps.shape, generator=generator)).tolist()
                     ),

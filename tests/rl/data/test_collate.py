@@ -14,9 +14,14 @@ from tests.rl.models.trees import picture, small
 
 def test_columns_follow_the_branches(tiny_qwen3: Path) -> None:
     model = small(tiny_qwen3)
-    chosen = Branch(uid="c", token_ids=(40, 41), label=True, reference_logps=(-1.0, -2.0, -3.0))
+    chosen = Branch(
+        uid="c", token_ids=(40, 41), columns={"label": True, "reference_logps": (-1.0, -2.0, -3.0)}
+    )
     rejected = Branch(
-        uid="r", token_ids=(42, 43), trained=(False, True), label=False, reference_logps=(-4.0,)
+        uid="r",
+        token_ids=(42, 43),
+        trained=(False, True),
+        columns={"label": False, "reference_logps": (-4.0,)},
     )
     pair = Tree(
         uid="p",
@@ -35,20 +40,17 @@ def test_columns_follow_the_branches(tiny_qwen3: Path) -> None:
     sees = batch.attention[0, 0] == 0
     assert sees[6].tolist() == [True, True, True, False, False, True, True]
     tree_batch = batch.tree_batch(torch.zeros(4))
-    assert tree_batch.reference_logp_N is not None
     assert tree_batch.reference_logp_N.tolist() == [-1, -2, -3, -4]
-    assert tree_batch.label_B is not None
     assert tree_batch.label_B.tolist() == [True, False]
     assert tree_batch.pair_B is not None
     assert tree_batch.pair_B.tolist() == [0, 0]
-    assert tree_batch.old_logp_N is None
-    assert tree_batch.advantage_B is None
+    assert set(tree_batch.columns) == {"label", "reference_logps"}
 
 
 def test_a_column_that_only_some_branches_have_is_an_error(tiny_qwen3: Path) -> None:
     model = small(tiny_qwen3)
     tree = model.tree(1)
-    first = replace(tree.branches[0], advantage=1.0)
+    first = tree.branches[0].with_columns(advantage=1.0)
     [batch] = model.batches([replace(tree, branches=(first, *tree.branches[1:]))])
     with pytest.raises(DataError, match="no advantage"):
         batch.tree_batch(torch.zeros(len(batch.target_N)))

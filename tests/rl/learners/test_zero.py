@@ -140,7 +140,8 @@ def test_a_step_with_nothing_to_learn_changes_nothing(
     equal = replace(
         tree,
         branches=tuple(
-            replace(b, reward=1.0, behavior_logps=(-1.0,) * len(b.token_ids)) for b in tree.branches
+            replace(b.with_columns(behavior_logps=(-1.0,) * len(b.token_ids)), reward=1.0)
+            for b in tree.branches
         ),
     )
     out = str(tmp_path / "w")

@@ -15,8 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from recipes.synthetic.tiny import MADE_HERE, PACKAGE
+from rl.batch import MicroBatch
 from rl.core import ImageSource
-from rl.data.collate import ImageStore, MicroBatch, collate
+from rl.data.collate import ImageStore, collate
 from rl.data.pack import pack
 from rl.data.tree import Branch, Tree
 from rl.models.forward import TreeForward
