@@ -1,6 +1,10 @@
-"""Plumbline learns: the names most programs need, each imported when it is first asked for.
+"""The names that most programs need: `from rl import GRPO, Sample, train_online`.
 
->>> from rl import Message, Sample
+Each is imported when it is first used, so that `import rl` is quick and needs no torch.
+
+>>> from rl import Message, Text
+>>> Message("user", (Text("Hello"),)).text
+'Hello'
 """
 
 from importlib import import_module

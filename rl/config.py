@@ -1,11 +1,28 @@
-"""Strict YAML pages: every key keeps its file:line, and every mistake of a page is told at once.
+"""Reads recipes: strict YAML whose mistakes are all reported at once, each with its file and line.
 
-A page is read into `Node`s, overrides (`stages.grpo.lr=5e-5`) are laid over it, and sections
-(frozen pydantic models) are built from nodes. Text is never taken for a number nor a number for
-text; `1e-3` is a number; yes/no/on/off are text; `010` is text.
+Reading takes three steps, and each keeps the place of every key:
 
-A field that holds a plugin (`algorithm: {name: grpo, group_size: 8}`) is annotated `Annotated[Any,
-Component("rl.algorithms")]`.
+    config = load_config(Path("grpo.yaml"), ["stages.grpo.lr=5e-5"])  # YAML + overrides -> nodes
+    stage = build(TrainStage, config, "stages.grpo")                  # nodes -> a section
+    print(dump(stage))                                                # a section -> YAML
+
+A *section* is a frozen pydantic model whose fields are the keys of the YAML. Types are strict: text
+is never read as a number nor a number as text. `1e-3` is a number; `yes`, `no`, `on`, `off` and
+`010` are text.
+
+A key may hold a *component*: a plugin with keys of its own, as `algorithm: {name: grpo, group_size:
+8}`. Its field is annotated `Annotated[Any, Component("rl.algorithms")]`.
+
+>>> class Optimizer(Section):
+...     lr: float
+...     steps: int = 10
+>>> build(Optimizer, config_of({"lr": 1e-4}))
+Optimizer(lr=0.0001, steps=10)
+>>> problems = Problems()
+>>> build(Optimizer, config_of({"lr": "fast", "step": 5}), problems=problems)
+>>> print(*problems.lines, sep="\\n")
+command line lr: got "fast"; expected a number
+command line step: unknown key. Did you mean steps? (lr, steps)
 """
 
 from __future__ import annotations
@@ -44,21 +61,28 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, no unknown key, no nan or inf."""
+    """A part of a recipe: an immutable model that refuses unknown keys, nan and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A recipe as written, overrides laid over it."""
+    """A recipe as nodes, with the overrides of the command line applied.
+
+    config = load_config(Path("grpo.yaml"), ["run.seed=1"])
+    config.has("stages.grpo.lr")    # whether the recipe sets the key
+    config.where("stages.grpo.lr")  # "grpo.yaml:14 stages.grpo.lr", for an error
+    config.plain()                  # all of it as dicts, lists and scalars
+    """
 
     path: Path
     root: Node
 
     def section(self, key: str) -> Node:
-        """The node at a dotted key (list items by name or index); an absent one is an empty
-        mapping, so that defaults hold.
+        """The node at a dotted key; items of a list are found by their `name` or index.
+
+        A key that the recipe does not set is an empty mapping, so that all defaults apply.
         """
         node = self.root
         for step in key.split(".") if key else ():
@@ -69,34 +93,38 @@ class ConfigFile:
         return node
 
     def has(self, key: str) -> bool:
-        """Whether the dotted key stands on the page."""
+        """Whether the recipe sets the dotted key."""
         node: Node | None = self.root
         for step in key.split("."):
             node = node.child(step) if node is not None else None
         return node is not None
 
     def where(self, key: str) -> str:
-        """`file:line key`, as an error tells the place of a dotted key."""
+        """`file:line key`: the place of a dotted key, as errors name it."""
         node = self.section(key)
         return place_of(node.where, node.key)
 
     def plain(self) -> Any:
-        """The page as dicts, lists and scalars."""
+        """The whole recipe as dicts, lists and scalars."""
         return self.root.plain()
 
 
 class Component:
-    """Marks a field that a plugin of `package` fills: a mapping with `name` whose other keys are
-    the plugin class's own.
+    """Marks a field that holds a plugin of `package`.
 
-    `algorithm: grpo` is short for `{name: grpo}`. An object built in Python is taken as it is.
+        class Stage(Section):
+            algorithm: Annotated[Any, Component("rl.algorithms")]
+
+    In the YAML it is a mapping: `name` finds the plugin's class, and the other keys are the fields
+    of that class. `algorithm: grpo` is short for `{name: grpo}`. In Python an object that is
+    already built is taken as it is.
     """
 
     def __init__(self, package: str, *, base: Path | None = None) -> None:
         self.package, self.base = package, base
 
     def find(self, name: str) -> Any:
-        """The plugin class of that name. Raises: ConfigError."""
+        """The plugin's class. Raises: ConfigError for an unknown name."""
         return plugins.find(self.package, name, base=self.base)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -115,11 +143,11 @@ class Component:
 def load_config(
     path: Path, overrides: Sequence[str] = (), *, problems: Problems | None = None
 ) -> ConfigFile:
-    """Reads a recipe and lays the overrides over it.
+    """Reads a recipe and applies the overrides, each a `key.key=value`.
 
-    Raises: ConfigError with file:line for a missing file, broken YAML, a duplicate key or a page
-    that is no mapping, and with the override's own text for one that cannot be meant. With
-    `problems` the overrides' faults are gathered there instead.
+    Raises: ConfigError with file:line for a missing file, broken YAML, a duplicate key or a file
+    that is no mapping; with the text of the override for an override that fits nowhere. With
+    `problems` the faults of overrides are gathered there and not raised.
     """
     path = Path(path)
     try:
@@ -128,7 +156,7 @@ def load_config(
         raise ConfigError(
             "is not UTF-8 text",
             where=str(path),
-            do="save the page as UTF-8, or check the path",
+            do="save the file as UTF-8, or check the path",
         ) from error
     except OSError as error:
         raise ConfigError(
@@ -139,22 +167,27 @@ def load_config(
         root = replace(root, value={})
     if not isinstance(root.value, dict):
         raise ConfigError(
-            "the page is no mapping",
+            "the recipe is no mapping",
             where=f"{path}:1",
             expected="`key: value` lines",
             do="check the path",
         )
-    return ConfigFile(path, _lay_all(root, overrides, problems))
+    return ConfigFile(path, _apply_all(root, overrides, problems))
 
 
 def config_of(
     values: Mapping[str, Any], overrides: Sequence[str] = (), *, origin: str = "command line"
 ) -> ConfigFile:
-    """A page from values that a program or a command line gives, overrides laid over it. Raises:
-    ConfigError.
+    """A recipe from values that a program or the command line gives. Raises: ConfigError for an
+    override that fits nowhere.
+
+    >>> config_of({"run": {"seed": 0}}, ["run.seed=1"]).plain()
+    {'run': {'seed': 1}}
     """
     text = yaml.dump(plain(values), Dumper=Dumper, sort_keys=False, allow_unicode=True)
-    return ConfigFile(Path(), _lay_all(parse_yaml(text, origin, with_lines=False), overrides, None))
+    return ConfigFile(
+        Path(), _apply_all(parse_yaml(text, origin, with_lines=False), overrides, None)
+    )
 
 
 @overload
@@ -170,13 +203,13 @@ def build(
     *,
     problems: Problems | None = None,
 ) -> Model | None:
-    """The section that a page (or the part of it at the dotted key `where`) describes.
+    """The section that a recipe describes, or the part of it at the dotted key `where`.
 
-    Raises: ConfigError listing every fault, a line each. With `problems` they are gathered there
-    and None comes back.
+    Raises: ConfigError that lists every fault, each on a line. With `problems` the faults are
+    gathered there, and None is returned.
     """
-    page = source if isinstance(source, ConfigFile) else ConfigFile(Path(), source)
-    node = page.section(where)
+    config = source if isinstance(source, ConfigFile) else ConfigFile(Path(), source)
+    node = config.section(where)
     gathered = problems if problems is not None else Problems()
     try:
         return validate(cls, node.plain() if node.value is not None else {})
@@ -190,10 +223,10 @@ def build(
 def build_component(
     find: Callable[[str], Any], node: Node, *, problems: Problems | None = None
 ) -> Any:
-    """The plugin object that a mapping with `name` describes; `find` turns the name into its
-    pydantic class.
+    """The plugin that a mapping with `name` describes; `find` gives the pydantic class of that
+    name.
 
-    Raises: ConfigError as `build` does (or gathers it in `problems` and gives None).
+    Raises: ConfigError as `build` does; with `problems` it gathers the faults and returns None.
     """
     gathered = problems if problems is not None else Problems()
     value = {"name": node.value} if isinstance(node.value, str) else node.plain()
@@ -211,21 +244,23 @@ def build_component(
 
 
 def validate(cls: type[Model], value: Any) -> Model:
-    """The model of plain YAML values, strictly: JSON's rules, by which a list may fill a tuple but
-    text no number.
+    """The model of plain YAML values.
+
+    Validates strictly, but as JSON: strict validation of Python values would refuse a list for a
+    tuple, which YAML cannot write in another way.
     """
     return cls.model_validate_json(json.dumps(value), strict=True)
 
 
 def dump(model: BaseModel | Mapping[str, Any] | Sequence[Any]) -> str:
-    """The resolved page as YAML text: every default but an empty one (null) written out. `build`
-    reads it back to an equal model.
+    """The model as YAML text, with every default written out except null. `build` reads it back to
+    an equal model.
     """
     return yaml.dump(plain(model), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def plain(value: Any) -> Any:
-    """A model as dicts, lists and scalars; a plugin gets its `name` first."""
+    """A model as dicts, lists and scalars. The `name` of a plugin becomes its first key."""
     if isinstance(value, BaseModel):
         fields = {
             field.alias or key: plain(getattr(value, key))
@@ -248,6 +283,7 @@ def plain(value: Any) -> Any:
 
 
 def _construct(find: Callable[[str], Any], value: Any) -> Any:
+    """The plugin of a mapping with `name`. Raises: ConfigError; pydantic's ValidationError."""
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         raise ConfigError(
             f"got {json.dumps(value, default=str)[:60]}",
@@ -266,6 +302,7 @@ def _construct(find: Callable[[str], Any], value: Any) -> Any:
 
 
 def _built(value: Any, package: str) -> Any:
+    """A plugin that was built in Python. Raises: ConfigError for a value that cannot be one."""
     if value is None or isinstance(value, (bool, int, float, list)):
         raise ConfigError(
             f"got {json.dumps(value)[:60]}",
@@ -275,11 +312,11 @@ def _built(value: Any, package: str) -> Any:
     return value
 
 
-def _lay_all(root: Node, overrides: Sequence[str], problems: Problems | None) -> Node:
+def _apply_all(root: Node, overrides: Sequence[str], problems: Problems | None) -> Node:
     gathered = problems if problems is not None else Problems()
     for override in overrides:
         try:
-            root = _lay(root, override)
+            root = _apply(root, override)
         except ConfigError as error:
             gathered.add_error(error)
     if problems is None:
@@ -287,8 +324,8 @@ def _lay_all(root: Node, overrides: Sequence[str], problems: Problems | None) ->
     return root
 
 
-def _lay(root: Node, override: str) -> Node:
-    """The page with one override laid over it. Raises: ConfigError naming the override."""
+def _apply(root: Node, override: str) -> Node:
+    """The recipe with one override applied. Raises: ConfigError that names the override."""
     where = f"override {override}"
     key, equals, text = override.partition("=")
     steps = key.strip().split(".")
@@ -303,6 +340,9 @@ def _lay(root: Node, override: str) -> Node:
 
 
 def _replace(node: Node, steps: Sequence[str], new: Node, where: str) -> Node:
+    """`node` with `new` at the key that `steps` lead to. Raises: ConfigError where they lead
+    nowhere.
+    """
     if not steps:
         return replace(new, key=node.key)
     step, rest = steps[0], steps[1:]

@@ -1,5 +1,11 @@
-"""YAML text -> nodes that know their file:line. The scalars of YAML 1.2, with duplicate keys and
-unknown tags refused.
+"""YAML text -> nodes that know their file and line.
+
+The scalars are those of YAML 1.2, so that `no` is text and `1e-3` a number. PyYAML reads YAML 1.1,
+where `no` is false, `010` is 8 and `1e-3` is text. Duplicate keys and unknown tags are refused.
+
+>>> node = parse_yaml("run:\\n  seed: 1\\n  name: no\\n", "grpo.yaml")
+>>> node.plain(), node.child("run").child("name").where
+({'run': {'seed': 1, 'name': 'no'}}, 'grpo.yaml:3')
 """
 
 from __future__ import annotations
@@ -15,6 +21,8 @@ from rl.errors import ConfigError
 
 Scalar = str | bool | int | float | None
 
+# (tag, pattern, the characters with which such a scalar may begin, how it is read). "\0" stands in
+# for the empty scalar.
 _SCALARS: tuple[tuple[str, str, str, Callable[[str], Scalar]], ...] = (
     ("null", r"~|null|Null|NULL|", "~nN\0", lambda _: None),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
@@ -38,8 +46,8 @@ class _Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes text in quotes wherever YAML 1.1 or 1.2 would read a number, a bool or null; writes no
-    aliases.
+    """Writes text in quotes wherever YAML 1.1 or 1.2 would read a number, a bool or null, so that
+    every reader reads it back as text. Writes no aliases.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {  # type: ignore[misc]
@@ -51,7 +59,7 @@ class Dumper(yaml.SafeDumper):
 
 
 def _write_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
-    """Text with characters that YAML folds or drops is written with escapes."""
+    """Writes text with escapes where it holds characters that YAML would fold or drop."""
     style = None if text.isprintable() else '"'
     return dumper.represent_scalar(_TAG + "str", text, style=style)
 
@@ -66,16 +74,14 @@ for _name, _pattern, _first, _ in _SCALARS:
 
 @dataclass(frozen=True)
 class Node:
-    """A value of a page: a scalar, a dict or a list of nodes. `where` is `file:line` (or the
-    override), `key` its dotted path.
-    """
+    """A value of the YAML with its place."""
 
     value: Scalar | dict[str, Node] | list[Node]
-    where: str
-    key: str = ""
+    where: str  # `file:line`, or the override that set it
+    key: str = ""  # dotted: `stages.grpo.lr`
 
     def child(self, step: str) -> Node | None:
-        """The member of that name; in a list the item of that `name`, or at that index."""
+        """The value under that key; in a list the item with that `name`, or at that index."""
         if isinstance(self.value, dict):
             return self.value.get(step)
         if isinstance(self.value, list):
@@ -84,7 +90,9 @@ class Node:
         return None
 
     def index(self, step: str) -> int | None:
-        """Where in this list the item called `step` is (or the item at that index)."""
+        """The index of this list's item with the `name` `step`, or `step` as an index; None if
+        absent.
+        """
         items = self.value if isinstance(self.value, list) else []
         by_name = [i for i, item in enumerate(items) if item.name() == step]
         if by_name:
@@ -97,7 +105,7 @@ class Node:
         return found.value if found is not None and isinstance(found.value, str) else None
 
     def items(self) -> list[Node]:
-        """A list's items, else nothing."""
+        """The items of a list; empty for anything else."""
         return self.value if isinstance(self.value, list) else []
 
     def plain(self) -> Any:
@@ -110,10 +118,10 @@ class Node:
 
 
 def parse_yaml(text: str, origin: str, key: str = "", *, with_lines: bool = True) -> Node:
-    """The text's one document. `origin` is the file's name (lines are added) or, without lines,
-    whatever the text came from.
+    """The root node of the text.
 
-    Raises: ConfigError.
+    `origin` is the name of the file, to which line numbers are added; without lines it is whatever
+    the text came from. Raises: ConfigError with the place of the fault.
     """
     try:
         root = yaml.compose(text, Loader=_Loader)
@@ -123,13 +131,13 @@ def parse_yaml(text: str, origin: str, key: str = "", *, with_lines: bool = True
         raise ConfigError(
             f"broken YAML: {error.problem or error.context}",
             where=where,
-            do="mend the line" if with_lines else "mend the value",
+            do="fix the line" if with_lines else "fix the value",
         ) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(
             f"broken YAML: {str(error).splitlines()[0]}",
             where=origin,
-            do="mend the page",
+            do="fix the file",
         ) from error
     if root is None:
         return Node(None, f"{origin}:1" if with_lines else origin, key)
@@ -137,6 +145,8 @@ def parse_yaml(text: str, origin: str, key: str = "", *, with_lines: bool = True
 
 
 class _Reader:
+    """Turns PyYAML's nodes into ours."""
+
     def __init__(self, origin: str, with_lines: bool) -> None:
         self.origin, self.with_lines = origin, with_lines
 
@@ -144,7 +154,9 @@ class _Reader:
         return f"{self.origin}:{node.start_mark.line + 1}" if self.with_lines else self.origin
 
     def read(self, node: yaml.Node, key: str, at: yaml.Node, above: tuple[int, ...]) -> Node:
-        """`at` is where a fault of this value is shown: its key's line."""
+        """The node of a value. `at` is its key, whose line is named in faults; `above` are the ids
+        of the values around it, by which an alias that holds itself is found.
+        """
         where = self.where(at)
         if id(node) in above:
             raise ConfigError(
@@ -174,7 +186,7 @@ class _Reader:
                 raise ConfigError(
                     f"{key}: {str(error).splitlines()[0]}",
                     where=where,
-                    do="mend the value",
+                    do="fix the value",
                 ) from error
         raise ConfigError(
             f"{key}: tag {node.tag} is not allowed",
@@ -188,7 +200,7 @@ class _Reader:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(
-                    f"{key or 'the page'}: a key must be one word",
+                    f"{key or 'the recipe'}: a key must be one word",
                     where=self.where(key_node),
                     do="write `key: value`",
                 )
@@ -210,12 +222,13 @@ def _join(key: str, step: str) -> str:
 
 
 def _named(item: Node, key: str) -> Node:
-    """A list item that has a name goes by it: `stages.grpo` and not `stages.4`."""
+    """The item of a list under its name, if it has one: `stages.grpo` instead of `stages.4`."""
     name = item.name()
     return item if name is None else _rename(item, item.key, _join(key, name))
 
 
 def _rename(node: Node, old: str, new: str) -> Node:
+    """The node with `new` for `old` at the start of its key, and of all keys below it."""
     value = node.value
     if isinstance(value, dict):
         value = {name: _rename(child, old, new) for name, child in value.items()}

@@ -1,5 +1,22 @@
-"""What flows through Plumbline: samples, answers, rollouts, scores, and the Protocols that keep
-the packages apart. No torch here."""
+"""The records that flow through Plumbline, from a row of data to a score.
+
+    Sample      a prompt with its images                     (from a row: `rl/data/rows.py`)
+    Rollout     a sample with the completions that an engine sampled for it
+    Score       the verdict of the rewards, one for each completion
+
+    Preference, Labelled: a sample with given answers, for algorithms that do not sample (DPO, KTO)
+
+Records are immutable. A group of completions is found by its sample's `uid`, never by its text or
+by its position. `Sampler` and `Scorer` are the Protocols through which training calls engines and
+rewards, so that `rl` imports neither. This module imports no torch.
+
+>>> question = Message("user", (Image(0), Text("Which animal?")))
+>>> sample = Sample("q-1", (question,), (ImageSource(path="cat.jpg"),), references=("A cat",))
+>>> answer = Completion((5, 7), (-0.1, -0.2), "A cat", "stop", weight_versions=(3, 3))
+>>> rollout = Rollout(sample, prompt_token_ids=(1, 2, 3), completions=(answer,))
+>>> rollout.completions[0].num_tokens, rollout.sample.messages[0].text
+(2, 'Which animal?')
+"""
 
 from __future__ import annotations
 
@@ -17,14 +34,16 @@ FinishReason = Literal["stop", "length", "abort"]
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where one image's encoded bytes are: a local `path`, or `data` themselves. Decoding is
-    `rl.data.images.open_image`."""
+    """An image, not decoded: the `path` of a local file, or the encoded bytes as `data`.
+
+    `rl.data.images.open_image` decodes it.
+    """
 
     path: str | None = None
     data: bytes | None = None
 
     def read(self) -> bytes:
-        """The encoded bytes. Raises: OSError where the file is gone."""
+        """The encoded bytes. Raises: OSError where the file cannot be read."""
         if self.data is not None:
             return self.data
         if self.path is None:
@@ -33,20 +52,20 @@ class ImageSource:
 
     @cached_property
     def sha256(self) -> str:
-        """Hex digest of the encoded bytes: the image's identity in caches and overlap checks."""
+        """The hash of the encoded bytes: names the image in caches and in checks for overlap."""
         return hashlib.sha256(self.read()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Text:
-    """A run of text inside a message."""
+    """Text inside a message."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Image:
-    """A mark for one image inside a message; `index` points into `Sample.images`."""
+    """The place of an image inside a message; `index` is its number in `Sample.images`."""
 
     index: int
 
@@ -56,8 +75,10 @@ Part = Text | Image
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `loss` overrides whether an assistant turn is trained (None: yes for assistant
-    turns in SFT)."""
+    """One turn of a conversation.
+
+    `loss` says whether an assistant turn is trained in SFT; None means yes.
+    """
 
     role: Role
     parts: tuple[Part, ...]
@@ -65,31 +86,29 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The text parts joined; images leave no mark."""
+        """The text parts joined, without the images."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt with its images (for SFT the messages end with the assistant turn to learn).
+    """One prompt with its images. For SFT the messages end with the assistant turn to learn."""
 
-    `uid` names the sample everywhere; a group is keyed by it. `references` are the accepted
-    answers; `meta` keeps every
-    other key of the row, for rewards. `has_text_prompt`: the row's prompt is a text, not turns.
-    """
-
-    uid: str
+    uid: str  # names the sample, and the group of its completions, everywhere
     messages: tuple[Message, ...]
     images: tuple[ImageSource, ...] = ()
-    references: tuple[str, ...] = ()
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    has_text_prompt: bool = False
+    references: tuple[str, ...] = ()  # accepted answers, for rewards
+    meta: Mapping[str, Any] = field(default_factory=dict)  # the row's other columns, for rewards
+    has_text_prompt: bool = False  # whether the row's prompt was a plain text and not turns
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An assistant's answer. `token_ids` (end token included) where a model sampled it: they
-    are then trained as they are."""
+    """An answer that the data gives.
+
+    `token_ids` (end token included) are kept where a model sampled the answer. They are then
+    trained as they are: encoding the text again could give other tokens.
+    """
 
     text: str
     token_ids: tuple[int, ...] | None = None
@@ -106,7 +125,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A prompt with one answer and whether it is desirable (KTO)."""
+    """A prompt with one answer, and in `label` whether that answer is desirable (KTO)."""
 
     sample: Sample
     answer: Answer
@@ -115,77 +134,88 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn. `temperature` 0 is greedy. `seed`, `step`, uid and index give
-    each completion its own seed. `logps` False spares the log-probs where nobody reads them."""
+    """How completions are drawn.
 
-    n: int = 1
-    temperature: float = 1.0
+    Each completion has its own seed, made of `seed`, `step`, the sample's uid and its number among
+    the `n` completions. It does not depend on the order or on the worker that draws it.
+    """
+
+    n: int = 1  # completions for each sample
+    temperature: float = 1.0  # 0: greedy
     max_new_tokens: int = 16
     top_p: float = 1.0
-    top_k: int = 0
+    top_k: int = 0  # 0: all tokens
     seed: int = 0
     step: int = 0
-    logps: bool = True
+    logps: bool = True  # False saves the log-probs where nothing reads them (an evaluation)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training stage was when it sampled: optimizer steps done and to be done, passes
-    over the rows done."""
+    """How far a training stage was when it sampled."""
 
-    steps_done: int
-    num_steps: int
-    epoch: float
+    steps_done: int  # optimizer steps
+    num_steps: int  # optimizer steps of the whole stage
+    epoch: float  # passes over the rows
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the engine returned for one request. Log-probs are of the distribution sampled from
-    (temperature and bans applied). `progress` stands where a training stage has it scored.
+    """One sampled answer, as the engine returned it.
 
-    Shapes: `token_ids`, `behavior_logps` and `weight_versions` have one entry a new token, the
-    stop token included; no `behavior_logps` where they were not asked for.
+    Shapes: `token_ids`, `behavior_logps` and `weight_versions` have T entries, one for each new
+    token, the stop token included; `behavior_logps` is empty where log-probs were not asked for.
     """
 
     token_ids: tuple[int, ...]
-    behavior_logps: tuple[float, ...]
+    behavior_logps: tuple[float, ...]  # of the distribution sampled from: temperature, bans applied
     text: str
     finish_reason: FinishReason
-    weight_versions: tuple[int, ...] = ()
-    counted_tokens: int = 0  # where the engine shows no ids (an endpoint)
-    progress: Progress | None = None
+    weight_versions: tuple[int, ...] = ()  # of the weights that sampled each token
+    counted_tokens: int = 0  # their number, where the engine shows no ids (an endpoint)
+    progress: Progress | None = None  # set where a training stage has it scored
 
     @property
     def num_tokens(self) -> int:
-        """New tokens, the stop token included."""
+        """The number of new tokens, the stop token included."""
         return len(self.token_ids) or self.counted_tokens
 
     @property
     def is_truncated(self) -> bool:
-        """Whether the length limit ended it."""
+        """Whether the length limit cut it off."""
         return self.finish_reason == "length"
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A sample with its completions; `prompt_token_ids` are the engine's own, image
-    placeholders expanded: the truth."""
+    """A sample with its completions.
+
+    `prompt_token_ids` are those that the engine used, image placeholders expanded. Training takes
+    them as they are and encodes nothing again.
+    """
 
     sample: Sample
     prompt_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
-    counted_prompt_tokens: int = 0  # where the engine shows no ids (an endpoint)
+    counted_prompt_tokens: int = 0  # their number, where the engine shows no ids (an endpoint)
 
     @property
     def num_prompt_tokens(self) -> int:
-        """Tokens of the prompt, image placeholders expanded."""
+        """The number of tokens of the prompt, image placeholders expanded."""
         return len(self.prompt_token_ids) or self.counted_prompt_tokens
 
 
 @dataclass(frozen=True)
 class Score:
-    """One verdict. `value` is None exactly when `status` is `unscored` or `error`: our failure
-    is never the model's score."""
+    """The verdict on one completion.
+
+    `value` is None exactly where `status` is `unscored` (no reward applies) or `error` (a reward
+    failed). Such scores are left out of every mean, so that a failure of ours never counts as the
+    model's. `components` holds the value of each reward.
+
+    >>> Score(0.0, "unparsed", "no number").value, Score(None, "error", "time-out").value
+    (0.0, None)
+    """
 
     value: float | None
     status: Status = "ok"
@@ -198,7 +228,7 @@ class Score:
 
 
 class Sampler(Protocol):
-    """Draws completions: one rollout a sample, in the order given."""
+    """Draws completions: returns one rollout for each sample, in their order."""
 
     def sample(self, samples: Sequence[Sample], sampling: Sampling) -> list[Rollout]: ...
 
@@ -207,10 +237,11 @@ OnRefused = Callable[[Sample, str], None]
 
 
 class StreamingSampler(Protocol):
-    """Draws completions as one queue: a rollout a sample as soon as it is done, in any order.
+    """Draws completions as a stream: yields each sample's rollout as soon as it is finished, in any
+    order.
 
-    Samples are taken from `samples` a little ahead of the engines. One that cannot be answered is
-    told to `on_error` with the reason and left out; without `on_error` it raises.
+    Samples are taken from `samples` a little ahead of the engines. A sample that cannot be answered
+    is left out and reported as `on_error(sample, reason)`; without `on_error` it raises.
     """
 
     def sample_stream(
@@ -219,6 +250,6 @@ class StreamingSampler(Protocol):
 
 
 class Scorer(Protocol):
-    """Scores every completion of every rollout, in the order given."""
+    """Scores completions: returns a tuple of scores for each rollout, in their order."""
 
     def score(self, rollouts: Sequence[Rollout]) -> list[tuple[Score, ...]]: ...

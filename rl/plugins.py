@@ -1,17 +1,24 @@
-"""The folder is the registry: finds algorithms, rewards, benchmarks and families by name, and a
-user's own by `./file.py:attr`.
+"""Finds algorithms, rewards, benchmarks and model families by name: the folder is the registry.
 
-The rule. A plugin is a public top-level object of a module in the package that bears a literal
+There is no table to edit. A file of the folder makes its object a plugin by giving it a literal
 name, in one of three forms:
 
-    class GRPO:  name: ClassVar[str] = "grpo"        # or  name = "grpo",  or  id = "mme"
-    @reward(name="exact")  def exact(...): ...       # any decorator called with name="..."
-    DAPO = preset(GRPO, name="dapo")                 # a top-level call with name="..." (or
-    id="...")
+    class GRPO:                            # a class attribute: `name`, or `id` as benchmarks have
+        name: ClassVar[str] = "grpo"
 
-Modules called `base` or beginning with `_` are never looked at, and a module that bears no such
-name is simply no plugin. Names are read from the source (`ast`): listing imports nothing, and
-finding imports only the module that bears the name.
+    @reward(name="exact")                  # a decorator that is called with name="..."
+    def exact(...): ...
+
+    DAPO = preset(GRPO, name="dapo")       # a call at the top level with name="..." or id="..."
+
+Only public objects count. Modules called `base` or beginning with `_` are skipped. Names are read
+from the source by `ast`: listing them imports nothing, and finding one imports only its module. A
+user's own plugin is named by its file, `./my_file.py:attribute`.
+
+>>> names("rewards")[:3]
+('anls', 'choice', 'contains')
+>>> find("rewards", "exact")("7", "7")
+1.0
 """
 
 from __future__ import annotations
@@ -29,21 +36,20 @@ from typing import Any
 
 from rl.errors import ConfigError
 
-OWN = "plumbline_own_"  # modules of users' files are called so
+OWN = "plumbline_own_"  # how the modules of users' files are named in sys.modules
 _SINGULAR = {"families": "family"}
 _NAME_KEYS = ("name", "id")
 _CONSTANT = ("ClassVar", "typing.ClassVar", "Final", "typing.Final")
-_ORIGINS: dict[
-    int, tuple[Any, str]
-] = {}  # id(object) -> (object, "./file.py:attr"); the object is kept so the id stays its own
+# id(object) -> (object, "./file.py:attr"). The object is kept, so that no other gets its id.
+_ORIGINS: dict[int, tuple[Any, str]] = {}
 
 
 def find(package: str, name: str, *, base: Path | None = None) -> Any:
-    """The plugin called `name` in `package`; `./my_file.py:attr` (relative to `base`) is a user's
-    own.
+    """The plugin called `name` in `package`; `./my_file.py:attribute`, relative to `base`, is a
+    user's own.
 
-    Raises: ConfigError for an unknown name (nearest name, all names) or a file that cannot be
-    loaded.
+    Raises: ConfigError for an unknown name, with the nearest name and all names, or for a file that
+    cannot be loaded.
     """
     if is_own(name):
         return load_attr(name, base)
@@ -55,18 +61,18 @@ def find(package: str, name: str, *, base: Path | None = None) -> Any:
 
 
 def names(package: str) -> tuple[str, ...]:
-    """The names in `package`, sorted. Imports no plugin."""
+    """The names of all plugins in `package`, sorted. Imports none of them."""
     return tuple(sorted(_places(package)))
 
 
 def is_own(name: str) -> bool:
-    """Whether the name is a user's own `file.py:attr` and not a plugin of ours."""
+    """Whether the name is that of a user's own plugin, `file.py:attribute`."""
     path, _, attribute = name.rpartition(":")
     return path.endswith(".py") and bool(attribute)
 
 
 def load_attr(spec: str, base: Path | None = None) -> Any:
-    """What `./my_file.py:attr` names; a relative file is looked for below `base` (default: the
+    """The object that `./my_file.py:attribute` names. A relative path is below `base` (default: the
     current folder).
 
     Raises: ConfigError where the file is missing, fails to import or has no such attribute.
@@ -83,8 +89,8 @@ def load_attr(spec: str, base: Path | None = None) -> Any:
     if not path.is_file():
         raise ConfigError(
             f'"{spec}": no file {path}',
-            do="give an absolute path, or one from the folder that the command runs in (in a "
-            "benchmark's page: from the page's folder)",
+            do="give an absolute path, or one relative to the folder that the command runs in "
+            "(in a benchmark's YAML file: relative to that file)",
         )
     module = _load_file(path)
     if not hasattr(module, attribute):
@@ -100,15 +106,15 @@ def load_attr(spec: str, base: Path | None = None) -> Any:
 
 
 def name_of(plugin: Any) -> str | None:
-    """The name under which `find` gives this plugin back; None where it bears none."""
+    """The name by which `find` finds this plugin; None where it has none."""
     if id(plugin) in _ORIGINS:
         return _ORIGINS[id(plugin)][1]
-    given = (getattr(plugin, key, None) for key in _NAME_KEYS)
-    return next((value for value in given if isinstance(value, str)), None)
+    stated = (getattr(plugin, key, None) for key in _NAME_KEYS)
+    return next((value for value in stated if isinstance(value, str)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`. Did you mean X?` for the nearest known word, or nothing.
+    """`. Did you mean X?` with the nearest known word, or "" where none is near.
 
     >>> did_you_mean("clip_hgih", ["clip_low", "clip_high"])
     '. Did you mean clip_high?'
@@ -119,7 +125,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that is not there: nearest name and all that are."""
+    """The error for a name that does not exist; it says the nearest name and all names."""
     known = sorted(known)
     return ConfigError(
         f'unknown {kind} "{name}"{did_you_mean(name, known)} ({", ".join(known) or "none here"})',
@@ -128,13 +134,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
 
 def kind_of(package: str) -> str:
-    """What a package's plugins are called: `rl.algorithms` -> `algorithm`."""
+    """What a plugin of the package is called in messages.
+
+    >>> kind_of("rl.algorithms"), kind_of("rl.models.families")
+    ('algorithm', 'family')
+    """
     last = package.rpartition(".")[2]
     return _SINGULAR.get(last, last.removesuffix("s"))
 
 
 def _places(package: str) -> dict[str, tuple[str, str]]:
-    """Plugin name -> (module, attribute). Raises: ConfigError where two modules bear one name."""
+    """Plugin name -> (module, attribute). Raises: ConfigError where two plugins have one name."""
     places: dict[str, tuple[str, str]] = {}
     for file in _module_files(package):
         for name, attribute in _declared(file, file.stat().st_mtime_ns):
@@ -161,7 +171,9 @@ def _module_files(package: str) -> Iterator[Path]:
 
 @lru_cache(maxsize=512)
 def _declared(file: Path, _changed_ns: int) -> tuple[tuple[str, str], ...]:
-    """(plugin name, attribute) of each plugin that the module's source bears."""
+    """(plugin name, attribute) of each plugin in the file. `_changed_ns` makes the cache read a
+    file again when it has changed.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     found = []
     for node in tree.body:
@@ -188,8 +200,8 @@ def _declared(file: Path, _changed_ns: int) -> tuple[tuple[str, str], ...]:
 
 
 def _class_name(node: ast.ClassDef) -> str | None:
-    """The literal `name` (or `id`) of the class itself. A pydantic field `name: str = "x"` is a
-    field and no plugin's name.
+    """The literal `name` (or `id`) of the class. A pydantic field `name: str = "x"` is not meant:
+    only a plain assignment, ClassVar or Final is.
     """
     for item in node.body:
         if isinstance(item, ast.Assign):
@@ -204,6 +216,7 @@ def _class_name(node: ast.ClassDef) -> str | None:
 
 
 def _call_name(node: ast.expr) -> str | None:
+    """The literal that a call passes as `name` or `id`."""
     if not isinstance(node, ast.Call):
         return None
     return next((_literal(word.value) for word in node.keywords if word.arg in _NAME_KEYS), None)
@@ -214,7 +227,7 @@ def _literal(node: ast.expr | None) -> str | None:
 
 
 def _load_file(path: Path) -> Any:
-    """Imports a user's file once a process. Raises: ConfigError with the line that failed."""
+    """Imports a user's file, once in a process. Raises: ConfigError with the line that failed."""
     name = f"{OWN}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -228,17 +241,18 @@ def _load_file(path: Path) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything: named with its line, and chained
+    except Exception as error:  # a user's file may raise anything
         del sys.modules[name]
         raise ConfigError(
             f"cannot be imported: {type(error).__name__}: {error}",
             where=_where(path, error),
-            do="mend the file",
+            do="fix the file",
         ) from error
     return module
 
 
 def _where(path: Path, error: Exception) -> str:
+    """`file:line` of the last line of the user's own file in the traceback."""
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"
     line, trace = 0, error.__traceback__

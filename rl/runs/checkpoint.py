@@ -1,5 +1,14 @@
-"""Checkpoint folders: written aside, hashed, renamed into place; plain Hugging Face files that
-any tool opens."""
+"""Checkpoint folders: plain Hugging Face files that any tool opens, written whole or not at all.
+
+A checkpoint is written under a temporary name beside its place, every file is synced to disk and
+hashed into `manifest.json`, and the folder is then renamed into place. So a checkpoint is whole
+wherever the process was killed, and `is_valid` can tell whether the disk kept it.
+
+    write_checkpoint(folder, fill, facts={"step": 100})   # fill(path) writes the files
+    set_latest(folder)                                    # the file `latest` names it
+    prune(folder.parent, keep=2, best="step-000060")      # removes older ones
+    newest_valid(folder.parent, holding=STATE)            # where --resume continues
+"""
 
 from __future__ import annotations
 
@@ -14,15 +23,17 @@ from typing import Any
 from rl.errors import RunError, is_disk_full
 
 MANIFEST = "manifest.json"
-STATE = "state"  # inside a checkpoint: what a stage goes on from bit for bit
+STATE = (
+    "state"  # folder of a checkpoint: optimizer and all else from which training resumes exactly
+)
 
 
 def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[str, Any]) -> Path:
-    """Makes `folder` appear whole or not at all.
+    """Makes `folder` appear whole or not at all; returns it.
 
-    `fill` writes the files into a temporary neighbour; every file is synced and hashed into
-    `manifest.json` beside `facts`, then the folder is renamed. One of that name is moved away
-    first and removed last. Raises: RunError where it cannot be written.
+    `fill` writes the files into the temporary folder that it is given. `facts` are kept in the
+    manifest. A folder that already has the name is moved away before the renaming and removed after
+    it. Raises: RunError where it cannot be written.
     """
     aside = folder.with_name(f".{folder.name}.writing")
     replaced = folder.with_name(f".{folder.name}.replaced.writing")
@@ -50,14 +61,13 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None], *, facts: dict[
         raise RunError(
             f"checkpoint not written: {error}",
             where=str(folder),
-            do="free disk space, then go on with --resume, or choose another run.root",
+            do="free disk space, then continue with --resume, or choose another run.root",
         ) from error
     return folder
 
 
 def set_latest(folder: Path) -> None:
-    """Names `folder` as the newest of its siblings, atomically, in a file `latest` beside
-    `checkpoints/`."""
+    """Names `folder` as the newest checkpoint, in the file `latest` beside `checkpoints/`."""
     pointer = folder.parent.parent / "latest"
     aside = pointer.with_name(".latest.writing")
     _write_synced(aside, folder.name)
@@ -65,7 +75,7 @@ def set_latest(folder: Path) -> None:
 
 
 def is_valid(folder: Path) -> bool:
-    """Whether every file that the manifest names is there with its hash."""
+    """Whether every file that the manifest names exists and has its hash."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return all(_hash(folder / name) == digest for name, digest in files.items())
@@ -74,21 +84,23 @@ def is_valid(folder: Path) -> bool:
 
 
 def newest_valid(checkpoints: Path, holding: str = "") -> Path | None:
-    """The newest whole checkpoint of a stage, by step, of those with a folder `holding`; None
-    where there is none."""
+    """The newest valid checkpoint of a stage that has the folder `holding` ("": any); None where
+    there is none.
+    """
     found = reversed(_steps(checkpoints))
     return next((f for f in found if is_valid(f) and _is_in_manifest(f, holding)), None)
 
 
 def checkpoint_facts(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's manifest says beside its files: stage, step, version."""
+    """The manifest of a checkpoint: stage, step, version and the hashes of its files."""
     facts: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return facts
 
 
 def prune(checkpoints: Path, keep: int, *, best: str | None = None) -> list[Path]:
-    """Removes all but the `keep` newest checkpoints of a stage and the one named `best`, and what
-    a killed writer left. Returns the checkpoints removed."""
+    """Removes all checkpoints of a stage except the `keep` newest and the one named `best`, and the
+    temporary folders of a killed writer. Returns the removed checkpoints.
+    """
     for torn in checkpoints.glob(".*.writing"):
         shutil.rmtree(torn, ignore_errors=True)
     old = [folder for folder in _steps(checkpoints)[:-keep] if folder.name != best]
@@ -97,14 +109,16 @@ def prune(checkpoints: Path, keep: int, *, best: str | None = None) -> list[Path
 
 
 def remove_after(checkpoints: Path, step: int) -> list[Path]:
-    """Removes a stage's checkpoints of later steps, which the stage takes anew; returns them."""
+    """Removes a stage's checkpoints after `step`, which are taken again; returns them."""
     later = [folder for folder in _steps(checkpoints) if _step(folder) > step]
     _remove(later)
     return later
 
 
 def leave_out(folder: Path, name: str) -> None:
-    """Removes the folder `name` from a checkpoint, which is whole all the while."""
+    """Removes the folder `name` from a checkpoint. The manifest is replaced first, so that the
+    checkpoint is valid at every moment.
+    """
     if not (folder / name).is_dir():
         return
     facts = checkpoint_facts(folder)
@@ -117,8 +131,9 @@ def leave_out(folder: Path, name: str) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Sixteen hex digits that name a model folder's weights: the hash of its safetensors files'
-    hashes."""
+    """Sixteen hex digits that identify a model folder's weights, from the hashes of its safetensors
+    files. Raises: RunError where it has none.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise RunError(
@@ -131,8 +146,8 @@ def fingerprint(folder: Path) -> str:
 
 
 def files_fingerprint(folder: Path) -> str:
-    """Sixteen hex digits for what besides weights decides a model folder's answers: config,
-    tokenizer, processor, chat template. What training writes beside them does not count.
+    """Sixteen hex digits that identify what else decides a model's answers: config, tokenizer,
+    processor and chat template. The manifest and weight index that training writes are left out.
     """
     files = sorted(
         path
@@ -155,7 +170,8 @@ def _step(folder: Path) -> int:
 
 def _remove(folders: list[Path]) -> None:
     for folder in folders:
-        aside = folder.with_name(f".{folder.name}.writing")  # a half-removed one is never seen
+        # Renamed first: a checkpoint that is only half removed must not look like one.
+        aside = folder.with_name(f".{folder.name}.writing")
         os.replace(folder, aside)
         shutil.rmtree(aside)
 

@@ -1,11 +1,18 @@
 """The run directory: the only interface between training, evaluation, report and UI.
 
-runs/<name>/ config.yaml env.json events.jsonl
-  stages/<stage>/ stage.json metrics.jsonl rollouts/ checkpoints/step-000100/ latest
-    evals/step-000100/<benchmark>/  (where the page says eval_every)
-  evals/images/<sha256>.png
-  evals/<stage>/<benchmark>/ responses.jsonl scores.jsonl result.json
-  report/ index.html leaderboard.{md,csv,json} images/
+runs/<name>/
+  config.yaml                     the recipe with all defaults
+  env.json                        versions, machine, commit
+  events.jsonl                    what happened, when
+  stages/<stage>/
+    stage.json                    status, steps, checkpoint, times
+    metrics.jsonl                 a line for each step
+    rollouts/                     what was sampled
+    checkpoints/step-000100/      and `latest`, which names the newest
+    evals/step-000100/<benchmark>/   where the recipe sets `eval_every`
+  evals/<stage>/<benchmark>/      responses.jsonl scores.jsonl result.json
+  evals/images/<sha256>.png       thumbnails for the report
+  report/                         index.html leaderboard.{md,csv,json} images/
 """
 
 from __future__ import annotations
@@ -38,7 +45,12 @@ PACKAGES = (
 
 
 class StageStore:
-    """One stage's folder."""
+    """The folder of one stage.
+
+    stage = RunStore.open(Path("runs/mine")).stage("grpo")
+    stage.write_facts(status="finished", steps=100)  # adds to stage.json
+    stage.checkpoint()                               # the folder of its weights
+    """
 
     def __init__(self, run: Path, name: str) -> None:
         self.name = name
@@ -58,11 +70,11 @@ class StageStore:
         return self.folder / "rollouts"
 
     def evals(self, step: int, benchmark: str) -> Path:
-        """Where the answers of an evaluation in the middle of the stage lie."""
+        """The folder of an evaluation in the middle of the stage."""
         return self.folder / "evals" / f"step-{step:06d}" / benchmark
 
     def facts(self) -> dict[str, Any]:
-        """What stage.json says; empty where the stage never began."""
+        """What stage.json holds; empty where the stage never started."""
         path = self.folder / "stage.json"
         if not path.exists():
             return {}
@@ -70,7 +82,7 @@ class StageStore:
         return facts
 
     def write_facts(self, **facts: Any) -> None:
-        """Adds to stage.json, atomically."""
+        """Adds facts to stage.json; the file is replaced as a whole, never half written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "stage.json", {**self.facts(), "name": self.name, **facts})
 
@@ -87,21 +99,27 @@ class StageStore:
         return (self._run / str(relative)).resolve()
 
     def clear(self) -> None:
-        """Removes what an unfinished attempt left, so that a repeated stage begins clean."""
+        """Removes what an unfinished attempt left, so that the stage starts from nothing."""
         import shutil
 
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class RunStore:
-    """A run's folder. Raises: ConfigError where it cannot be made, NoRunError where none is."""
+    """The folder of a run.
+
+    store = RunStore.create(Path("runs/mine"), config_yaml=dump(recipe), facts={})
+    store.event("stage_started", stage="sft")  # a line of events.jsonl
+    store.stage("sft").metrics                 # runs/mine/stages/sft/metrics.jsonl
+    store.evals("sft", "mme")                  # runs/mine/evals/sft/mme
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @classmethod
     def create(cls, root: Path, *, config_yaml: str, facts: dict[str, Any]) -> RunStore:
-        """A new run: the resolved page and the environment are written at once."""
+        """A new run; writes its recipe and environment. Raises: ConfigError where it cannot."""
         try:
             for folder in ("stages", "evals", "report"):
                 (root / folder).mkdir(parents=True, exist_ok=True)
@@ -117,6 +135,7 @@ class RunStore:
 
     @classmethod
     def open(cls, root: Path) -> RunStore:
+        """The run in that folder. Raises: NoRunError where there is none."""
         if not (root / "config.yaml").exists():
             raise NoRunError(
                 "no run here (config.yaml is missing)",
@@ -134,14 +153,16 @@ class RunStore:
         return folder / benchmark if benchmark else folder
 
     def event(self, event: str, **fields: Any) -> None:
-        """Appends one line to events.jsonl: what happened, when."""
+        """Appends a line to events.jsonl: what happened and when."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all."""
+    """Writes a JSON file so that it is whole or absent, also after a crash: the content is written
+    to a temporary file beside it, synced to disk and renamed.
+    """
     aside = path.with_name(f".{path.name}.writing")
     with aside.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=1, default=str)
@@ -152,8 +173,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and commit: what a reader needs to judge whether two runs may be
-    compared."""
+    """Versions, machine and commit, by which a reader sees whether two runs may be compared."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -173,6 +193,7 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
+    """The commit of this checkout; None where it is no git checkout."""
     here = Path(__file__).resolve().parent
     try:
         done = subprocess.run(

@@ -171,7 +171,7 @@ def test_several_sections_share_one_list_of_problems(page: Path) -> None:
     [
         ("a: 1\nb: [1, 2\n", 3, "broken YAML"),
         ("a: 1\na: 2\n", 2, "duplicate key a (first at line 1)"),
-        ("- 1\n- 2\n", 1, "the page is no mapping"),
+        ("- 1\n- 2\n", 1, "the recipe is no mapping"),
         ("a: !!python/object:os.system x\n", 1, "is not allowed"),
         ("a: &x [*x]\n", 1, "an alias that holds itself"),
         ("\ta: 1\n", 1, "broken YAML"),
@@ -248,7 +248,7 @@ def test_faults_of_overrides_name_the_override(page: Path) -> None:
         "override seed.x=1: seed is 1, which has no key x. Name a key that holds others",
         'override stages.9.lr=1: stages has no item "9" (sft, grpo). Name one of these',
         "override note=[: broken YAML: expected the node content, but found '<stream end>'. "
-        "Mend the value",
+        "Fix the value",
         "override =1: is no override; expected key.key=value. Write it as stages.grpo.lr=5e-5",
     ]
     assert faults(page, "seed=x", "stages.sft.lrr=1") == [
