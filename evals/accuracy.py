@@ -1,5 +1,5 @@
-"""Benchmarks whose primary statistic is the mean of the items' scores: a file adds data, prompt and
-the rule for one answer.
+"""Benchmarks whose primary statistic is the mean of the questions' scores. Most benchmarks are:
+a file of one adds its data, its prompt and the rule for one answer (`judge`).
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evals.base import Benchmark
-from evals.data.items import ItemScore, Row, mean_of
+from evals.data.items import ItemScore, Row, cluster_id_of, mean_of
 from evals.scoring.stats import Floats, cluster_rows
 
 
 class AccuracyBenchmark(Benchmark):
-    """The mean score is the primary statistic; `groups` are the means beside it.
+    """A benchmark whose primary statistic is the mean score.
 
-    `groups` maps a key of the metrics to the column of response rows whose values it lists; rows
-    without that column stand in none of its groups.
+    A subclass gives what `Benchmark` lists under *must give*, except `score`, `aggregate`, `sums`,
+    `statistic` and `max_score`, which are here; instead it gives `judge`, the verdict on one
+    answer. `groups` adds means by a column of the response rows: {"categories": "category"} makes
+    `metrics["categories"]`, with one mean for each category. A row without the column is in no
+    group. `evals.base` shows a whole benchmark.
     """
 
     primary_name: ClassVar[str] = "accuracy"
@@ -27,26 +30,26 @@ class AccuracyBenchmark(Benchmark):
 
     @abstractmethod
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """The rule's verdict on one response row; its profile is known and it is no error row.
-        Raises: DataError where the row lacks what the rule needs.
+        """The verdict on one response row. The row is no error row, and the profile is one of
+        `profiles`. Raises: DataError where the row lacks what the rule needs.
         """
 
     def score(self, row: Row, profile: str = "official") -> ItemScore:
-        """`judge`'s verdict; an error row's is an error. Raises: DataError."""
+        """The verdict of `judge`; of an error row, an error. Raises: DataError."""
         self.require_profile(profile)
         return ItemScore(None, "error") if row.get("error") else self.judge(row, profile)
 
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The mean of the scores, and the means of the groups."""
+        """The mean of the scores (None without any), and the means of the groups."""
         metrics: dict[str, Any] = {self.primary_name: mean_of(scores)}
         for key, column in self.groups.items():
             metrics[key] = group_means(rows, scores, column)
         return metrics
 
     def layout(self, rows: Sequence[Row]) -> list[str]:
-        """One cell: categories play no part in the statistic."""
+        """One cell: the mean over all questions does not depend on their categories."""
         return ["all"]
 
     def sums(
@@ -57,6 +60,7 @@ class AccuracyBenchmark(Benchmark):
 
     def statistic(self, totals: Floats) -> Floats:
         """The mean score."""
+        # A resample may hold no question that has a score: 0 then, since 0/0 is no number.
         accuracy: Floats = totals[..., 0] / np.maximum(totals[..., 1], 1)
         return accuracy
 
@@ -72,20 +76,31 @@ def cell_sums(
     num_cells: int,
 ) -> tuple[list[str], Floats]:
     """Each cluster's sum of scores and number of questions, cell by cell: (cluster ids, [C, 2 x
-    cells]). Errors, and rows whose cell is None, count nowhere.
+    cells]). `cells[i]` is the cell of question i. A question with an error, or whose cell is None,
+    adds nothing. Raises: EvalError where a row has no cluster.
+
+    Image "x" has a right and a wrong answer, image "y" a right one and an error:
+
+    >>> rows = [{"cluster_id": image} for image in "xxyy"]
+    >>> scores = [ItemScore(value, "ok") for value in (1.0, 0.0, 1.0)] + [ItemScore(None, "error")]
+    >>> names, sums = cell_sums(rows, scores, cells=[0, 0, 0, 0], num_cells=1)
+    >>> names, sums.tolist()
+    (['x', 'y'], [[1.0, 2.0], [1.0, 1.0]])
     """
     rows_NK = np.zeros((len(rows), 2 * num_cells))
     for number, (score, cell) in enumerate(zip(scores, cells, strict=True)):
         if score.score is not None and cell is not None:
             rows_NK[number, 2 * cell : 2 * cell + 2] = (score.score, 1.0)
-    clusters, sums_CK = cluster_rows([str(row.get("cluster_id", "")) for row in rows], rows_NK)
+    clusters, sums_CK = cluster_rows(list(map(cluster_id_of, rows)), rows_NK)
     return [str(cluster) for cluster in clusters], sums_CK
 
 
 def group_means(rows: Sequence[Row], scores: Sequence[ItemScore], column: str) -> dict[str, float]:
-    """The mean score for each value of a column, sorted; errors and rows without it left out."""
-    groups: dict[str, list[ItemScore]] = {}
+    """The mean score for each value of a column, sorted by value. Errors and rows without the
+    column are left out.
+    """
+    groups: dict[str, list[float]] = {}
     for row, score in zip(rows, scores, strict=True):
         if row.get(column) is not None and score.score is not None:
-            groups.setdefault(str(row[column]), []).append(score)
-    return {name: mean_of(groups[name]) for name in sorted(groups)}
+            groups.setdefault(str(row[column]), []).append(score.score)
+    return {name: float(np.mean(groups[name])) for name in sorted(groups)}

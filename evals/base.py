@@ -177,11 +177,13 @@ class Benchmark(ABC):
         return score.parsed not in (None, "", "other")
 
     def yes_ratio(self, scores: Sequence[ItemScore]) -> float | None:
-        """The share of yes among the answers; None for a benchmark without yes and no."""
+        """The share of yes among the answers that have a score; None without such an answer, and
+        for a benchmark without yes and no.
+        """
         scored = [score for score in scores if score.score is not None]
-        if not self.is_yes_no:
+        if not self.is_yes_no or not scored:
             return None
-        return sum(score.parsed == "yes" for score in scored) / max(1, len(scored))
+        return sum(score.parsed == "yes" for score in scored) / len(scored)
 
     def require_profile(self, profile: str) -> None:
         """Raises: ConfigError for a profile that this benchmark does not have."""

@@ -303,7 +303,7 @@ class PageBenchmark(AccuracyBenchmark):
         if self.page.aggregate == "macro":
             means = group_means(rows, scores, "category")
             metrics["micro"] = metrics["accuracy"]
-            metrics["accuracy"] = sum(means.values()) / len(means) if means else 0.0
+            metrics["accuracy"] = sum(means.values()) / len(means) if means else None
         return metrics
 
     def layout(self, rows: Sequence[Row]) -> list[str]:

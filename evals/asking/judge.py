@@ -1,9 +1,14 @@
-"""Judges: a model that reads an answer and says what it is worth. Optional, pinned and cached; a
-judge that fails is an error of ours, never a 0.
+"""Judges: a model reads an answer and writes what it is worth.
 
-A benchmark whose rule needs one is `Judged`: it writes the judge's prompt from a response row, and
-its `score` reads what the judge said (`judge_text`). Between the two stands `judge_rows`, so that
-scoring stays a pure function of stored rows.
+Few benchmarks need one (MM-Vet). Such a benchmark is `Judged`, and works in three steps:
+
+    prompt = benchmark.judge_prompt(row)      # the benchmark writes the judge's prompt
+    rows = judge_rows(rows, benchmark, judge) # the judge's text is stored in the row
+    benchmark.score(row)                      # reads it with judge_text(row): no model here
+
+The text is stored before anything is scored, so that scoring stays a pure function of stored rows.
+A judge is pinned (the result names its model and revision) and cached (`CachedJudge`). A judge that
+fails leaves an error, never a 0.
 """
 
 from __future__ import annotations
@@ -17,47 +22,52 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from evals.asking.responses import HEADER, RESPONSES, read_responses, write_json, write_rows
+from evals.data.jsonl import json_rows, remove_torn_end
 from evals.scoring.samples import answer_rows
 from rl.core import Message, Sample, Sampling, StreamingSampler, Text
 from rl.errors import DataError
 
 Row = Mapping[str, Any]
 
-# What a judged response row has more: the text that the judge wrote, or why there is none.
+# The two columns that judging adds: the text that the judge wrote, or why there is none.
 JUDGEMENT, JUDGE_ERROR = "judgement", "judge_error"
-_STEP_OF_TEMPERATURE = 0.5
+# A text that the rule could not read is asked for again at a temperature higher by this much.
+_TEMPERATURE_STEP = 0.5
 
 
 @dataclass(frozen=True)
 class JudgeIdentity:
-    """Which judge: `revision` pins a local model by its weights' fingerprint; an endpoint, which
-    shows no weights, by its URL and whatever version its model name bears.
+    """Which model judges. Judgements of different identities are never compared.
+
+    `revision` is the fingerprint of a local model's weights. An endpoint shows no weights: there it
+    is the URL, and `model` should name a dated version.
     """
 
     model: str
     revision: str
     backend: str = ""
     max_new_tokens: int = 256
-    extra: Row = field(default_factory=dict)  # what else every request to an endpoint says
+    extra: Row = field(default_factory=dict)  # further fields of every request to an endpoint
 
     def facts(self) -> dict[str, Any]:
-        """As the result and the judgements' keys hold it; an empty `extra` is left out."""
+        """The identity as results and cache keys hold it; an empty `extra` is left out."""
         return {key: value for key, value in asdict(self).items() if value != {}}
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge wrote; `text` is None exactly when the call failed, and `error` says why."""
+    """What the judge wrote. `text` is None exactly where the call failed, and `error` says why."""
 
     text: str | None
     error: str = ""
 
 
 class Judge(Protocol):
-    """Answers prompts, one judgement each, in the order given. Never raises for a single prompt.
+    """Answers prompts: one judgement each, in the prompts' order. A prompt that fails gives a
+    judgement with an error and raises nothing.
 
-    Attempt 0 is greedy; a later one (the first could not be read) is drawn at a temperature of 0.5
-    times the attempt, so that it can come out otherwise.
+    `attempt` 0 is greedy. A later attempt follows a text that the rule could not read; it samples
+    at a temperature of 0.5 times the attempt, since a greedy one would only repeat that text.
     """
 
     @property
@@ -68,16 +78,17 @@ class Judge(Protocol):
 
 @runtime_checkable
 class Judged(Protocol):
-    """What a benchmark has besides when a judge reads its answers.
+    """What a benchmark gives in addition where a judge reads its answers.
 
-    `judge_template` is the text that prompts are written from: its hash stands in the result.
+    `judge_template` is the text that prompts are written from; its hash is part of the result.
+    `judge_attempts` is how often a text that cannot be read is asked for.
     """
 
     judge_template: ClassVar[str]
     judge_attempts: ClassVar[int]
 
     def judge_prompt(self, row: Row) -> str | None:
-        """The judge's prompt for this row; None where the rule needs no judge."""
+        """The judge's prompt for this row; None where the rule needs no judge for it."""
         ...
 
     def is_judgement(self, text: str) -> bool:
@@ -86,11 +97,10 @@ class Judged(Protocol):
 
 
 def judge_rows(rows: Sequence[Row], benchmark: Judged, judge: Judge) -> list[dict[str, Any]]:
-    """Copies of the rows, those that need it with `judgement` or with `judge_error`.
+    """Copies of the rows, with a `judgement` or a `judge_error` where the rule needs a judge.
 
-    A judgement that the rule cannot read is asked for again, up to `judge_attempts` times; where
-    none can be read the last text stands, and the rule says what it makes of it. Rows that are
-    errors already are left as they are.
+    A text that the rule cannot read is asked for again, `judge_attempts` times in all. If none can
+    be read, the last one is kept, and the rule decides what it is worth. Error rows are not judged.
     """
     judged = [
         {key: value for key, value in row.items() if key not in (JUDGEMENT, JUDGE_ERROR)}
@@ -101,25 +111,29 @@ def judge_rows(rows: Sequence[Row], benchmark: Judged, judge: Judge) -> list[dic
         for number, row in enumerate(judged)
         if not row.get("error") and (prompt := benchmark.judge_prompt(row))
     }
-    open_ = list(prompts)
+    unread = list(prompts)
     for attempt in range(max(1, benchmark.judge_attempts)):
-        answers = judge.ask([prompts[number] for number in open_], attempt) if open_ else []
+        asked = unread
+        answers = judge.ask([prompts[number] for number in asked], attempt) if asked else []
         unread = []
-        for number, answer in zip(open_, answers, strict=True):
+        for number, answer in zip(asked, answers, strict=True):
             if answer.text is None:
+                # An earlier attempt's text is kept: the rule may still make something of it.
                 if JUDGEMENT not in judged[number]:
                     judged[number][JUDGE_ERROR] = answer.error
                 continue
             judged[number][JUDGEMENT] = answer.text
             if not benchmark.is_judgement(answer.text):
                 unread.append(number)
-        open_ = unread
     return judged
 
 
 def failure(row: Row) -> str:
-    """Why our side failed at this answer, or "": its error, or its judge's (of several answers, the
-    first's that has one).
+    """Why our side failed at this answer, or "": the answer's own error or its judge's. Of several
+    answers, the first error.
+
+    >>> failure({"response": "red", "judge_error": "time-out"})
+    'judge_error: time-out'
     """
     if error := row.get("error"):
         return str(error)
@@ -130,9 +144,9 @@ def failure(row: Row) -> str:
 
 
 def judge_text(row: Row) -> str | None:
-    """What the judge wrote of this row; None where its call failed, which is an error of ours.
+    """What the judge wrote about this row; None where the call failed, which is an error of ours.
 
-    Raises: DataError for a row that no judge has seen.
+    Raises: DataError for a row that no judge has read.
     """
     if row.get(JUDGE_ERROR):
         return None
@@ -148,14 +162,14 @@ def judge_text(row: Row) -> str | None:
 
 
 def judge_facts(benchmark: Judged, judge: Judge) -> dict[str, Any]:
-    """What a result records of its judge: model, revision, backend, and the prompt's hash."""
+    """What a result says about its judge: model, revision, backend, and the prompt's hash."""
     template = hashlib.sha256(benchmark.judge_template.encode()).hexdigest()[:16]
     return {**judge.identity.facts(), "prompt_hash": template}
 
 
 def judge_folder(folder: Path, benchmark: Judged, judge: Judge) -> None:
-    """Has a judge read the answers of an evaluation's folder: `responses.jsonl` gets what it wrote,
-    the header who it was. Raises: EvalError where there are no answers.
+    """Judges the answers of an evaluation's folder: `responses.jsonl` gets the judge's texts, its
+    header the judge's identity. Raises: NoRunError where there are no answers.
     """
     header, rows = read_responses(folder)
     places = [(row, answer) for row in rows for answer in (row.get("samples") or [row])]
@@ -171,7 +185,11 @@ def judge_folder(folder: Path, benchmark: Judged, judge: Judge) -> None:
 
 
 class SamplerJudge:
-    """A judge over any sampler: a local model on its own workers, or an endpoint."""
+    """A judge that any sampler answers: a local model on its own workers, or an endpoint.
+
+    judge = CachedJudge(SamplerJudge(sampler, identity), run / "judgements.jsonl")
+    (judgement,) = judge.ask(["How correct is this answer? ..."])
+    """
 
     def __init__(self, sampler: StreamingSampler, identity: JudgeIdentity) -> None:
         self._sampler, self._identity = sampler, identity
@@ -187,7 +205,7 @@ class SamplerJudge:
             places.setdefault(_digest([prompt]), []).append(number)
         found: dict[str, Judgement] = {}
         sampling = Sampling(
-            temperature=attempt * _STEP_OF_TEMPERATURE,
+            temperature=attempt * _TEMPERATURE_STEP,
             max_new_tokens=self._identity.max_new_tokens,
             seed=attempt,
         )
@@ -212,24 +230,26 @@ class SamplerJudge:
 
 
 class CachedJudge:
-    """A judge whose judgements are kept in one JSONL file, by judge, prompt and attempt.
+    """A judge whose judgements are kept in a JSONL file, by judge, prompt and attempt.
 
-    Failures are not kept: they are asked again. Safe after kill -9: a torn last line is no line.
+    Failures are not kept, so that they are asked again. A torn last line (the process was killed)
+    is removed, and its prompt is asked again. Raises: DataError where another line is broken.
     """
 
     def __init__(self, judge: Judge, file: Path) -> None:
         self._judge, self._file = judge, file
         self._known: dict[str, str] = {}
         if file.exists():
-            for line in file.read_bytes().decode("utf-8", errors="replace").split("\n"):
-                self._take(line)
+            # Removed rather than skipped: what is appended next would otherwise join the torn line.
+            rows = json_rows(file, on_torn=lambda _: remove_torn_end(file))
+            self._known = {str(row["key"]): row["text"] for _, row in rows}
 
     @property
     def identity(self) -> JudgeIdentity:
         return self._judge.identity
 
     def ask(self, prompts: Sequence[str], attempt: int = 0) -> list[Judgement]:
-        """One judgement a prompt; only unknown ones reach the judge."""
+        """One judgement a prompt; only prompts without a kept judgement reach the judge."""
         keys = [_digest([self.identity.facts(), prompt, attempt]) for prompt in prompts]
         unknown = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._known}
         failed: dict[str, Judgement] = {}
@@ -245,19 +265,14 @@ class CachedJudge:
             self._append("".join(lines))
         return [failed[key] if key in failed else Judgement(self._known[key]) for key in keys]
 
-    def _take(self, line: str) -> None:
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except ValueError:
-            return
-        if isinstance(row, dict) and isinstance(row.get("text"), str):
-            self._known[str(row.get("key"))] = row["text"]
-
     def _append(self, lines: str) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab") as file:
-            # Behind a torn line the first new one would be lost with it.
-            file.write((b"\n" if file.tell() else b"") + lines.encode())
+        with self._file.open("a+b") as file:
+            # A write that was cut off just before its newline left a whole line without an end.
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                lines = lines if file.read(1) == b"\n" else "\n" + lines
+            file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
 

@@ -112,7 +112,7 @@ class ChartQA(AccuracyBenchmark):
             half = _split(row.get("type")) or _split(row.get("category"))
             if half and score.score is not None:
                 halves[half].append(score)
-        values = {name: mean_of(found) if found else None for name, found in halves.items()}
+        values = {name: mean_of(found) for name, found in halves.items()}
         present = [value for value in values.values() if value is not None]
         mean = sum(present) / len(present) if present else None
         return {"accuracy": mean_of(scores), **values, "mean": mean}

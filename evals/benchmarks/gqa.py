@@ -120,7 +120,7 @@ class GQA(AccuracyBenchmark):
             if row.get("group") is not None:
                 reference = _form(reference_texts(row, self.id)[0], profile)
                 pairs.append((str(row["group"]), reference, str(score.parsed)))
-        means = {kind: mean_of(found) if found else None for kind, found in kinds.items()}
+        means = {kind: mean_of(found) for kind, found in kinds.items()}
         return {**metrics, **means, "distribution": _distribution(pairs) if pairs else None}
 
 

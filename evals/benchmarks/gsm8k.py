@@ -107,7 +107,7 @@ class GSM8K(FewShotBenchmark, AccuracyBenchmark):
         """The shares of right answers by both rules."""
         tallies = [score.tally for score in scores if score.score is not None]
         return {
-            rule: float(np.mean([tally[at] for tally in tallies])) if tallies else 0.0
+            rule: float(np.mean([tally[at] for tally in tallies])) if tallies else None
             for at, rule in enumerate(_RULES.values())
         }
 

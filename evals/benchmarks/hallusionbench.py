@@ -119,7 +119,7 @@ class HallusionBench(AccuracyBenchmark):
         error of ours is left out. Raises: DataError.
         """
         whole = _figures(rows, scores, profile)
-        categories: dict[str, dict[str, float]] = {}
+        categories: dict[str, dict[str, float | None]] = {}
         for category in sorted({str(row["category"]) for row in rows if "category" in row}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
             categories[category] = _figures(
@@ -157,7 +157,9 @@ def _group(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _figures(rows: Sequence[Row], scores: Sequence[ItemScore], profile: str) -> dict[str, float]:
+def _figures(
+    rows: Sequence[Row], scores: Sequence[ItemScore], profile: str
+) -> dict[str, float | None]:
     """The three scores of these rows by the profile's grouping."""
     is_lmms_eval = profile == "lmms_eval"
     start = ("category", "subcategory") if is_lmms_eval else ("subcategory",)
@@ -171,13 +173,19 @@ def _figures(rows: Sequence[Row], scores: Sequence[ItemScore], profile: str) -> 
             continue
         by_figure.setdefault(_group(row, (*start, "set_id", "figure_id")), []).append(score.score)
     return {
-        "aacc": 100 * mean_of(scores),
-        "facc": 100 * _all_right(by_figure.values()),
-        "qacc": 100 * _all_right(by_question.values()),
+        "aacc": _percent(mean_of(scores)),
+        "facc": _percent(_all_right(by_figure.values())),
+        "qacc": _percent(_all_right(by_question.values())),
     }
 
 
-def _all_right(groups: Any) -> float:
-    """The share of groups without a wrong answer; groups with an error are left out."""
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _all_right(groups: Any) -> float | None:
+    """The share of groups without a wrong answer; groups with an error left out, None where none is
+    left.
+    """
     whole = [all(values) for values in groups if None not in values]
-    return sum(whole) / len(whole) if whole else 0.0
+    return sum(whole) / len(whole) if whole else None

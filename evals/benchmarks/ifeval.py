@@ -108,8 +108,10 @@ class IFEval(AccuracyBenchmark):
         num_instructions = sum(tally[-1] for tally in tallies)
         for at, rule in enumerate(_RULES):
             prompts, instructions = (sum(tally[2 * at + i] for tally in tallies) for i in (0, 1))
-            metrics[f"prompt_{rule}"] = prompts / max(1, len(tallies))
-            metrics[f"instruction_{rule}"] = instructions / max(1, num_instructions)
+            metrics[f"prompt_{rule}"] = prompts / len(tallies) if tallies else None
+            metrics[f"instruction_{rule}"] = (
+                instructions / num_instructions if num_instructions else None
+            )
         return metrics
 
     def gold(self, row: Row) -> str:

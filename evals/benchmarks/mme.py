@@ -30,7 +30,16 @@ import numpy as np
 
 from evals.asking.messages import cluster_of, user_message
 from evals.base import Benchmark
-from evals.data.items import Item, ItemScore, Row, mean_of, reference_texts, response_text, verdict
+from evals.data.items import (
+    Item,
+    ItemScore,
+    Row,
+    cluster_id_of,
+    mean_of,
+    reference_texts,
+    response_text,
+    verdict,
+)
 from evals.data.layout import HubData, lmms_lab
 from evals.scoring.stats import Floats
 from rewards.yes_no import yes_no_lmms_eval, yes_no_official, yes_no_vlmevalkit
@@ -177,7 +186,7 @@ class MME(Benchmark):
         """
         numbers: dict[str, int] = {}
         for row in rows:
-            numbers.setdefault(str(row.get("cluster_id", "")), len(numbers))
+            numbers.setdefault(cluster_id_of(row), len(numbers))
         sums_CK = np.zeros((len(numbers), 4 * len(layout)))
         for category, cluster, (first, second) in _pairs(rows, scores):
             at = 4 * layout.index(category)

@@ -219,11 +219,11 @@ class MMMU(AccuracyBenchmark):
         named = [{**row, **_subject_and_domain(row)} for row in rows]
         return {
             "accuracy": mean_of(scores),
-            "multiple_choice": mean_of(kinds[True]) if kinds[True] else None,
-            "open": mean_of(kinds[False]) if kinds[False] else None,
+            "multiple_choice": mean_of(kinds[True]),
+            "open": mean_of(kinds[False]),
             "subjects": group_means(named, scores, "subject"),
             "domains": group_means(named, scores, "domain"),
-            "parse_rate": sum(map(self.is_parsed, scored)) / max(1, len(scored)),
+            "parse_rate": sum(map(self.is_parsed, scored)) / len(scored) if scored else None,
         }
 
     def for_profile(self, profile: str) -> MMMU:

@@ -127,7 +127,7 @@ class MMStar(ChoiceBenchmark):
         """Accuracy and categories; by level-two categories in the `lmms_eval` profile."""
         if profile != "lmms_eval":
             return super().aggregate(rows, scores, profile)
-        categories: dict[str, float] = {}
+        categories: dict[str, float | None] = {}
         for category in sorted({str(row["category"]) for row in rows if "category" in row}):
             members = [n for n, row in enumerate(rows) if str(row.get("category")) == category]
             categories[category] = _mean_of_l2(
@@ -161,7 +161,7 @@ def _l2(row: Row) -> str:
     return str(row.get("category", "") if found is None else found)
 
 
-def _mean_of_l2(rows: Sequence[Row], scores: Sequence[ItemScore]) -> float:
+def _mean_of_l2(rows: Sequence[Row], scores: Sequence[ItemScore]) -> float | None:
     named = [{"l2_category": _l2(row)} for row in rows]
     means = group_means(named, scores, "l2_category")
-    return sum(means.values()) / len(means) if means else 0.0
+    return sum(means.values()) / len(means) if means else None

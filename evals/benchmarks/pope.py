@@ -32,7 +32,15 @@ import numpy as np
 
 from evals.asking.messages import one_turn
 from evals.base import Benchmark
-from evals.data.items import Item, ItemScore, Row, reference_texts, response_text, verdict
+from evals.data.items import (
+    Item,
+    ItemScore,
+    Row,
+    cluster_id_of,
+    reference_texts,
+    response_text,
+    verdict,
+)
 from evals.data.layout import HubData, lmms_lab
 from evals.scoring.stats import Floats, cluster_rows
 from rewards.yes_no import YesNo, yes_no_vlmevalkit
@@ -167,7 +175,8 @@ class POPE(Benchmark):
                 categories.setdefault(name, np.zeros(_CELLS))
                 categories[name] += cells / len(names)
         by_category = {name: _figures(categories[name]) for name in sorted(categories)}
-        values = [figures["f1"] for figures in by_category.values()]
+        f1s = [figures["f1"] for figures in by_category.values()]
+        values = [f1 for f1 in f1s if f1 is not None]
         overall = _figures(total)
         return {
             **overall,
@@ -184,9 +193,7 @@ class POPE(Benchmark):
     ) -> tuple[list[str], Floats]:
         """The sum of the tallies of each cluster: [C, 6]."""
         rows_NK = np.array([score.tally or (0.0,) * _CELLS for score in scores])
-        names, sums_CK = cluster_rows(
-            [str(row.get("cluster_id", "")) for row in rows], rows_NK.reshape(-1, _CELLS)
-        )
+        names, sums_CK = cluster_rows(list(map(cluster_id_of, rows)), rows_NK.reshape(-1, _CELLS))
         return [str(name) for name in names], sums_CK
 
     def statistic(self, totals: Floats) -> Floats:
@@ -229,15 +236,17 @@ def _categories(row: Row, profile: str) -> list[str]:
     return name.split(",") if profile == "vlmevalkit" else [name]
 
 
-def _figures(cells: Floats) -> dict[str, float]:
+def _figures(cells: Floats) -> dict[str, float | None]:
     positives, false_positives, missed, right, yes, count = map(float, cells)
+    if count == 0:
+        return dict.fromkeys(("accuracy", "precision", "recall", "f1", "yes_ratio"))
     precision = positives / (positives + false_positives) if positives + false_positives else 0.0
     recall = positives / (positives + missed) if positives + missed else 0.0
     both = precision + recall
     return {
-        "accuracy": right / max(count, 1.0),
+        "accuracy": right / count,
         "precision": precision,
         "recall": recall,
         "f1": 2 * precision * recall / both if both else 0.0,
-        "yes_ratio": yes / max(count, 1.0),
+        "yes_ratio": yes / count,
     }

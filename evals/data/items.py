@@ -1,4 +1,12 @@
-"""What a benchmark asks and what it reads: questions, the rows of answers, and verdicts on them."""
+"""What a benchmark asks and what it reads: questions, the rows of answers, and verdicts on them.
+
+    Item       one question, as the model gets it
+    Row        one line of responses.jsonl: the question's facts and the model's answer
+    ItemScore  the verdict on one answer
+
+A row is a plain mapping, so that stored answers can be scored again without a model or a
+benchmark's data. What a row holds is listed in docs/evaluation.md.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rl.core import Sample, Status
-from rl.errors import DataError
+from rl.errors import DataError, EvalError
 
 PartName = Literal["select", "report"]
 PARTS: tuple[PartName, PartName] = ("select", "report")
@@ -20,12 +28,24 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `sample` is what the model gets; `columns` are kept in the response row.
+    """One question.
 
-    `cluster_id` is the hash of the images, without any of the question: questions about one image
-    depend on one another. `category` is what scores are grouped by. `load` sets the rest: `origin`
-    and `place` (file, file:line) say where the row stands; `problem` why it cannot be asked (no
-    image): an error row.
+    A benchmark gives the first five fields:
+    - `sample` is what the model gets: message, images, references.
+    - `question` is the question alone, without the prompt around it.
+    - `cluster_id` is the hash of the images and of nothing else. Questions about one image are not
+      independent of one another, so statistics resample whole clusters.
+    - `category` is what scores are grouped by.
+    - `part`: select or report.
+
+    `columns` are copied into the response row. `Benchmark.load` sets the rest: `origin` (file or
+    hub id) and `place` (file:line) say where the data row is; `problem` says why the question
+    cannot be asked (its image is missing), which makes an error row.
+
+    >>> from evals.asking.messages import one_turn
+    >>> item = one_turn("mine-1", "How many cats? One word.", (), ["2"], "How many cats?")
+    >>> item.sample.uid, item.category, item.part
+    ('mine-1', 'all', 'report')
     """
 
     sample: Sample
@@ -41,8 +61,11 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemScore:
-    """The rule's verdict on one response: `score` in [0, 1], None exactly for an error of ours;
-    `parsed` is what it read. `tally` is what else the benchmark's aggregate counts.
+    """The verdict on one answer.
+
+    `score` is in [0, 1], and None exactly where our side failed (status `error`): such an answer is
+    outside every mean. `parsed` is what the rule read in the answer. `tally` is what else the
+    benchmark's aggregate counts.
     """
 
     score: float | None
@@ -52,9 +75,33 @@ class ItemScore:
 
 
 def gold_answer(row: Row) -> str:
-    """The most frequent reference (the first of equals)."""
+    """The most frequent reference; of equally frequent ones the first.
+
+    >>> gold_answer({"references": ["stop", "go", "Stop", "go"]})
+    'go'
+    """
     references = [str(reference) for reference in row["references"]]
     return Counter(references).most_common(1)[0][0]
+
+
+def cluster_id_of(row: Row) -> str:
+    """The row's cluster, which every resampling needs. Raises: EvalError where the row has none.
+
+    >>> cluster_id_of({"sample_id": "mme-00001", "cluster_id": None})
+    Traceback (most recent call last):
+    ...
+    rl.errors.EvalError: answer mme-00001: no cluster_id; expected the hash of its images, as \
+plumbline eval writes it. Evaluate the stage again
+    """
+    cluster = row.get("cluster_id")
+    if cluster is None or cluster == "":
+        raise EvalError(
+            "no cluster_id",
+            where=f"answer {row.get('sample_id', '?')}",
+            expected="the hash of its images, as plumbline eval writes it",
+            do="evaluate the stage again",
+        )
+    return str(cluster)
 
 
 def response_text(row: Row, benchmark: str) -> str:
@@ -65,13 +112,15 @@ def response_text(row: Row, benchmark: str) -> str:
             f"response is {response!r}",
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="text",
-            do="mend the row",
+            do="fix the row",
         )
     return response
 
 
 def reference_texts(row: Row, benchmark: str) -> list[str]:
-    """The row's references; a text is one. Raises: DataError where they are no list of texts."""
+    """The row's references; a single text is taken for a list of one. Raises: DataError where they
+    are no list of texts.
+    """
     references = row.get("references")
     if isinstance(references, str):
         return [references]
@@ -84,7 +133,7 @@ def reference_texts(row: Row, benchmark: str) -> list[str]:
             f"references are {references!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
-            do="mend the row",
+            do="fix the row",
         )
     return list(references)
 
@@ -92,15 +141,27 @@ def reference_texts(row: Row, benchmark: str) -> list[str]:
 def verdict(
     row: Row, value: float, parsed: str | float | None, *, is_parsed: bool = True
 ) -> ItemScore:
-    """A score with its status: truncated where the length limit ended the answer, else unparsed or
-    ok.
+    """A score with its status. An answer that the length limit cut off is `truncated`, read or not;
+    it keeps its score. Otherwise the status is `ok`, or `unparsed` where nothing could be read.
+
+    >>> verdict({"finish_reason": "length"}, 1.0, "yes").status
+    'truncated'
+    >>> verdict({"finish_reason": "stop"}, 0.0, None, is_parsed=False).status
+    'unparsed'
     """
     if row.get("finish_reason") == "length" or row.get("is_truncated") is True:
         return ItemScore(value, "truncated", parsed)
     return ItemScore(value, "ok" if is_parsed else "unparsed", parsed)
 
 
-def mean_of(scores: Iterable[ItemScore]) -> float:
-    """The mean score, errors left out; 0 where none is left."""
+def mean_of(scores: Iterable[ItemScore]) -> float | None:
+    """The mean score without the errors; None where no score is left.
+
+    An error is our failure and no 0, so a file of errors alone has no mean:
+
+    >>> wrong, failed = ItemScore(0.0, "ok"), ItemScore(None, "error")
+    >>> mean_of([wrong, ItemScore(1.0, "ok"), failed]), mean_of([failed])
+    (0.5, None)
+    """
     values = [score.score for score in scores if score.score is not None]
-    return float(np.mean(values)) if values else 0.0
+    return float(np.mean(values)) if values else None

@@ -4,12 +4,12 @@ paths, folders of them, folders laid out as a hub repository is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from evals.data.jsonl import json_rows
 from evals.data.layout import HubData, HubOrigin, choose_files, part_named
 from rl.core import ImageSource
 from rl.errors import DataError
@@ -218,47 +218,6 @@ def _unreadable(error: Exception, where: str) -> DataError:
         expected="a whole parquet file",
         do="fetch or write it again",
     )
-
-
-def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of each line that is not blank. Raises: DataError naming file:line."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "is not UTF-8 text",
-            where=str(file),
-            expected="JSON Lines: a JSON object a line",
-            do="save it as UTF-8, or check the path",
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}",
-            where=str(file),
-            expected="a JSON Lines file",
-            do="check the path",
-        ) from error
-    # Not splitlines: JSON text may hold U+2028 and kin, which are no line ends in JSONL.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"no JSON: {error}",
-                where=f"{file}:{number}",
-                expected="a JSON object",
-                do="mend or remove the line",
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"a {type(row).__name__}",
-                where=f"{file}:{number}",
-                expected="a JSON object, {...}",
-                do="mend or remove the line",
-            )
-        yield number, row
 
 
 def _read_hub(hub_id: str, hub: HubData) -> list[Table]:

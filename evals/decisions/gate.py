@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from evals.scoring.stats import questions_needed
+from evals.scoring.significance import questions_needed
 from rl.config import Section
 from rl.errors import GateError
 

@@ -15,7 +15,7 @@ from evals.report.figures import Scale
 from evals.report.records import Interval, PartName, Primary, Result
 from evals.report.run import Run, Stage
 from evals.report.spent import stage_cost
-from evals.scoring.stats import holm
+from evals.scoring.significance import holm
 
 SCHEMA = 1
 ALPHA = 0.05

@@ -19,7 +19,8 @@ from evals.report.records import Interval
 from evals.report.run import Run, Stage, read_lines
 from evals.scoring.paired import statistics, strata_of, sums, verdict_of
 from evals.scoring.samples import Scored, score_rows
-from evals.scoring.stats import every_pair, holm
+from evals.scoring.significance import holm
+from evals.scoring.stats import every_pair
 from rl.errors import PlumblineError
 
 SCHEMA = 2

@@ -11,7 +11,7 @@ from evals.report.figures import PERCENT, number
 from evals.report.groups import Tally
 from evals.report.records import Comparison, Interval, Result
 from evals.report.turned import Turned
-from evals.scoring.stats import holm, sign_test
+from evals.scoring.significance import holm, sign_test
 
 ALPHA = 0.05
 NAMED = 4

@@ -1,14 +1,16 @@
-"""Models of any runs against one another, from their stored answers: no model, no network."""
+"""`plumbline compare`: models of any runs against one another, from their stored answers. No model
+is started and nothing is downloaded.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.asking.responses import HEADER, RESPONSES, read_responses
+from evals.asking.responses import HEADER, RESPONSES, read_responses, require_needed
 from evals.base import Benchmark
 from evals.data.items import PartName
 from evals.registry import get_benchmark
@@ -16,19 +18,24 @@ from evals.report.run import read_run
 from evals.scoring.paired import ALPHA, Unequal, compare, pair, unequal_settings
 from evals.scoring.results import require_valid
 from evals.scoring.samples import Scored, score_rows
-from evals.scoring.stats import holm
+from evals.scoring.significance import holm
 from rl.errors import ConfigError, DataError, EvalError, PlumblineError
 from rl.plugins import did_you_mean
 
 SCHEMA = 1
-# Told beside a comparison, but no reason to refuse it.
+# Settings whose difference is listed beside a comparison, and is no reason to refuse it.
 _NOTED = ("backend", "dtype", "chat_template")
 State = Literal["compared", "forced", "refused", "empty"]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One evaluated model: a stage of a run. `folders` maps benchmark to its evaluation."""
+    """One evaluated model: a stage of a run. `folders` maps a benchmark to the folder of its
+    evaluation.
+
+        sides = [open_side("runs/a:sft"), open_side("runs/b")]
+        compare_sides(sides)["comparisons"][0]["benchmarks"]
+    """
 
     run: Path
     stage: str
@@ -36,13 +43,14 @@ class Side:
 
     @property
     def label(self) -> str:
+        """`run:stage`, as it is shown."""
         return f"{self.run.name}:{self.stage}"
 
 
 def open_side(text: str) -> Side:
-    """The model that `RUN` or `RUN:stage` names; without a stage the last one that was evaluated.
+    """The model that `RUN` or `RUN:stage` names; without a stage, the last one that was evaluated.
 
-    Raises: ConfigError naming what is there.
+    Raises: ConfigError naming the stages that the run has.
     """
     root, stage = Path(text), ""
     if not root.is_dir() and ":" in text:
@@ -55,7 +63,7 @@ def open_side(text: str) -> Side:
             expected="a folder with evals/",
             do="check the path",
         )
-    known = {found.name: _folders(root / "evals" / found.name) for found in read_run(root).stages}
+    known = {one.name: _folders(root / "evals" / one.name) for one in read_run(root).stages}
     evaluated = [name for name, folders in known.items() if folders]
     if not evaluated:
         raise ConfigError(
@@ -87,11 +95,13 @@ def compare_sides(
     force: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Every other side against the first, benchmark by benchmark, with p-values adjusted by Holm
-    over the benchmarks of each comparison (the contract of `plumbline compare --json`). Answers are
-    scored again by `profile`, without one by the rule that both results were scored by.
+    """Every other side against the first, benchmark by benchmark: what `plumbline compare --json`
+    prints.
 
-    Raises: ConfigError where there is nothing to compare.
+    Answers are scored again by `profile`; without one, by the rule that both results were scored
+    by. The p-values of a comparison are adjusted by Holm over its benchmarks. A benchmark on which
+    settings differ is refused unless `force`. Raises: ConfigError where there is nothing to
+    compare.
     """
     if len(sides) < 2:
         raise ConfigError(
@@ -101,7 +111,7 @@ def compare_sides(
             do="name another",
         )
     first = sides[0]
-    found = []
+    comparisons = []
     used: set[str] = set()
     for side in sides[1:]:
         shared = [name for name in first.folders if name in side.folders]
@@ -115,7 +125,7 @@ def compare_sides(
         rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
         _adjust(rows)
         used |= {row["profile"] for row in rows}
-        found.append(
+        comparisons.append(
             {
                 **_named(side),
                 "benchmarks": rows,
@@ -135,12 +145,12 @@ def compare_sides(
         "part": part,
         "profile": profile,
         "baseline": _named(first),
-        "comparisons": found,
+        "comparisons": comparisons,
     }
 
 
 def refusals(compared: Mapping[str, Any]) -> list[str]:
-    """One line for each comparison that was refused."""
+    """One line for each comparison that was refused, with the setting that differs."""
     return [
         f"{side['label']}, {row['benchmark']}: {unequal['text']}"
         for side in compared["comparisons"]
@@ -157,12 +167,13 @@ def _named(side: Side) -> dict[str, str]:
 def _row(
     name: str, ours: Side, theirs: Side, part: PartName, asked: str | None, force: bool, seed: int
 ) -> dict[str, Any]:
-    """One benchmark: `state`, what differs, and, where it may be shown, the comparison."""
-    mine, other = (_read(side.folders[name]) for side in (ours, theirs))
+    """One benchmark: its `state`, what differs, and the comparison unless it is refused."""
+    noted: list[str] = []
+    mine, other = (_read(side.folders[name], noted.append) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
     own = [_own_rule(side.folders[name]) for side in (theirs, ours)]
     profile = next((rule for rule in own if rule), "official")
-    noted = _noted(mine[0], other[0])
+    noted += _noted(mine[0], other[0])
     unequal = unequal_settings(mine, other, same_model=False)
     if asked in benchmark.profiles:
         profile = asked
@@ -185,24 +196,25 @@ def _row(
         return row
     row["state"] = "forced" if unequal else "compared"
     scored = [
-        _judged(benchmark, side, rows, part, profile)
+        _scored(benchmark, side, rows, part, profile)
         for side, (_, rows) in ((ours, mine), (theirs, other))
     ]
     return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
 
 
 def _own_rule(folder: Path) -> str | None:
-    """The profile that an evaluation was scored by; None where its result does not tell."""
+    """The profile that an evaluation was scored by; None where its result does not say."""
     try:
-        told = json.loads((folder / "result.json").read_bytes())
+        result = json.loads((folder / "result.json").read_bytes())
     except (OSError, ValueError):
         return None
-    rule = told.get("profile") if isinstance(told, dict) else None
+    rule = result.get("profile") if isinstance(result, dict) else None
     return rule if isinstance(rule, str) else None
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    header, rows = read_responses(folder)
+def _read(folder: Path, note: Callable[[str], None]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header and rows of an evaluation; `note` gets what should be said with it."""
+    header, rows = read_responses(folder, on_torn=note)
     if not rows:
         raise DataError(
             "has no answer",
@@ -213,7 +225,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     lacking = [key for key in ("benchmark", "version", "weights") if key not in header]
     if not isinstance(header.get("settings"), dict) or lacking:
         raise DataError(
-            f"says not how it was asked (no {(lacking or ['settings'])[0]})",
+            f"does not say how it was asked (no {(lacking or ['settings'])[0]})",
             where=str(folder / HEADER),
             expected="benchmark, version, weights and settings",
             do="evaluate the stage again",
@@ -221,29 +233,23 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return header, rows
 
 
-def _judged(
+def _scored(
     benchmark: Benchmark,
     side: Side,
     rows: Sequence[Mapping[str, Any]],
     part: PartName,
     profile: str,
 ) -> Scored:
-    for row in rows:
-        if lacking := [key for key in ("part", "cluster_id", "category") if key not in row]:
-            raise EvalError(
-                f"answer {row['sample_id']} has no {lacking[0]}",
-                where=f"{side.label}, benchmark {benchmark.id}",
-                expected="what plumbline eval writes",
-                do="evaluate the stage again",
-            )
-    kept = [row for row in rows if row["part"] == part]
+    """One side's answers of a part, scored. Raises: EvalError, DataError naming the side."""
     where = f"{side.label}, benchmark {benchmark.id}"
+    require_needed(rows, where)
+    kept = [row for row in rows if row["part"] == part]
     try:
-        found = score_rows(benchmark, kept, profile)
+        scored = score_rows(benchmark, kept, profile)
     except PlumblineError as error:
         raise error.at(where) from error
-    require_valid(found, where)
-    return found
+    require_valid(scored, where)
+    return scored
 
 
 def _compared(
@@ -251,14 +257,14 @@ def _compared(
 ) -> dict[str, Any]:
     pairs = pair(ours, theirs)
     unpaired = {"only_this": pairs.only_ours, "only_baseline": pairs.only_theirs}
-    found = compare(ours, theirs, benchmark, seed=seed) if pairs.ours.rows else None
-    if found is None:
+    comparison = compare(ours, theirs, benchmark, seed=seed) if pairs.ours.rows else None
+    if comparison is None:
         return {"state": "empty", "unpaired": unpaired}
     values = [
         side.over(pairs.ours.rows).value(benchmark, profile) for side in (pairs.theirs, pairs.ours)
     ]
     return {
-        **found,
+        **comparison,
         "max": benchmark.max_score(pairs.ours.rows),
         "values": {"baseline": values[0], "this": values[1]},
         "unpaired": unpaired,
@@ -284,7 +290,7 @@ def _noted(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _adjust(rows: list[dict[str, Any]]) -> None:
-    """Adds `p_holm`; a verdict stands only where it survives the adjustment."""
+    """Adds `p_holm`, and takes a verdict back that the adjusted p-value does not support."""
     adjusted = holm({row["benchmark"]: row["p_value"] for row in rows if "p_value" in row})
     for row in rows:
         if row["benchmark"] in adjusted:

@@ -1,5 +1,11 @@
-"""Two sets of answers to the same questions: which questions pair, whether settings allow it, and
-the paired comparison itself.
+"""Two models' answers to the same questions: may they be compared, which questions pair, and what
+the difference is.
+
+    unequal_settings(ours, theirs)      # other prompts, data, pixel limits: no comparison
+    compare(ours, theirs, benchmark)    # pairs by sample_id; difference, interval, p-value, flips
+
+"Ours" is the model in question (a stage), "theirs" the one that it is held against (its parent, or
+a baseline); every difference is ours - theirs.
 """
 
 from __future__ import annotations
@@ -12,29 +18,34 @@ import numpy as np
 
 from evals.accuracy import cell_sums
 from evals.base import Benchmark
-from evals.data.items import ItemScore
-from evals.scoring.samples import Scored, mean
-from evals.scoring.stats import (
-    Floats,
-    Statistic,
-    minimum_detectable_effect,
-    paired_bootstrap,
-    sign_test,
-)
+from evals.data.items import ItemScore, cluster_id_of
+from evals.scoring.samples import Scored
+from evals.scoring.significance import minimum_detectable_effect, sign_test
+from evals.scoring.stats import Floats, Statistic, paired_bootstrap
 from rl.errors import EvalError
 
 ALPHA = 0.05
-# Settings that say where something came from, not what was asked. With them belongs, between
-# different models, the chat template and other files: they are part of a model.
-_FREE = ("data_path", "backend", "dtype")
+# Settings that may differ: where the answers came from, not what was asked.
+_MAY_DIFFER = ("data_path", "backend", "dtype")
+# Settings that belong to a model: they may differ between two models, and not within one.
 _OF_THE_MODEL = ("chat_template", "files")
-_BY_QUESTION = ("prompt_hash", "data_fingerprint")
+# Hashes over all questions: where they differ, the shared questions are compared one by one.
+_OF_ALL_QUESTIONS = ("prompt_hash", "data_fingerprint")
+# What a header means that does not name the setting.
 _DEFAULTS: dict[str, Any] = {"images": True, "n": 1, "files": "", "extra": {}}
+# What makes two rows of one sample_id the same question.
 _QUESTION = ("part", "question", "references", "images")
+
+# The header and the rows of an evaluation's folder.
+Answers = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
 
 
 class Unequal(NamedTuple):
-    """A setting that forbids a comparison."""
+    """A setting that forbids a comparison.
+
+    >>> str(Unequal("max_pixels", theirs=64, ours=128))
+    'max_pixels differs: 64 and 128'
+    """
 
     key: str
     theirs: Any
@@ -44,60 +55,56 @@ class Unequal(NamedTuple):
         return f"{self.key} differs: {self.theirs} and {self.ours}"
 
 
-def unequal_settings(
-    ours: tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]],
-    theirs: tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]],
-    *,
-    same_model: bool = True,
-) -> list[Unequal]:
-    """What forbids to compare two (header, rows): prompts, data, pixel limits, generation settings.
+def unequal_settings(ours: Answers, theirs: Answers, *, same_model: bool = True) -> list[Unequal]:
+    """What forbids a comparison: other prompts, data, pixel limits or generation settings.
 
-    A subset (`limit`) of the same questions is no difference: prompts and data are then compared
-    question by question. `same_model`: the chat template must agree too.
+    One side may have answered a subset of the other's questions (`limit`): prompts and data are
+    then compared question by question. With `same_model` (two stages of a run) the chat template
+    and the model's other files must agree too.
     """
     header, their_header = ours[0], theirs[0]
-    found = []
+    unequal = []
     if header["version"] != their_header["version"]:
-        found.append(Unequal("version", their_header["version"], header["version"]))
+        unequal.append(Unequal("version", their_header["version"], header["version"]))
     if header.get("judge") != their_header.get("judge"):
-        found.append(Unequal("judge", their_header.get("judge"), header.get("judge")))
-    mine, other = ({**_DEFAULTS, **given["settings"]} for given in (header, their_header))
-    free = {*_FREE, *_BY_QUESTION, *(() if same_model else _OF_THE_MODEL)}
+        unequal.append(Unequal("judge", their_header.get("judge"), header.get("judge")))
+    mine, other = ({**_DEFAULTS, **one["settings"]} for one in (header, their_header))
+    may_differ = {*_MAY_DIFFER, *_OF_ALL_QUESTIONS, *(() if same_model else _OF_THE_MODEL)}
     if mine.get("temperature") == other.get("temperature") == 0:
-        free.add("seed")  # greedy answers draw nothing
-    found += [
+        may_differ.add("seed")  # greedy answers draw nothing
+    unequal += [
         Unequal(key, other.get(key), mine.get(key))
         for key in sorted(mine.keys() | other.keys())
-        if key not in free and mine.get(key) != other.get(key)
+        if key not in may_differ and mine.get(key) != other.get(key)
     ]
-    if any(mine.get(key) != other.get(key) for key in _BY_QUESTION):
-        found += _unequal_questions(ours, theirs)
-    return found
+    if any(mine.get(key) != other.get(key) for key in _OF_ALL_QUESTIONS):
+        unequal += _unequal_questions(ours, theirs)
+    return unequal
 
 
-def _unequal_questions(
-    ours: tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]],
-    theirs: tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]],
-) -> list[Unequal]:
+def _unequal_questions(ours: Answers, theirs: Answers) -> list[Unequal]:
+    """What differs in the questions that both sides were asked."""
     known = {row["sample_id"]: row for row in theirs[1]}
     shared = [(known[row["sample_id"]], row) for row in ours[1] if row["sample_id"] in known]
     if not shared:
         return [
-            Unequal("data", "other questions", f"{len(ours[1])} questions, none of them shared")
+            Unequal("data", "other questions", f"{len(ours[1]):,} questions, none of them shared")
         ]
-    found = []
+    unequal = []
     changed = [b["sample_id"] for a, b in shared if any(a.get(k) != b.get(k) for k in _QUESTION)]
     if changed:
-        note = f"{len(changed)} of {len(shared)} shared questions are others, first {changed[0]}"
-        found.append(Unequal("data", theirs[0]["settings"]["data_fingerprint"], note))
+        note = (
+            f"{len(changed):,} of {len(shared):,} shared questions are others, first {changed[0]}"
+        )
+        unequal.append(Unequal("data", theirs[0]["settings"]["data_fingerprint"], note))
     hashes = [(a.get("prompt_hash"), b.get("prompt_hash")) for a, b in shared]
-    whole = [given[0]["settings"]["prompt_hash"] for given in (theirs, ours)]
-    if any(a is None or b is None for a, b in hashes):  # rows that do not say: the set's hash must
-        if whole[0] != whole[1]:
-            found.append(Unequal("prompt_hash", *whole))
-    elif any(a != b for a, b in hashes):
-        found.append(Unequal("prompt_hash", *whole))
-    return found
+    all_prompts = [side[0]["settings"]["prompt_hash"] for side in (theirs, ours)]
+    # Rows of an older version do not hold their prompt's hash: then the hash over all must agree.
+    is_unknown = any(a is None or b is None for a, b in hashes)
+    is_unequal = all_prompts[0] != all_prompts[1] if is_unknown else any(a != b for a, b in hashes)
+    if is_unequal:
+        unequal.append(Unequal("prompt_hash", *all_prompts))
+    return unequal
 
 
 class Pairs(NamedTuple):
@@ -110,8 +117,10 @@ class Pairs(NamedTuple):
 
 
 def pair(ours: Scored, theirs: Scored) -> Pairs:
-    """Pairs by sample_id. A question that failed on one side leaves the other side too, as one of
-    its answers does: its scores are blanked there.
+    """Pairs two sets of answers by sample_id.
+
+    A question of which any answer failed on one side becomes an error on both sides: left in on one
+    side alone, it would count for that side and not for the other.
     """
     index = {row["sample_id"]: number for number, row in enumerate(theirs.rows)}
     mine = [n for n, row in enumerate(ours.rows) if row["sample_id"] in index]
@@ -123,7 +132,6 @@ def pair(ours: Scored, theirs: Scored) -> Pairs:
     known = {row["sample_id"] for row in a.rows}
     return Pairs(
         a.blanked(is_usable),
-        # Their rows for their answers, our columns for what a question is.
         b.blanked(is_usable),
         [str(row["sample_id"]) for row in ours.rows if row["sample_id"] not in known],
         [str(name) for name in index if name not in known],
@@ -133,12 +141,14 @@ def pair(ours: Scored, theirs: Scored) -> Pairs:
 def compare(
     ours: Scored, theirs: Scored, benchmark: Benchmark, *, seed: int = 0
 ) -> dict[str, Any] | None:
-    """The paired comparison ours - theirs over the questions that both answered; None where there
-    is none.
+    """The paired comparison over the questions that both answered, as result.json holds it; None
+    where no shared question has a score on both sides.
 
-    `difference`, its interval, bounds, p and `mde_primary` are in the primary statistic's units,
-    `mde` and `accuracy_...` are shares. The sign test counts images that got better and worse; it
-    stands only for scores of 0 and 1. Raises: EvalError where no question is shared.
+    `difference` (ours - theirs), its interval, bounds, p-value and `mde_primary` are in the units
+    of the benchmark's own statistic; `mde` and `accuracy_...` are shares. `sign_test_p` counts
+    images that got better and worse, and is None unless every score is 0 or 1. `flips` counts
+    questions that changed sides, and `decomposition` holds [theirs, ours] of what may explain the
+    difference. Raises: EvalError where no question is shared.
     """
     pairs = pair(ours, theirs)
     a, b = pairs.ours, pairs.theirs
@@ -153,7 +163,8 @@ def compare(
     if not a_valid.rows:
         return None
     layout = benchmark.layout(a.rows)
-    # The pairing (clusters, categories) is ours for both, or a resample would mix images.
+    # Clusters and categories are read from our rows for both sides. Were theirs used for theirs, a
+    # different order of images would pair one image's answers with another's in every resample.
     theirs_as_ours = b.over(a.rows)
     strata = strata_of(a, layout)
     primary, accuracy = paired_bootstrap(
@@ -198,17 +209,20 @@ def compare(
 
 
 def strata_of(scored: Scored, layout: Sequence[str]) -> list[tuple[str, ...]]:
-    """Each cluster's stratum: its categories, where the statistic is made of several cells."""
-    found: dict[str, set[str]] = {}
+    """Each cluster's stratum, in order of first appearance: the categories of its questions where
+    the statistic is made of several cells (MME's total is a sum over categories), else one stratum
+    for all. Raises: EvalError where a row has no cluster.
+    """
+    by_cluster: dict[str, set[str]] = {}
     for row in scored.rows:
         cells = {str(row.get("category", ""))} if len(layout) > 1 else set()
-        found.setdefault(str(row["cluster_id"]), set()).update(cells)
-    return [tuple(sorted(cells)) for cells in found.values()]
+        by_cluster.setdefault(cluster_id_of(row), set()).update(cells)
+    return [tuple(sorted(cells)) for cells in by_cluster.values()]
 
 
 def sums(benchmark: Benchmark, part: Scored, layout: Sequence[str]) -> Floats:
-    """The benchmark's sufficient statistics, and behind them the accuracy's, round by round: [C,
-    rounds x (K + 2)].
+    """Each cluster's sums for the benchmark's own statistic followed by those for the accuracy, the
+    rounds side by side: [C, rounds x (K + 2)].
     """
     return part.sums(lambda scores: round_sums(benchmark, part.rows, scores, layout))
 
@@ -227,7 +241,9 @@ def round_sums(
 
 
 def statistics(benchmark: Benchmark) -> Statistic:
-    """Primary statistic and accuracy of the totals that `round_sums` lays out."""
+    """The primary statistic and the accuracy of the totals that `round_sums` lays out: [..., K + 2]
+    -> [..., 2].
+    """
 
     def both(totals: Floats) -> Floats:
         accuracy = totals[..., -2] / np.maximum(totals[..., -1], 1)
@@ -237,29 +253,35 @@ def statistics(benchmark: Benchmark) -> Statistic:
 
 
 def figures_of(benchmark: Benchmark, valid: Scored) -> dict[str, float | None]:
-    """What a difference is split into, None without rows; a row's `num_tokens` are those of all its
-    answers.
+    """The figures that may explain a difference, each None without rows: the shares of answers that
+    could be read, were truncated, and said yes, and the mean number of tokens of an answer.
     """
     if not valid.rows:
         return dict.fromkeys(("parse_rate", "truncated", "mean_tokens", "yes_ratio"))
     rounds = [[s for s in scores if s.score is not None] for scores in valid.scored_rounds]
     yes = [benchmark.yes_ratio(scores) for scores in rounds]
     return {
-        "parse_rate": fmean(mean(map(benchmark.is_parsed, scores)) for scores in rounds),
-        "truncated": fmean(mean(s.status == "truncated" for s in scores) for scores in rounds),
-        "mean_tokens": mean(row.get("num_tokens", 0) for row in valid.rows) / len(valid.rounds),
+        "parse_rate": fmean(fmean(map(benchmark.is_parsed, scores)) for scores in rounds),
+        "truncated": fmean(fmean(s.status == "truncated" for s in scores) for scores in rounds),
+        # A row's num_tokens are those of all its answers.
+        "mean_tokens": fmean(row.get("num_tokens", 0) for row in valid.rows) / len(valid.rounds),
         "yes_ratio": fmean(known) if (known := [y for y in yes if y is not None]) else None,
     }
 
 
 def verdict_of(difference: float, p_value: float) -> str:
-    """better | worse | no evidence, at 5 %."""
+    """better, worse or no evidence, at the 5 % level.
+
+    >>> verdict_of(1.5, 0.01), verdict_of(1.5, 0.2)
+    ('better', 'no evidence')
+    """
     if p_value >= ALPHA or difference == 0:
         return "no evidence"
     return "better" if difference > 0 else "worse"
 
 
 def _sign_test(ours: Scored, theirs: Scored) -> float | None:
+    """The sign test over images; None where a score is neither 0 nor 1."""
     if not {*ours.values, *theirs.values} <= {0.0, 1.0}:
         return None
     change: dict[str, float] = {}
@@ -270,11 +292,12 @@ def _sign_test(ours: Scored, theirs: Scored) -> float | None:
 
 
 def _in(key: Scored, scored: Scored, category: str) -> Scored:
+    """The questions whose row in `key` is of this category."""
     return scored.at([n for n, row in enumerate(key.rows) if row["category"] == category])
 
 
 def _flips(benchmark: Benchmark, ours: Scored, theirs: Scored) -> dict[str, int]:
-    """Questions that changed sides; for a graded score, ones that got worse or better."""
+    """How many questions changed sides; with graded scores, how many got worse or better."""
     pairs = list(zip(ours.scores, theirs.scores, strict=True))
     parsed = [(benchmark.is_parsed(a), benchmark.is_parsed(b)) for a, b in pairs]
     values = list(zip(ours.values, theirs.values, strict=True))

@@ -1,5 +1,9 @@
-"""The second and third layer: `scores.jsonl` from responses, and `result.json` with parts,
-comparisons and the gate.
+"""From answers to an evaluation's result.
+
+    responses.jsonl --score_folder--> scores.jsonl     one verdict a question
+                    --write_result--> result.json      figures of both parts, comparisons, the gate
+
+Both are functions of files: they start no model, and can be repeated at any time.
 """
 
 from __future__ import annotations
@@ -13,10 +17,17 @@ import numpy as np
 
 from evals.accuracy import cell_sums
 from evals.asking.judge import JUDGE_ERROR, JUDGEMENT, Judged, failure
-from evals.asking.responses import json_line, read_responses, replace_file, write_json
+from evals.asking.responses import (
+    RESPONSES,
+    json_line,
+    read_responses,
+    replace_file,
+    require_needed,
+    write_json,
+)
 from evals.base import Benchmark
 from evals.contamination.search import Overlap
-from evals.data.items import PARTS, ItemScore
+from evals.data.items import PARTS, ItemScore, cluster_id_of
 from evals.decisions.gate import Gate, GateConfig, decide
 from evals.scoring.paired import (
     compare,
@@ -40,11 +51,13 @@ def score_folder(
     profile: str = "official",
     contamination: Overlap | None = None,
 ) -> Scored:
-    """Scores `responses.jsonl` into `scores.jsonl`; no model. A question that training knows has
-    `flags` there. Raises: EvalError, DataError.
+    """Scores `responses.jsonl` into `scores.jsonl`. A question that is in the training data
+    (`contamination`) has `flags` there. Raises: EvalError where a row lacks its part, cluster or
+    category; DataError where the rule cannot read a row.
     """
     flags = contamination.flags if contamination is not None else {}
     _, rows = read_responses(folder)
+    require_needed(rows, str(folder / RESPONSES))
     scored = score_rows(benchmark, rows, profile)
     lines = [
         {
@@ -76,11 +89,11 @@ def write_result(
     seed: int = 0,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Scores the folder, compares it with `parent` and `base` (evaluation folders
-    `<stage>/<benchmark>`), writes `result.json`.
+    """Scores the folder, compares it with `parent` and `base` (the folders `<stage>/<benchmark>` of
+    other stages), writes `result.json` and returns its contents.
 
-    `force` compares even where settings differ (the report marks it). Gives the result's contents.
-    Raises: EvalError where more than 1 % of the answers are errors of ours, a judge's too.
+    `force` compares even where settings differ, which the report marks. Raises: EvalError where
+    more than 1 % of the answers are errors of ours, those of a judge included.
     """
     header, _ = read_responses(folder)
     benchmark = benchmark.for_profile(profile)
@@ -92,12 +105,13 @@ def write_result(
         if ours.only(part).rows
     }
     comparisons = {
-        whom: _compare_with(other, header, ours, benchmark, profile, seed, force)
-        for whom, other in (("parent", parent), ("base", base))
+        role: _compare_with(other, header, ours, benchmark, profile, seed, force)
+        for role, other in (("parent", parent), ("base", base))
         if other is not None
     }
     selected = ours.only("select")
-    # A count's maximum is the number of its questions: the gate reads those of `select` alone.
+    # Where the statistic is a count (OCRBench), its maximum is the number of questions: the gate
+    # reads the `select` questions alone, so their number is the maximum that it takes.
     decision: Gate = decide(
         comparisons,
         max_score=benchmark.max_score((selected if selected.rows else ours).rows),
@@ -140,7 +154,9 @@ def _compare_with(
     seed: int,
     force: bool,
 ) -> dict[str, Any]:
+    """The comparison with another stage, part by part; or why it is refused."""
     their_header, rows = read_responses(other)
+    require_needed(rows, str(other / RESPONSES))
     against: dict[str, Any] = {"stage": other.parent.name, "select": None, "report": None}
     unequal = unequal_settings((header, ours.rows), (their_header, rows))
     if unequal:
@@ -156,18 +172,20 @@ def _compare_with(
 
 
 def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[str, Any]:
-    """The figures of one part: each is its mean over rounds of answers (`evals.scoring.samples`),
+    """The figures of one part. Each is a mean over rounds of answers (`evals.scoring.samples`), and
     None where nothing has a score.
     """
     valid = part.valid
     is_scored = bool(valid.rows)
     counts = Counter(row["category"] for row in valid.rows)
-    clusters = [row["cluster_id"] for row in valid.rows]
+    clusters = [cluster_id_of(row) for row in valid.rows]
     categories = sorted({row["category"] for row in part.rows})
     layout = benchmark.layout(part.rows)
     cells = [categories.index(row["category"]) for row in part.rows]
     width = 2 * len(categories)
 
+    # The benchmark's own statistic, the accuracy and every category's mean are resampled together:
+    # the columns of all three side by side, then one function that reads its own columns.
     def everything_of(scores: Sequence[ItemScore]) -> Floats:
         by_category_CK = cell_sums(part.rows, scores, cells, len(categories))[1]
         return np.concatenate(
@@ -222,8 +240,8 @@ def _part(benchmark: Benchmark, part: Scored, profile: str, seed: int) -> dict[s
 def _contaminated(
     benchmark: Benchmark, ours: Scored, overlap: Overlap | None, profile: str, seed: int
 ) -> dict[str, Any]:
-    """What training knows of these questions, and every part's score without them. A picture's
-    questions leave together.
+    """Which of these questions are in the training data, and every part's score without them. The
+    other questions about a flagged question's image are left out too.
     """
     if overlap is None:
         return {"checked": False, "overlap_images": 0, "flagged": {}, "without": {}}
@@ -249,13 +267,13 @@ def _contaminated(
 
 
 def _always(benchmark: Benchmark, part: Scored, profile: str) -> Scored | None:
-    """The scores of always giving the answer that is most often the most frequent reference; None
-    where only a judge could tell.
+    """The scores of a model that gives one answer to everything, the most frequent
+    reference. None where only a judge could score it.
     """
     answers = [benchmark.gold(row) for row in part.rows]
     counts = Counter(answers)
     common = min(counts, key=lambda answer: (-counts[answer], answer))
-    # What a judge wrote was written of another answer.
+    # The stored judgement is about the model's answer, so it is taken out.
     given = {"response": common, "samples": None, "error": None}
     unjudged = {JUDGEMENT: None, JUDGE_ERROR: None}
     try:
@@ -276,8 +294,8 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def require_valid(scored: Scored, where: str) -> None:
-    """Raises: EvalError where more than 1 % of the answers have no score: an answer that failed, or
-    one that a judge failed at.
+    """Raises: EvalError where more than 1 % of the answers have no score, because the answer or its
+    judge failed.
     """
     errors = [
         (row, number)
@@ -288,18 +306,18 @@ def require_valid(scored: Scored, where: str) -> None:
     asked = sum(map(len, scored.rounds))
     if len(errors) > MAX_ERROR_SHARE * asked:
         raise EvalError(
-            f"{len(errors)} of {asked} answers are errors; the first "
+            f"{len(errors):,} of {asked:,} answers are errors; the first "
             f"({errors[0][0]['sample_id']}): {_why_unscored(*errors[0])}",
             where=where,
             expected=f"at most {MAX_ERROR_SHARE:.0%}",
-            do="mend what the first says, then go on with --resume",
+            do="fix what the first one says, then continue with --resume",
         )
 
 
 def _why_unscored(row: Mapping[str, Any], number: int) -> str:
-    """Why this answer of the row has no score."""
+    """Why the row's answer in this round has no score."""
     answers = answer_rows(row)
     answer = answers[min(number, len(answers) - 1)]
-    said = answer.get(JUDGEMENT)
-    unread = f"the judge's text holds no verdict: {said[:80]!r}" if isinstance(said, str) else ""
+    text = answer.get(JUDGEMENT)
+    unread = f"the judge's text holds no verdict: {text[:80]!r}" if isinstance(text, str) else ""
     return failure(answer) or unread or "the rule gave no score"

@@ -1,4 +1,6 @@
-"""Re-scores stored responses: a pure function of the file. No model, no network."""
+"""`plumbline score`: scores a file of stored answers. A pure function of the file: no model, no
+network.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +8,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evals.data.sources import json_rows
+from evals.asking.responses import torn_notice
+from evals.data.jsonl import json_rows
 from evals.registry import get_benchmark
 from evals.scoring.samples import Scored, score_answers
 from evals.scoring.stats import stderr, stderr_clustered
 from rl.errors import DataError, PlumblineError
 
-_DO = "mend or remove the line (docs/evaluation.md says what a row holds)"
+_DO = "fix or remove the line (docs/evaluation.md says what a row holds)"
 
 
 def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> dict[str, Any]:
-    """`{"benchmark", "profile", "version", "metrics", "items": [{"sample_id", "score", "status",
-    "parsed"}]}`; by the benchmark's default profile where none is named.
+    """The scores of a JSONL file, as one JSON object:
 
-    `metrics` also holds the items' `stderr` and `stderr_clustered` (by `cluster_id`; a row without
-    one, or with null, is a cluster of its own). Every figure is None where no row has a score.
-    Raises: DataError naming file:line for a row that cannot be
-    scored, ConfigError for an unknown benchmark or profile.
+        {"benchmark": "mme", "profile": "official", "version": "1", "metrics": {"total": ...},
+         "items": [{"sample_id": "a", "score": 1.0, "status": "ok", "parsed": "yes"}, ...]}
+
+    `profile` is the scoring rule; by default the benchmark's. `metrics` also holds `stderr` and
+    `stderr_clustered` of the items' scores; clusters are named by `cluster_id`, and a row without
+    one, or with null, is a cluster of its own. Every figure is None where no row has a score.
+
+    A torn last line (its writer was killed) is left out, with a sentence on standard error. Raises:
+    DataError naming file:line for a row that cannot be scored, ConfigError for an unknown benchmark
+    or profile.
     """
-    judge = get_benchmark(benchmark)
-    profile = judge.default_profile if profile is None else profile
-    judge.require_profile(profile)
+    bench = get_benchmark(benchmark)
+    profile = bench.default_profile if profile is None else profile
+    bench.require_profile(profile)
     rows, answers = [], []
     seen: dict[str, int] = {}
-    for line, row in json_rows(Path(path)):
+    for line, row in json_rows(Path(path), on_torn=torn_notice(Path(path))):
         where = f"{path}:{line}"
         if not isinstance(row.get("sample_id"), str | int) or isinstance(row["sample_id"], bool):
             raise DataError(
@@ -41,14 +49,14 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
         name = str(row["sample_id"])
         if name in seen:
             raise DataError(
-                f"sample_id {name!r} stands in line {seen[name]} too",
+                f"sample_id {name!r} is on line {seen[name]:,} too",
                 where=where,
                 expected="an answer once (several of one question: `samples`, a list)",
                 do="remove one of the two lines",
             )
         seen[name] = line
         try:
-            answers.append(score_answers(judge, row, profile))
+            answers.append(score_answers(bench, row, profile))
         except PlumblineError as error:
             raise DataError(
                 error.what, where=where, expected=error.expected, do=error.do or _DO
@@ -59,8 +67,8 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
             "no responses", where=str(path), expected="an answer a line", do="check the path"
         )
     try:
-        scored = Scored.of(judge, rows, answers)
-        metrics = scored.metrics(judge, profile)
+        scored = Scored.of(bench, rows, answers)
+        metrics = scored.metrics(bench, profile)
     except PlumblineError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
         raise DataError(error.what, where=where, expected=error.expected, do=error.do) from error
@@ -77,14 +85,15 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
         for row, score in zip(rows, scored.scores, strict=True)
     ]
     return {
-        "benchmark": judge.id,
+        "benchmark": bench.id,
         "profile": profile,
-        "version": judge.version,
+        "version": bench.version,
         "metrics": metrics,
         "items": items,
     }
 
 
 def _cluster(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The row's cluster. The tag keeps a row's own cluster apart from one named like its id."""
     cluster = row.get("cluster_id")
     return ("row", str(row["sample_id"])) if cluster is None else ("cluster", str(cluster))

@@ -247,9 +247,7 @@ def test_a_question_that_stands_twice_is_refused_with_its_line(runs):
     file = runs / "a/evals/sft/mme/responses.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join([*lines, lines[0]]))
-    with pytest.raises(
-        DataError, match=r"responses.jsonl:141: sample_id mme-00000 stands on line 1"
-    ):
+    with pytest.raises(DataError, match=r"responses.jsonl:141: sample_id mme-00000 is on line 1"):
         compared(f"{runs}/a:base", f"{runs}/a:sft")
 
 
@@ -259,7 +257,7 @@ def test_a_header_that_says_too_little_is_refused(runs, lacking):
     facts = json.loads(file.read_text())
     del facts[lacking]
     file.write_text(json.dumps(facts))
-    with pytest.raises(DataError, match=f"says not how it was asked .no {lacking}."):
+    with pytest.raises(DataError, match=f"does not say how it was asked .no {lacking}."):
         compared(f"{runs}/a:base", f"{runs}/a:sft")
 
 

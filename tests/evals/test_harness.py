@@ -351,3 +351,18 @@ def test_a_counts_maximum_is_the_number_of_the_parts_questions(tmp_path):
     reason = result["gate"]["reasons"][0]
     assert f"changed by {-len(lost):+.1f} points" in reason
     assert f"2 % of the maximum {len(chosen)}" in reason
+
+
+@pytest.mark.parametrize("key", ["cluster_id", "part", "category"])
+def test_an_answer_without_its_facts_is_named(tmp_path, items, key):
+    folder = tmp_path / "evals/sft/mme"
+    run(folder, items, right)
+    rows = rows_of(folder)
+    del rows[3][key]
+    (folder / "responses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = f"responses.jsonl: answer mme-00003 has no {key}; expected what plumbline eval writes"
+    with pytest.raises(EvalError, match=told):
+        write_result(folder, MME, stage="sft", gate=GateConfig())
+    run(tmp_path / "evals/kto/mme", items, right)
+    with pytest.raises(EvalError, match=f"sft/mme/{told}"):
+        write_result(tmp_path / "evals/kto/mme", MME, stage="kto", gate=GateConfig(), base=folder)

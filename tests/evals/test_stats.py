@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evals.scoring.significance import (
+    holm,
+    minimum_detectable_effect,
+    questions_needed,
+    sign_test,
+)
 from evals.scoring.stats import (
     bootstrap,
     cluster_rows,
     every_pair,
-    holm,
-    minimum_detectable_effect,
     paired_bootstrap,
-    questions_needed,
-    sign_test,
     stderr,
     stderr_clustered,
     two_sided_p,

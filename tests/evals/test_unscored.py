@@ -77,3 +77,31 @@ def test_a_row_without_a_cluster_is_one_of_its_own(tmp_path):
         told.append(score_file("gqa", file)["metrics"])
     assert told[0] == told[1]
     assert math.isclose(told[0]["stderr_clustered"], told[0]["stderr"])
+
+
+@pytest.mark.parametrize("name", names("evals.benchmarks"))
+def test_no_mean_of_nothing_is_0(tmp_path, name):
+    """Not even before `Scored` takes the figures back: a benchmark's own aggregate has none."""
+    benchmark = get_benchmark(name)
+    rows = failed_rows(tmp_path, name)
+    found = benchmark.aggregate(rows, [ItemScore(None, "error")] * len(rows))
+    if name == "mme":  # its figures are sums over categories: of no category, 0 points
+        assert found.pop("total") == found.pop("perception") == found.pop("cognition") == 0.0
+    if name == "ocrbench":  # and a count
+        found = {key: value for key, value in found.items() if value != 0}
+    assert figures(found) == []
+    scores = [ItemScore(None, "error")] * len(rows)
+    assert benchmark.yes_ratio(scores) is None
+
+
+@pytest.mark.parametrize("name", names("evals.benchmarks"))
+def test_a_result_needs_every_rows_cluster(tmp_path, name):
+    benchmark = get_benchmark(name)
+    rows = failed_rows(tmp_path, name)
+    scores = [ItemScore(None, "error")] * len(rows)
+    lacking = {key: value for key, value in rows[1].items() if key != "cluster_id"}
+    for row in (lacking, {**lacking, "cluster_id": None}):
+        changed = [rows[0], row, *rows[2:]]
+        layout = benchmark.layout(changed)
+        with pytest.raises(EvalError, match=f"answer {row['sample_id']}: no cluster_id"):
+            benchmark.sums(changed, scores, layout)

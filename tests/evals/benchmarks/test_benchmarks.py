@@ -263,7 +263,7 @@ def test_a_truncated_answer_keeps_its_score():
         ("{", ":2: no JSON"),
         ("[1]", ":2: a list; expected a JSON object"),
         (json.dumps({"category": "count"}), ":2: sample_id is None"),
-        (json.dumps(yes_no("count", "a", "Yes")), "stands in line 1 too"),
+        (json.dumps(yes_no("count", "a", "Yes")), "is on line 1 too"),
         (json.dumps({**yes_no("count", "b", ""), "response": None}), ":2: response is None"),
         (json.dumps({**yes_no("count", "b", ""), "references": []}), ":2: references are"),
         (json.dumps({**yes_no("count", "b", ""), "references": ["red"]}), ":2: reference 'red'"),
