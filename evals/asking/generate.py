@@ -133,12 +133,17 @@ def is_current(
 
 
 def split_reasoning(text: str) -> tuple[str, str, bool]:
-    """(reasoning, answer, is_closed). A lone closing tag ends the reasoning; an unclosed opening
-    one leaves no answer.
+    """Splits what a thinking model wrote: (reasoning, answer, is_closed).
 
-    >>> split_reasoning("<think>a cat</think>Yes"), split_reasoning("<think>a c"),
-    split_reasoning("Yes")
-    (('a cat', 'Yes', True), ('a c', '', False), ('', 'Yes', True))
+    A chat template may have written the opening tag already, so a lone closing tag ends the
+    reasoning too. A block that was not closed (the length limit cut it off) leaves no answer.
+
+    >>> split_reasoning("<think>a cat</think>Yes")
+    ('a cat', 'Yes', True)
+    >>> split_reasoning("<think>a c")
+    ('a c', '', False)
+    >>> split_reasoning("Yes")
+    ('', 'Yes', True)
     """
     before, closed, after = text.rpartition(_CLOSE)
     if closed:

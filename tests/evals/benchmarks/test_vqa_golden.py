@@ -68,7 +68,12 @@ def test_pope_labels_and_figures(tmp_path):
 def test_popes_other_profiles_by_hand():
     pope = get_benchmark("pope")
     rows = [
-        {"references": [reference], "response": response, "category": category}
+        {
+            "cluster_id": "x",
+            "references": [reference],
+            "response": response,
+            "category": category,
+        }
         for reference, response, category in [
             ("yes", "Yes ", "random,popular"),
             ("yes", "Yes.", "random"),
