@@ -6,10 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from evals.report.build import build_report
-from evals.report.crossrun import write_index
+from evals.report import build_report
+from evals.report.crossrun.index import write_index
 from evals.report.formats import require_format, write_format
-from evals.report.serve import ReportServer
 
 
 def report(
@@ -29,6 +28,10 @@ def report(
         require_format(name)
     index = out or runs[0].resolve().parent / "report"
     if serve:
+        from evals.report.serve import (
+            ReportServer,  # the server is loaded only where it is asked for
+        )
+
         with tempfile.TemporaryDirectory(prefix="plumbline-") as own:
             server = ReportServer(runs, out or Path(own), port=port)
             print(f"{server.url} shows the report; Ctrl-C ends it", flush=True)

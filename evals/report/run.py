@@ -115,6 +115,16 @@ class Run:
         return sum(own) if own else None
 
     @property
+    def seed(self) -> Any:
+        """The seed of the recipe; None where it has none."""
+        return _at(self.config, "run", "seed")
+
+    @property
+    def place(self) -> str:
+        """Where the recipe put the run, as one would type it."""
+        return f"{_at(self.config, 'run', 'root') or 'runs'}/{self.name}"
+
+    @property
     def is_running(self) -> bool:
         """Whether a page that is open may still change: the last event ended no attempt."""
         last = str(self.events[-1].get("event", "")) if self.events else ""

@@ -11,8 +11,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from evals.report.build import build_report
-from evals.report.crossrun import write_index
+from evals.report import build_report
+from evals.report.crossrun.index import write_index
 from rl.errors import ConfigError, PlumblineError
 
 HOST = "127.0.0.1"

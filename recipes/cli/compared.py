@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evals.report.figures import NONE, Scale, p_value
-from evals.report.markdown import plain
+from evals.report.display.figures import NONE, Scale, p_value
+from evals.report.display.plain import plain
 from evals.report.records import Primary
 
 HEADINGS = (

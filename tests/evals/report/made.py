@@ -1,6 +1,6 @@
 """Answers and questions made by hand, for tests of what is told of them."""
 
-from evals.report.answers import Answer, Question
+from evals.report.answers.answer import Answer, Question
 
 
 def answer(score, *, text="yes", parsed="yes", cut=False, refused=False, content=None):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.report.answers import read_answers
-from evals.report.browser import slug
+from evals.report.answers.reading import read_answers
+from evals.report.files import slug
 from evals.report.run import read_run
 
 

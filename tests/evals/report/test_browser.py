@@ -6,8 +6,8 @@ import time
 import pytest
 
 from evals.report import build_report
-from evals.report.crossrun import write_index
-from evals.report.visible import visible
+from evals.report.crossrun.index import write_index
+from evals.report.display.visible import visible
 from tests.evals.report import chromium
 from tests.evals.report.conftest import MadeRun
 

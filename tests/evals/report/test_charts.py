@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.report.charts import (
+from evals.report.display.charts import (
     Axis,
     bar,
     beyond,
@@ -18,7 +18,7 @@ from evals.report.charts import (
     thinned,
     whisker,
 )
-from evals.report.graph import strip
+from evals.report.display.graph import strip
 from evals.report.run import read_run
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from evals.decisions.best import best
 from evals.report import build_report
-from evals.report.choices import choice
+from evals.report.facts.choices import choice
 from evals.report.run import read_run
 
 FROM = {"grpo": {"from": "best(sft, dpo, kto)"}}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from evals.benchmarks.textvqa import TextVQA
 from evals.registry import get_benchmark
 from evals.report import build_report
-from evals.report.content import Contents, words
+from evals.report.answers.content import Contents
+from evals.report.answers.wording import words
 from evals.scoring.samples import score_rows
 from rl.plugins import names
 from tests.evals.benchmarks.test_any_text import ANY, DENSE, rows_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.report.figures import (
+from evals.report.display.figures import (
     PERCENT,
     Scale,
     compact,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from evals.report.facts.rows import rows
 from evals.report.formats import write_format
-from evals.report.leaderboard import rows
-from evals.report.model_card import model_index
+from evals.report.formats.model_card import model_index
 from evals.report.run import read_run
 from rl.errors import ConfigError
 

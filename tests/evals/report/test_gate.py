@@ -5,10 +5,11 @@ import json
 import pytest
 
 from evals.report import build_report
-from evals.report.gate import beside, gate_markdown, unjudged, worst_verdict
-from evals.report.leaderboard import rows
-from evals.report.provenance import checks
+from evals.report.facts.gate import beside, unjudged, worst_verdict
+from evals.report.facts.rows import rows
+from evals.report.formats.gate import gate_markdown
 from evals.report.run import read_run
+from evals.report.sections.top import checks
 from recipes.cli.main import main
 from rl.errors import NoRunError
 

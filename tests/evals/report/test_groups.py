@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from evals.report import groups
-from evals.report.skills import Floor, in_words, skills_of
+from evals.report.answers import groups
+from evals.report.answers.skills import Floor, in_words, skills_of
 from evals.scoring.stats import cluster_rows, paired_bootstrap
 from tests.evals.report.made import answer, asked
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from evals.report.habits import habits, in_words, never_in_words
+from evals.report.answers.habits import habits, in_words, never_in_words
 from tests.evals.report.made import answer, asked
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-from evals.report.answers import read_answers
-from evals.report.kinds import OTHER, is_kind, kinds
+from evals.report.answers.kinds import OTHER, is_kind, kinds
+from evals.report.answers.reading import read_answers
 from evals.report.run import read_run
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from evals.report import build_report
-from evals.report.leaderboard import rows
-from evals.report.markdown import plain
+from evals.report.display.plain import plain
+from evals.report.facts.rows import rows
 from evals.report.run import read_run
 from tests.evals.report.test_build import script
 

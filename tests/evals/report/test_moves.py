@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.report.moves import KINDS, as_dict, from_dict, in_words, split
+from evals.report.answers.moves import KINDS, as_dict, from_dict, in_words, split
 from tests.evals.report.made import answer, asked
 
 WORDY = answer(0.0, text="There are 3 shapes.", parsed="there are 3 shapes", content=1.0)

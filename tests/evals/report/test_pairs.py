@@ -6,7 +6,7 @@ import pytest
 
 from evals.asking.responses import HEADER
 from evals.report import build_report
-from evals.report.pairs import pairs
+from evals.report.facts.pairs import pairs
 from evals.report.run import read_run
 from evals.scoring.compare import compare_sides, open_side
 

@@ -5,16 +5,16 @@ import json
 import pytest
 
 from evals.report import build_report
-from evals.report.charts import scale_of
-from evals.report.leaderboard import rows
-from evals.report.overview import overview
-from evals.report.progress import progress
+from evals.report.answers.skills import in_words, skills
+from evals.report.answers.turned import Turned
+from evals.report.display.charts import scale_of
+from evals.report.facts.progress import progress
+from evals.report.facts.rows import rows
+from evals.report.facts.sentences import verdicts
+from evals.report.facts.spent import total_cost
 from evals.report.records import Comparison, Flips, Result
 from evals.report.run import read_run
-from evals.report.sentences import verdicts
-from evals.report.skills import in_words, skills
-from evals.report.spent import total_cost
-from evals.report.turned import Turned
+from evals.report.sections.stages import overview
 
 
 def test_a_stage_with_a_reward_has_it_beside_begin_and_end_of_each_benchmark(make_run):

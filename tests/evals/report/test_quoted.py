@@ -1,8 +1,8 @@
 """The few answers that stand in the page itself."""
 
 from evals.report import build_report
-from evals.report.answers import Answer, Question
-from evals.report.quoted import as_lists, from_lists, quotes
+from evals.report.answers.answer import Answer, Question
+from evals.report.answers.quoted import as_lists, from_lists, quotes
 from tests.evals.report.conftest import MadeRun
 
 

@@ -3,9 +3,9 @@
 import json
 
 from evals.report import build_report
-from evals.report.content import judge_of
-from evals.report.rules import rules
+from evals.report.facts.stored import judge_of
 from evals.report.run import read_run
+from evals.report.sections.rules import rules
 
 
 def stored(make_run, text, **fields):
@@ -43,7 +43,7 @@ def test_a_sign_that_turns_is_named(make_run, tmp_path):
 def test_a_table_is_kept_until_an_answer_changes(make_run, tmp_path, monkeypatch):
     run = stored(make_run, "yes")
     first = rules(read_run(run), "mme", tmp_path)
-    monkeypatch.setattr("evals.report.rules.rescore", lambda *_: 1 / 0)
+    monkeypatch.setattr("evals.report.sections.rules.rescore", lambda *_: 1 / 0)
     assert rules(read_run(run), "mme", tmp_path) == first
     monkeypatch.undo()
     path = run / "evals" / "sft" / "mme" / "responses.jsonl"

@@ -3,9 +3,9 @@
 import json
 
 from evals.report import build_report
-from evals.report.answers import read_answers
-from evals.report.rules import rules
+from evals.report.answers.reading import read_answers
 from evals.report.run import read_run
+from evals.report.sections.rules import rules
 
 
 def edit(path, change):

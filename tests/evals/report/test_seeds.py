@@ -5,10 +5,10 @@ import statistics
 
 import pytest
 
-from evals.report.crossrun import write_index
-from evals.report.leaderboard import rows
+from evals.report.crossrun.index import write_index
+from evals.report.crossrun.seeds import spreads
+from evals.report.facts.rows import rows
 from evals.report.run import read_run
-from evals.report.seeds import spreads
 from tests.evals.report.conftest import MadeRun
 
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evals.report.build import build_report
-from evals.report.crossrun import write_index
+from evals.report.crossrun.index import write_index
 from evals.report.serve import ReportServer
 from recipes.cli.main import app
 from rl.errors import ConfigError

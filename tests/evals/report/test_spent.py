@@ -5,9 +5,9 @@ import json
 import pytest
 
 from evals.report import build_report
+from evals.report.facts.spent import Part, stage_cost, total_cost
+from evals.report.facts.training import training
 from evals.report.run import read_run
-from evals.report.spent import Part, stage_cost, total_cost
-from evals.report.training import training
 
 T = 1.79e9
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from evals.report import build_report, groups
-from evals.report.about import about, parameters
-from evals.report.conclusion import Conclusion, conclusion
-from evals.report.leaderboard import rows
-from evals.report.moves import as_dict, split
+from evals.report import build_report
+from evals.report.answers import groups
+from evals.report.answers.moves import as_dict, split
+from evals.report.facts.about import about, parameters
+from evals.report.facts.conclusion import Conclusion, conclusion
+from evals.report.facts.rows import rows
+from evals.report.facts.spent import reached, total_cost
 from evals.report.run import read_run
-from evals.report.spent import reached, total_cost
 from tests.evals.report.made import answer, asked
 
 FACTS = {

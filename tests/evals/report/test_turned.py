@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.report import build_report
-from evals.report.answers import Answer, Question
-from evals.report.turned import Turned, all_of, as_lists, from_lists, turned
+from evals.report.answers.answer import Answer, Question
+from evals.report.answers.turned import Turned, all_of, as_lists, from_lists, turned
 from tests.evals.report.conftest import MadeRun
 
 SCORES = st.sampled_from([None, 0.0, 0.3, 0.6, 0.9, 1.0])

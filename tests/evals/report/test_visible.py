@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.report.visible import visible
+from evals.report.display.visible import visible
 
 
 @given(st.text(st.characters(codec=None)))
