@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from evals.base import Benchmark
-from evals.custom import page_benchmark
 from rl.errors import ConfigError
 from rl.plugins import find
 
@@ -15,6 +14,10 @@ def get_benchmark(name: str) -> Benchmark:
     ConfigError with the nearest name.
     """
     if name.endswith((".yaml", ".yml")):
+        from evals.custom import (
+            page_benchmark,  # only a file needs it: it is a long chain of imports
+        )
+
         return page_benchmark(Path(name).expanduser())
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found

@@ -34,6 +34,9 @@ SERVER_FILES = {
     "evals/report/serve.py"
 }  # an HTTP or UI server only in a file of its own, named here
 
+# package -> the most modules in one chain of imports; "" is the whole tree
+DEPTHS = {"evals.report": 6, "": 16}
+
 TOP_LEVEL = {
     *("rl", "rewards", "evals", "rollouts", "recipes", "tests", "docs", "requirements", ".ci"),
     *("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile"),
@@ -142,19 +145,56 @@ def test_a_server_stands_in_a_file_of_its_own() -> None:
     assert not wrong
 
 
-def test_no_module_needs_itself() -> None:
-    graph = {
-        name: {
+@cache
+def needed_at_import() -> dict[str, frozenset[str]]:
+    """Module name -> the modules of ours that it imports when it is imported itself."""
+    return {
+        name: frozenset(
             needed
             for found in found_all
             if found.at_import and (needed := our_module(found.module)) and needed != name
-        }
+        )
         for name, found_all in all_imports().items()
     }
+
+
+def longest_chain(package: str = "") -> list[str]:
+    """The longest chain of imports at import time among the modules of a package (all of ours by
+    default): each module imports the next.
+    """
+    ours = {name for name in sources() if not package or f"{name}.".startswith(f"{package}.")}
+
+    @cache
+    def below(name: str) -> tuple[str, ...]:
+        chains = (below(needed) for needed in needed_at_import()[name] if needed in ours)
+        return (name, *max(chains, key=len, default=()))
+
+    return list(max(map(below, ours), key=len))
+
+
+def test_no_module_needs_itself() -> None:
     try:
-        TopologicalSorter(graph).prepare()
+        TopologicalSorter(needed_at_import()).prepare()
     except CycleError as error:
         pytest.fail("import cycle: " + " <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize(("package", "most"), DEPTHS.items())
+def test_imports_are_not_stacked_too_deep(package: str, most: int) -> None:
+    chain = longest_chain(package)
+    assert len(chain) <= most, f"{len(chain)} modules deep: {' -> '.join(chain)}"
+
+
+def test_a_section_of_the_report_imports_no_other_section() -> None:
+    folder = "evals.report.sections"
+    wrong = [
+        f"{found.place} imports {found.module}"
+        for name, found_all in all_imports().items()
+        if name.startswith(f"{folder}.")
+        for found in found_all
+        if f"{found.module}.".startswith(f"{folder}.")
+    ]
+    assert not wrong
 
 
 def test_the_packages_import_without_any_heavy_library() -> None:

@@ -1,8 +1,9 @@
 """Why a score moved: the difference in accuracy, question by question, as answered, form and sight.
 
-An answer has a score and a content (`evals.report.content`), the score it would have without the
-words around it. Every question's difference is the content's difference plus that of (score minus
-content), so the parts add up exactly, and with the two stages exchanged each changes its sign.
+An answer has a score and a content (`evals.report.answers.content`): the score it would have
+without the words around it. Every question's difference is the difference of the contents plus that
+of (score minus content). So the parts add up exactly, and each changes its sign when the two stages
+are exchanged.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def gate(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from evals.report.formats.gate import markdown_of
     from evals.report.facts.gate import unjudged, worst_verdict
+    from evals.report.formats.gate import markdown_of
     from evals.report.run import read_run
 
     records = read_run(run)
