@@ -14,16 +14,16 @@ MINUS = "\u2212"
 
 
 def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
-    """A decimal number, halves away from zero; `sign` writes the plus too. None and NaN become a
-    dash.
+    """A decimal number with commas between thousands, halves rounded away from zero; `sign` writes
+    the plus too. None and NaN become a dash.
 
-    >>> number(-3.14159, 2), number(7.14, 1, sign=True), number(None)
-    ('−3.14', '+7.1', '–')
+    >>> number(-3.14159, 2), number(7.14, 1, sign=True), number(1234.5), number(None)
+    ('−3.14', '+7.1', '1,234.5', '–')
     """
     if value is None or not math.isfinite(value):
         return NONE
     # The dust of sums must not decide a half: 78.95 and 78.9499999 are one figure.
-    text = f"{abs(value) + 1e-9:,.{places}f}".replace(",", "\u202f")
+    text = f"{abs(value) + 1e-9:,.{places}f}"
     is_zero = not any(digit in text for digit in "123456789")
     if is_zero:
         return text
@@ -107,10 +107,10 @@ def share(value: float | None, places: int = 1) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number with thin spaces; millions and more are shortened.
+    """A whole number with commas between thousands; millions and more are shortened.
 
     >>> count(2374), count(1_234_567)
-    ('2\\u202f374', '1.23\\u202fM')
+    ('2,374', '1.23\\u202fM')
     """
     if value is None:
         return NONE
@@ -151,7 +151,7 @@ def compact(value: float | None) -> str:
     """Any metric in few characters: for axes and last values.
 
     >>> compact(0.000052), compact(12345.6), compact(0.5)
-    ('5.2e−05', '12\\u202f346', '0.5')
+    ('5.2e−05', '12,346', '0.5')
     """
     if value is None or not math.isfinite(value):
         return NONE

@@ -65,7 +65,7 @@ def _state(stage: Stage, *, is_judged: bool) -> Clause | None:
         return Clause(
             "plain", f"drew answers from {stage.parent or 'the model'}; no weights changed"
         )
-    waiting = " and ".join(f"{n} answers on {b}" for b, n in stage.pending.items())
+    waiting = " and ".join(f"{count(n)} answers on {b}" for b, n in stage.pending.items())
     return Clause("plain", f"not evaluated yet{f' ({waiting} so far)' if waiting else ''}")
 
 

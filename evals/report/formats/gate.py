@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from evals.report.display.figures import count
 from evals.report.display.plain import plain
 from evals.report.facts.gate import VERDICTS, inside_of, judged, unjudged, worst_verdict
 from evals.report.records import Result
@@ -46,7 +47,7 @@ def _rows(run: Run) -> Iterator[list[str]]:
         gate = result.gate
         if gate is None:
             continue
-        needed = f"{gate.n_to_decide:,}" if gate.n_to_decide else ""
+        needed = count(gate.n_to_decide) if gate.n_to_decide else ""
         yield [stage.name, result.benchmark, ", ".join(_whom(result)), gate.verdict or "", needed]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from evals.benchmarks.mme import COGNITION, PERCEPTION
 from evals.report.facts.rows import Row
 from evals.report.facts.stored import judge_of
 from evals.report.run import Run, Stage, read_lines
@@ -51,6 +52,8 @@ _TASKS: dict[str, tuple[str, dict[str, tuple[str, float]]]] = {
     "ocrbench": ("ocrbench", {"ocrbench_accuracy": ("total", 0.001)}),
     "mmmu": ("mmmu_val", {"mmmu_acc": ("accuracy", 1)}),
 }
+# MME's two scores are sums over these categories.
+_SUMS = {"perception": PERCEPTION, "cognition": COGNITION}
 
 
 @dataclass(frozen=True)
@@ -129,17 +132,31 @@ def _task(run: Run, stage: Stage, row: Row) -> Task:
     answers = run.root / "evals" / stage.name / row.benchmark / "responses.jsonl"
     rows = [given for given in read_lines(answers) if given.get("part") == row.part]
     metrics, profile = _metrics(run, stage, row, rows)
-    told = {theirs: factor * metrics[k] for theirs, (k, factor) in names.items() if k in metrics}
+    written = {
+        theirs: factor * value
+        for theirs, (key, factor) in names.items()
+        if (value := metrics.get(key)) is not None and _was_asked(key, metrics)
+    }
     stderr = result.part.stderr_clustered
     return Task(
         name,
         row,
         profile,
-        told or {row.metric: row.value},
+        written or {row.metric: row.value},
         "N/A" if stderr is None else stderr,
         sum(part.n for part in result.parts.values()),
         _num_shots(rows),
     )
+
+
+def _was_asked(key: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether any question of a part was asked. That tool leaves a part without questions out of
+    its results; a sum over no category would be 0.0.
+    """
+    categories = metrics.get("categories")
+    if key not in _SUMS or not isinstance(categories, Mapping):
+        return True
+    return any(name in categories for name in _SUMS[key])
 
 
 def _num_shots(rows: Sequence[Mapping[str, Any]]) -> int:

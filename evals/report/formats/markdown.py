@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evals.report.display.figures import NONE, PERCENT, p_value
+from evals.report.display.figures import NONE, PERCENT, count, number, p_value
 from evals.report.display.plain import plain
 from evals.report.facts.about import about
 from evals.report.facts.rows import Against, Row
@@ -55,13 +55,14 @@ def _section(benchmark: str, mine: list[Row]) -> list[str]:
     guessing = ""
     if first.random_baseline is not None:
         guessing = f", guessing scores {first.scale.value(first.random_baseline)}"
-    unit = "percent" if first.max == 1 else f"of {first.max:g}"
+    unit = "percent" if first.max == 1 else f"of {number(first.max, 0)}"
     head = [
         f"## {plain(benchmark)}",
         "",
-        f"{plain(first.metric)}, {unit}; {parts} part, {first.n} questions on {first.images} "
-        f"images; always giving the most common answer: {majority} right{guessing}. Intervals are "
-        "95 %, images as clusters; p-values adjusted (Holm) over the stage's benchmarks.",
+        f"{plain(first.metric)}, {unit}; {parts} part, {count(first.n)} questions on "
+        f"{count(first.images)} images; always giving the most common answer: "
+        f"{majority} right{guessing}. Intervals are 95 %, images as clusters; "
+        "p-values adjusted (Holm) over the stage's benchmarks.",
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|---" * len(HEADINGS) + "|",
@@ -87,7 +88,7 @@ def _line(row: Row) -> str:
     if row.part == "select":
         cells[1] += " (selected on)"
     if row.errors:
-        cells[1] += f" ({row.errors} errors left out)"
+        cells[1] += f" ({count(row.errors)} errors left out)"
     return "| " + " | ".join(cells) + " |"
 
 

@@ -160,4 +160,5 @@ def _time(item: Spent) -> str:
 def _redone(item: Spent) -> str:
     if not item.redone.steps:
         return ""
-    return f" and {item.redone.steps} done twice ({figures.duration(item.redone.seconds)})"
+    steps, seconds = item.redone.steps, item.redone.seconds
+    return f" and {figures.count(steps)} done twice ({figures.duration(seconds)})"

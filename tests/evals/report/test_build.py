@@ -228,8 +228,8 @@ def test_an_evaluation_without_training_is_a_run_too(make_run):
 
 def test_the_dashed_line_has_its_number_in_the_benchmarks_unit(make_run):
     text = build_report(make_run()).read_text().replace("\u202f", " ")
-    assert "the dashed line: 500.0 of 1 000</small>" in text
-    assert "majority baseline</abbr> 500.0 of 1 000, accuracy 50.0 %" in text
+    assert "the dashed line: 500.0 of 1,000</small>" in text
+    assert "majority baseline</abbr> 500.0 of 1,000, accuracy 50.0 %" in text
     assert "the dashed line: 21.0 %</small>" in text
 
 

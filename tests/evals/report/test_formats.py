@@ -135,11 +135,41 @@ def test_lmms_evals_layout(make_run):
     assert set(told["results"]["mme"]) == {
         "alias",
         *("mme_perception_score,none", "mme_perception_score_stderr,none"),
-        *("mme_cognition_score,none", "mme_cognition_score_stderr,none"),
     }
     assert told["configs"]["textvqa_val"]["metadata"]["profile"] == "lmms_eval"
     assert told["n-samples"]["mme"] == {"original": 48, "effective": 24}
     assert 0 < told["results"]["textvqa_val"]["exact_match,none"] < 1
+
+
+def test_a_part_that_was_not_asked_is_left_out_of_lmms_evals_results(make_run):
+    """As in lmms-eval: a metric that no question fed is not in its file, never 0.0."""
+    run = make_run()  # its MME has categories of perception alone
+    told = json.loads(write_format(run, "lmms-eval")[-1].read_text())
+    names = {name for name in told["results"]["mme"] if "cognition" in name}
+    listed = {metric["metric"] for metric in told["configs"]["mme"]["metric_list"]}
+    assert (names, listed) == (set(), {"mme_perception_score"})
+    assert set(told["higher_is_better"]["mme"]) == {"mme_perception_score"}
+    for stage in ("base", "grpo"):
+        path = run / "evals" / stage / "mme" / "responses.jsonl"
+        answers = path.read_text().replace('"category": "color"', '"category": "code_reasoning"')
+        path.write_text(answers)
+    told = json.loads(write_format(run, "lmms-eval")[-1].read_text())
+    assert told["results"]["mme"]["mme_cognition_score,none"] > 0
+
+
+def test_a_half_that_was_not_asked_is_left_out(make_run):
+    run = make_run(benchmarks=("textvqa",))
+    for folder in run.glob("evals/*/textvqa"):
+        told = json.loads((folder / "result.json").read_text())
+        part = told["parts"]["report"]
+        part["metrics"] = {"accuracy": part["accuracy"], "human": 0.5, "augmented": None}
+        told |= {"benchmark": "chartqa", "profile": "lmms_eval"}
+        (folder / "result.json").write_text(json.dumps(told))
+        folder.rename(folder.with_name("chartqa"))
+    told = json.loads(write_format(run, "lmms-eval")[-1].read_text())
+    names = {name.partition(",")[0] for name in told["results"]["chartqa"]}
+    assert "relaxed_human_split" in names
+    assert "relaxed_augmented_split" not in names
 
 
 def test_worked_examples_are_counted_in_lmms_evals_layout(make_run):

@@ -154,7 +154,7 @@ def test_bounds_on_the_select_part_stand_beside_the_verdict_of_the_report_part(m
     told = {row.stage: row for row in rows(found) if row.benchmark == "mme"}
     words = beside(found.stage("kto").results["mme"], told["kto"])
     assert words.startswith(
-        "The report part, on other questions: \u22121.0 of 1\u202f000 [\u22125.6, 3.4], no "
+        "The report part, on other questions: \u22121.0 of 1,000 [\u22125.6, 3.4], no "
         "evidence of a difference. Both bounds on the select part lie below zero, and that is no "
         "contradiction"
     )

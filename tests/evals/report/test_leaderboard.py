@@ -51,7 +51,7 @@ def test_json_csv_and_markdown_say_the_same(make_run):
         else:
             assert line["parent"] == line["parent_difference"] == ""
     text = (folder / "leaderboard.md").read_text()
-    said = "better than its parent dpo on mme by +120.0 of 1 000 [89.0, 151.0], p<0.001"
+    said = "better than its parent dpo on mme by +120.0 of 1,000 [89.0, 151.0], p<0.001"
     assert f"- **grpo**: {said}" in text
     assert "| dpo | " in text
     assert "| clean |" in text

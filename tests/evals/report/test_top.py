@@ -48,13 +48,13 @@ def test_the_model_the_data_and_the_questions_are_named(make_run):
     weights(run / "stages/sft/checkpoints/step-000060", {"a": [300, 20], "b": [7], "c": []})
     model, questions = about(read_run(run))
     assert model == (
-        "The model is models/quickstart-base (TinyVL, 6\u202f008 parameters); "
-        "sft learns from data/sft.jsonl (16\u202f000 rows), pairs answers data/rl.jsonl "
-        "(2\u202f500 prompts), dpo learns from pairs (1\u202f528 rows)."
+        "The model is models/quickstart-base (TinyVL, 6,008 parameters); "
+        "sft learns from data/sft.jsonl (16,000 rows), pairs answers data/rl.jsonl "
+        "(2,500 prompts), dpo learns from pairs (1,528 rows)."
     )
     assert questions == (
         "Measured on mme from data/mme, 48 questions (24 in the report part and 24 in the select "
-        "part): not the public set, which has 2\u202f374; textvqa from lmms-lab/textvqa, 48 "
+        "part): not the public set, which has 2,374; textvqa from lmms-lab/textvqa, 48 "
         "questions (24 in the report part and 24 in the select part), limited to 48."
     )
     text = build_report(run).read_text()

@@ -51,4 +51,4 @@ const fill = (select, entries, chosen) => {
   }));
   if (entries.some(([value]) => value === chosen)) select.value = chosen;
 };
-const count = (n) => n.toLocaleString("en").replace(/,/g, "\u202f");
+const count = (n) => n.toLocaleString("en");
