@@ -18,11 +18,14 @@ from __future__ import annotations
 import importlib.machinery
 import io
 import sys
-from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING
 
+# Not typing's: every interpreter of the environment starts with this file, and typing takes
+# longer to import than all of it. Type checkers know the name.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
     from PIL.Image import Image
     from torch import Tensor
 

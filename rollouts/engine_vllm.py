@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rl.core import Completion, FinishReason, Sampling
 from rl.data.images import open_image
 from rl.errors import RolloutError
+from rl.models.load import weight_names
 from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class VllmEngine:
         self._version = 0
         self._received: set[str] = set()  # names of the weights that an update brought
         self._core: Core = _start(config, model_path, processor_kwargs, is_multimodal)
-        self._names = _checkpoint_names(model_path)
+        self._names = weight_names(Path(model_path))
 
     @property
     def num_unfinished(self) -> int:
@@ -102,8 +103,6 @@ class VllmEngine:
 
         Raises: RolloutError where the file lacks weights that the checkpoint has.
         """
-        from rollouts.transfer import weight_names
-
         self._require_all(weight_names(Path(path)), path)
         self._core.rpc("start_weight_update")
         self._core.rpc("update_weights", update_info={"path": path})
@@ -236,12 +235,6 @@ def _versions(spans: Sequence[Any] | None, num_tokens: int, version: int) -> tup
         label = int(span.version) if str(span.version).isdigit() else 0
         versions[span.start : span.end] = [label] * (span.end - span.start)
     return tuple(versions)
-
-
-def _checkpoint_names(model_path: str) -> frozenset[str]:
-    from rollouts.transfer import weight_names
-
-    return weight_names(Path(model_path))
 
 
 def _start(

@@ -16,7 +16,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -270,13 +269,3 @@ class GpuChannel:
             packed=True,
             packed_buffer_size_bytes=size,
         )
-
-
-def weight_names(path: Path) -> frozenset[str]:
-    """Names of the tensors in a safetensors file, or in those of a checkpoint folder."""
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    names: set[str] = set()
-    for file in files:
-        with safe_open(str(file), framework="pt") as opened:
-            names.update(opened.keys())
-    return frozenset(names)

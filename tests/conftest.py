@@ -38,6 +38,11 @@ def tiny_qwen25vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_qwen2vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("qwen2_vl", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_tiny("llava", tmp_path_factory)
 
@@ -45,6 +50,16 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_tiny("qwen3", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("qwen2", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make_tiny("llama", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.schema.recipe import Recipe, StageSection
+from rl.errors import ModelError
 
 GIB = 2**30
 # DeepSpeed's defaults (elements), which rl/learners/engine.py leaves as they are.
@@ -96,17 +97,33 @@ def architecture(recipe: Recipe) -> Architecture:
 
 
 def _stack(config: Any, names: list[str]) -> Stack:
-    hidden = int(config.hidden_size)
-    heads = int(getattr(config, "num_attention_heads", None) or config.num_heads)
-    width = int(getattr(config, "head_dim", None) or hidden // heads)
+    """The layers of a text model or a vision tower, from its part of config.json."""
+    # Qwen2-VL's tower calls its width embed_dim, and its output's width hidden_size.
+    hidden = int(_first(config, "embed_dim", "hidden_size"))
+    heads = int(_first(config, "num_attention_heads", "num_heads"))
+    head_width = int(getattr(config, "head_dim", None) or hidden // heads)
+    inner = getattr(config, "intermediate_size", None)
     return Stack(
-        layers=int(getattr(config, "num_hidden_layers", None) or config.depth),
+        layers=int(_first(config, "num_hidden_layers", "depth")),
         hidden=hidden,
-        query=heads * width,
-        key=int(getattr(config, "num_key_value_heads", None) or heads) * width,
-        inner=int(config.intermediate_size),
+        query=heads * head_width,
+        key=int(getattr(config, "num_key_value_heads", None) or heads) * head_width,
+        inner=int(inner if inner is not None else hidden * _first(config, "mlp_ratio")),
         is_gated=any("gate_proj" in name for name in names),
         has_head_norms=any("q_norm" in name for name in names),
+    )
+
+
+def _first(config: Any, *keys: str) -> Any:
+    """The first of these keys that the configuration has. Raises: ModelError if it has none."""
+    for key in keys:
+        if getattr(config, key, None) is not None:
+            return getattr(config, key)
+    raise ModelError(
+        f"{config.model_type} has no {' or '.join(keys)}",
+        where="config.json",
+        expected="the widths and the number of layers under one of these names",
+        do="name the model's own key in recipes/planning/sizes.py",
     )
 
 

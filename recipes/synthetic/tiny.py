@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.synthetic.questions import corpus
 from rl.errors import ConfigError
-from rl.plugins import find, names
 
 IMAGE_SIDE = 64  # the scenes' pictures; LLaVA's vision tower takes exactly this size
 MAX_POSITIONS = 2048
@@ -98,6 +96,8 @@ def _tokenizer(special: tuple[str, ...], template: str, vocab: int, **names: Any
     """A byte-level BPE trained on the scenes' text: their words are one token each."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
+
+    from recipes.synthetic.questions import corpus
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -218,12 +218,39 @@ def _show_places(visual: Any) -> None:
     torch.nn.init.normal_(kernel, std=kernel[0].numel() ** -0.5)
 
 
+def _qwen2_vl(out: Path, size: Size) -> Any:
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    tokenizer = _chatml_tokenizer(size, vision=True)
+    text = _text_config(size, tokenizer, {"rope_type": "default", "mrope_section": [6, 5, 5]})
+    text.pop("head_dim")  # as wide as hidden_size / heads
+    config = Qwen2VLConfig(
+        text_config=text,
+        vision_config={
+            "depth": size.vision_layers,
+            "embed_dim": size.vision_hidden,
+            "mlp_ratio": size.mlp_ratio,
+            "num_heads": size.vision_hidden // size.head_dim,
+            "patch_size": size.patch,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "hidden_size": size.hidden,  # of the tower's output; its own width is embed_dim
+            "initializer_range": size.std(size.vision_hidden),
+        },
+        tie_word_embeddings=True,
+        **_qwen_vision_ids(tokenizer),
+    )
+    Qwen2VLForConditionalGeneration(config).save_pretrained(out)
+    _save_qwen_processor(out, tokenizer, size)
+    return tokenizer
+
+
 def _qwen2_5_vl(out: Path, size: Size) -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     tokenizer = _chatml_tokenizer(size, vision=True)
     text = _text_config(size, tokenizer, {"rope_type": "default", "mrope_section": [6, 5, 5]})
-    text.pop("head_dim")
+    text.pop("head_dim")  # as wide as hidden_size / heads
     config = Qwen2_5_VLConfig(
         text_config=text,
         vision_config={
@@ -252,9 +279,28 @@ def _qwen2_5_vl(out: Path, size: Size) -> Any:
 def _qwen3(out: Path, size: Size) -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
+    return _save_text_model(out, size, Qwen3Config, Qwen3ForCausalLM)
+
+
+def _qwen2(out: Path, size: Size) -> Any:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    return _save_text_model(out, size, Qwen2Config, Qwen2ForCausalLM, head_dim=None)
+
+
+def _llama(out: Path, size: Size) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    # An output head of its own, as Llama-3-8B has it.
+    return _save_text_model(out, size, LlamaConfig, LlamaForCausalLM, tie_word_embeddings=False)
+
+
+def _save_text_model(out: Path, size: Size, config: Any, model: Any, **changes: Any) -> Any:
+    """Writes a text-only model and its tokenizer. A change to None leaves the key out."""
     tokenizer = _chatml_tokenizer(size, vision=False)
-    config = Qwen3Config(**_text_config(size, tokenizer, {"rope_type": "default"}))
-    Qwen3ForCausalLM(config).save_pretrained(out)
+    values = {**_text_config(size, tokenizer, {"rope_type": "default"}), **changes}
+    kept = {key: value for key, value in values.items() if key not in changes or value is not None}
+    model(config(**kept)).save_pretrained(out)
     tokenizer.save_pretrained(out)
     return tokenizer
 
@@ -330,13 +376,18 @@ def _rename_to_hub(path: Path, rename: Callable[[str], str]) -> None:
 
 
 PACKAGE = "rl.models.families"
-MADE_HERE = ("llava", "qwen3", "qwen_vl")  # families whose checkpoints are made here
+# config.json's model_type -> what writes a checkpoint of it: every type that rl/models/families
+# registers, and what `plumbline tiny --family` takes.
 FAMILIES: dict[str, Callable[[Path, Size], Any]] = {
     "qwen3_vl": _qwen3_vl,
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen2_vl": _qwen2_vl,
     "llava": _llava,
     "qwen3": _qwen3,
+    "qwen2": _qwen2,
+    "llama": _llama,
 }
+MADE_HERE = ("llava", "qwen3", "qwen_vl")  # modules of PACKAGE whose checkpoints are made here
 
 
 def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> Path:
@@ -345,6 +396,8 @@ def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> P
     A family that was added to `rl/models/families` writes its own. Raises: ConfigError for an
     unknown family or size.
     """
+    from rl.plugins import find, names
+
     added = tuple(name for name in names(PACKAGE) if name not in MADE_HERE)
     _check("family", family, (*FAMILIES, *added))
     _check("size", size, SIZES)

@@ -235,6 +235,18 @@ def file_weights(model: Any, state: dict[str, Tensor] | None = None) -> dict[str
     return {name: weight.detach().contiguous() for name, weight in weights.items()}
 
 
+def weight_names(path: Path) -> frozenset[str]:
+    """Names of the tensors in a safetensors file, or in all of a checkpoint folder's."""
+    from safetensors import safe_open
+
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    names: set[str] = set()
+    for file in files:
+        with safe_open(str(file), framework="pt") as opened:
+            names.update(opened.keys())
+    return frozenset(names)
+
+
 def without_tied(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The model's state, of tied weights only the one that the file holds."""
     from transformers.modeling_utils import remove_tied_weights_from_state_dict

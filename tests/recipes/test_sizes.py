@@ -25,8 +25,10 @@ from tests.rl.models.trees import FAMILIES, checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "tests" / "models"
 STAGE = {"name": "sft", "algorithm": "sft", "data": [{"path": "data/sft.jsonl"}]}
-# Counted from config.json; the model cards publish 3.75 B and 4.44 B ("B params").
+# Counted from config.json; the model cards publish 3.75 B and 4.44 B ("B params"), and the index of
+# Qwen2-VL-2B's weights 4,417,971,200 bytes in bfloat16.
 PUBLISHED = {
+    "Qwen2-VL-2B-Instruct": (2_208_985_600, 665_271_296, 729),
     "Qwen2.5-VL-3B-Instruct": (3_754_622_976, 668_684_288, 824),
     "Qwen3-VL-4B-Instruct": (4_437_815_808, 415_347_712, 713),
 }
@@ -52,7 +54,8 @@ def test_the_count_is_the_models(request: pytest.FixtureRequest, family: str) ->
 def test_the_count_is_the_published_one(name: str) -> None:
     arch = architecture(page(MODELS / name))
     assert (arch.parameters, arch.vision_parameters, arch.num_weights) == PUBLISHED[name]
-    assert f"{arch.parameters / 1e9:.2f}" == {"2": "3.75", "3": "4.44"}[name[4]]
+    published = {"2.5": "3.75", "3-V": "4.44", "2-V": f"{4_417_971_200 / 2e9:.2f}"}
+    assert f"{arch.parameters / 1e9:.2f}" == published[name[4:7]]
     assert arch.trained == arch.parameters
     frozen = architecture(
         recipe_of({"model": {"path": str(MODELS / name), "freeze": ["vision"]}, "stages": [STAGE]})

@@ -13,21 +13,16 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from recipes.synthetic.tiny import FAMILIES, SIZES, make_tiny
+from recipes.synthetic.tiny import FAMILIES, MADE_HERE, SIZES, make_tiny
 from rl.errors import ConfigError
-
-FIXTURES = {
-    "qwen3_vl": "tiny_qwen3vl",
-    "qwen2_5_vl": "tiny_qwen25vl",
-    "llava": "tiny_llava",
-    "qwen3": "tiny_qwen3",
-}
+from rl.models.load import families
+from tests.rl.models.trees import MODEL_TYPES, TEXT_ONLY
 
 
-@pytest.fixture(params=sorted(FIXTURES))
+@pytest.fixture(params=sorted(MODEL_TYPES))
 def checkpoint(request: pytest.FixtureRequest) -> tuple[str, Path]:
     """Each family's name and folder."""
-    return request.param, request.getfixturevalue(FIXTURES[request.param])
+    return request.param, request.getfixturevalue(MODEL_TYPES[request.param])
 
 
 def _processor(path: Path) -> Any:
@@ -36,8 +31,9 @@ def _processor(path: Path) -> Any:
     return AutoProcessor.from_pretrained(path)
 
 
-def test_every_family_has_a_fixture() -> None:
-    assert set(FIXTURES) == set(FAMILIES)
+def test_every_registered_model_type_is_made_and_has_a_fixture() -> None:
+    made = {name for name, family in families().items() if family.name in MADE_HERE}
+    assert set(MODEL_TYPES) == set(FAMILIES) == made
 
 
 def test_the_folder_holds_all_that_a_checkpoint_needs(checkpoint: tuple[str, Path]) -> None:
@@ -45,7 +41,7 @@ def test_the_folder_holds_all_that_a_checkpoint_needs(checkpoint: tuple[str, Pat
     files = {file.name for file in path.iterdir()}
     assert {"config.json", "model.safetensors", "generation_config.json"} <= files
     assert {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= files
-    assert family == "qwen3" or "processor_config.json" in files
+    assert MODEL_TYPES[family] in TEXT_ONLY or "processor_config.json" in files
     config = json.loads((path / "generation_config.json").read_text())
     tokenizer = getattr(_processor(path), "tokenizer", _processor(path))
     assert config["eos_token_id"] == tokenizer.eos_token_id
@@ -116,7 +112,7 @@ def test_transformers_finds_every_weight_and_no_other(checkpoint: tuple[str, Pat
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     family, path = checkpoint
-    kind = AutoModelForCausalLM if family == "qwen3" else AutoModelForImageTextToText
+    kind = AutoModelForCausalLM if MODEL_TYPES[family] in TEXT_ONLY else AutoModelForImageTextToText
     _, info = kind.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recipes.cli.group import Group
+from recipes.synthetic.tiny import FAMILIES, SIZES
 
 GROUP = Group("Make synthetic models and data", order=60)
 
@@ -15,8 +16,8 @@ GROUP = Group("Make synthetic models and data", order=60)
 @GROUP.command()
 def tiny(
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.", show_default=False)],
-    family: Annotated[str, typer.Option(help="qwen3_vl | qwen2_5_vl | llava | qwen3")] = "qwen3_vl",
-    size: Annotated[str, typer.Option(help="tiny | small")] = "tiny",
+    family: Annotated[str, typer.Option(help=" | ".join(FAMILIES))] = "qwen3_vl",
+    size: Annotated[str, typer.Option(help=" | ".join(SIZES))] = "tiny",
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
 ) -> None:
     """Make a small random checkpoint of a real architecture."""

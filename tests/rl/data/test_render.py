@@ -21,7 +21,7 @@ from rl.core import (
 from rl.data.images import open_image
 from rl.data.render import Renderer
 from rl.errors import DataError, ModelError
-from tests.rl.models.trees import FAMILIES, Small, checkpoint, picture, small
+from tests.rl.models.trees import FAMILIES, TEXT_ONLY, Small, checkpoint, picture, small
 
 IMAGE = picture(64, 48, 0)
 
@@ -73,7 +73,8 @@ QWEN = CHATML.replace("{image}", "<|vision_start|><image x12><|vision_end|>")
 GOLDEN = {  # prompt, answer
     "tiny_qwen3vl": (QWEN, "<<2<|im_end|>>>"),
     "tiny_qwen25vl": (QWEN, "<<2<|im_end|>>>"),
-    "tiny_qwen3": (CHATML.replace("{image}", ""), "<<2<|im_end|>>>"),
+    "tiny_qwen2vl": (QWEN, "<<2<|im_end|>>>"),
+    **{name: (CHATML.replace("{image}", ""), "<<2<|im_end|>>>") for name in TEXT_ONLY},
     "tiny_llava": (
         "be brief USER: <image x16>\nwhat color? ASSISTANT:<< red</s>>>USER: how many? ASSISTANT:",
         "<< 2</s>>>",

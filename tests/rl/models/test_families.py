@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rl.data.images import open_image
-from tests.rl.models.trees import ADDED, FAMILIES, VISION, checkpoint, picture, small
+from tests.rl.models.trees import ADDED, FAMILIES, TEXT_ONLY, VISION, checkpoint, picture, small
 
 
 @pytest.mark.parametrize("family", VISION)
@@ -27,7 +27,7 @@ def test_planned_tokens_are_the_processors(
     assert model.spec.num_image_tokens(width, height) == real
 
 
-@pytest.mark.parametrize("family", ["tiny_qwen3vl", "tiny_qwen25vl"])
+@pytest.mark.parametrize("family", ["tiny_qwen3vl", "tiny_qwen25vl", "tiny_qwen2vl"])
 def test_positions_are_get_rope_index(request: pytest.FixtureRequest, family: str) -> None:
     model = small(checkpoint(request, family))
     for seed in range(12):
@@ -47,7 +47,7 @@ def test_placeholders_are_banned(request: pytest.FixtureRequest, family: str) ->
     banned = spec.tokenizer.convert_ids_to_tokens(list(spec.banned_ids))
     vision = {f"<|{name}|>" for name in ("vision_pad", "vision_start", "vision_end")}
     qwen = {"<|image_pad|>", "<|video_pad|>", *vision}
-    expected = {"tiny_llava": {"<image>"}, "tiny_qwen3": set()}
+    expected = {"tiny_llava": {"<image>"}, **{name: set() for name in TEXT_ONLY}}
     if family in ADDED:
         assert spec.image_token_id in (None, *spec.banned_ids)
     else:

@@ -17,6 +17,7 @@ from rl.models.load import (
     load_model,
     load_processor,
     processor_kwargs,
+    weight_names,
 )
 from tests.rl.models.trees import FAMILIES, checkpoint, small
 
@@ -99,6 +100,17 @@ def test_weights_keep_the_names_of_the_file(
     assert has_head == (not model.config.tie_word_embeddings)
     if family == "tiny_llava":
         assert any(name.startswith("vision_tower.vision_model.") for name in weights)
+
+
+def test_names_are_read_from_a_file_and_from_all_shards_of_a_folder(
+    tiny_qwen3vl: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_qwen3vl)
+    wanted = frozenset(file_weights(model))
+    model.save_pretrained(tmp_path, max_shard_size="200KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert weight_names(tiny_qwen3vl / "model.safetensors") == wanted
+    assert weight_names(tmp_path) == wanted
 
 
 def test_missing_weights_are_an_error(copy: Path) -> None:

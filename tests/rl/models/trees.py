@@ -25,13 +25,24 @@ from rl.models.load import find_spec, load_model, load_processor
 from rl.models.spec import Dtype, Layout, ModelSpec
 from rl.plugins import find, names
 
-# Fixtures of the checkpoints that recipes.synthetic.tiny makes, then every family that was added.
+# Fixtures of the checkpoints that recipes.synthetic.tiny makes, by model_type, then every family
+# that was added.
+MODEL_TYPES = {
+    "qwen3_vl": "tiny_qwen3vl",
+    "qwen2_5_vl": "tiny_qwen25vl",
+    "qwen2_vl": "tiny_qwen2vl",
+    "llava": "tiny_llava",
+    "qwen3": "tiny_qwen3",
+    "qwen2": "tiny_qwen2",
+    "llama": "tiny_llama",
+}
+TEXT_ONLY = ("tiny_qwen3", "tiny_qwen2", "tiny_llama")
 ADDED = tuple(name for name in names(PACKAGE) if name not in MADE_HERE)
-FAMILIES = ("tiny_qwen3vl", "tiny_qwen25vl", "tiny_llava", "tiny_qwen3", *ADDED)
+FAMILIES = (*MODEL_TYPES.values(), *ADDED)
 VISION = tuple(
     name
     for name in FAMILIES
-    if name != "tiny_qwen3" and (name not in ADDED or find(PACKAGE, name).has_vision)
+    if name not in TEXT_ONLY and (name not in ADDED or find(PACKAGE, name).has_vision)
 )
 SIZES = ((64, 48), (64, 64), (40, 90))
 
