@@ -1,8 +1,10 @@
-"""The policy's weights as they leave the learner: whole, under the checkpoint file's names, a chunk
-at a time. Every transport reads them here."""
+"""The policy's weights as they leave the learner: whole, under the checkpoint file's names, one
+block of the model at a time. Publishing and saving both read them here.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,15 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from rl.errors import ModelError
+from rl.models.adapters import Adapter
 from rl.models.load import under_file_names, without_tied
 
-# Within it these parameters are whole on every rank; all ranks enter it together.
+# A context manager within which these parameters are whole on every rank. At ZeRO-3 it gathers
+# them, and all ranks have to enter it together; elsewhere it does nothing.
 Whole = Callable[[Sequence[nn.Parameter]], AbstractContextManager[None]]
+
+# What from_pretrained expects: one file, or shards with an index of them.
+FILE = "model{suffix}.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD_SIZE = "50GB"  # of save_pretrained, which tests/rl/learners/test_weights.py holds it to
+METADATA = {"format": "pt"}
 
 
 @dataclass(frozen=True)
 class WeightInfo:
-    """A weight as the file has it."""
+    """A weight as the checkpoint file has it."""
 
     name: str
     dtype: torch.dtype
@@ -35,27 +45,33 @@ class WeightInfo:
 
 
 class Weights:
-    """Names and tensors of a model; may be gone through again and again.
+    """Names and whole tensors of a model, under the checkpoint file's names. Every rank makes one:
 
-    A chunk is a block of the model (a decoder layer, a block of the tower, or all that stands
-    outside of them). At ZeRO-3 only one is whole at a time, and `whole` is a gathering: every rank
-    goes through all of it. A tensor is good until the next one is asked for.
+        weights = Weights(model, whole)   # names and shapes only: nothing is gathered
+        weights.infos                     # every weight's name, dtype and shape
+        for name, tensor in weights:      # all ranks together: each block waits for every rank
+            ...                           # the tensor is valid until the next one is asked for
 
-    Raises: ModelError where the file's names cannot be made a block at a time.
+    A block is a decoder layer, a block of the vision tower, or everything outside of these. At
+    ZeRO-3 only one block is whole at a time, and a rank that stops halfway leaves the others
+    waiting for ever. The weights may be gone through any number of times.
+
+    Raises: ModelError if the file's names cannot be made one block at a time.
     """
 
-    def __init__(self, model: Any, whole: Whole) -> None:
-        self._model, self._whole = model, whole
+    def __init__(self, model: Any, whole: Whole, adapter: Adapter | None = None) -> None:
+        self._model, self._whole, self._adapter = model, whole, adapter or Adapter()
         shapes = _without_storage(model)
         kept = without_tied(model, shapes)
         self._blocks = _blocks(kept)
         in_blocks = {
             name: weight
             for block in self._blocks
-            for name, weight in under_file_names(model, {n: kept[n] for n in block}).items()
+            for name, weight in self._under_file_names({n: kept[n] for n in block}).items()
         }
-        at_once = under_file_names(model, dict(kept))
-        if {n: w.shape for n, w in in_blocks.items()} != {n: w.shape for n, w in at_once.items()}:
+        # The file's own order, which decides what goes into which shard; the blocks have another.
+        self._in_file_order = self._under_file_names(dict(kept))
+        if _shapes(in_blocks) != _shapes(self._in_file_order):
             raise ModelError(
                 "its weights' names are not those of the file when taken block by block",
                 where=type(model).__name__,
@@ -77,13 +93,36 @@ class Weights:
             held = {name: self._model.get_parameter_or_buffer(name) for name in block}
             with self._whole([t for t in held.values() if isinstance(t, nn.Parameter)]):
                 state = {name: tensor.detach() for name, tensor in held.items()}
-                for name, weight in under_file_names(self._model, state).items():
+                for name, weight in self._under_file_names(state).items():
                     yield name, weight.contiguous()
+
+    def shards(self, max_shard_size: int | str) -> Any:
+        """How `save_pretrained` cuts these weights into files: huggingface_hub's StateDictSplit."""
+        from huggingface_hub import split_torch_state_dict_into_shards
+
+        return split_torch_state_dict_into_shards(
+            self._in_file_order, filename_pattern=FILE, max_shard_size=max_shard_size
+        )
+
+    def save_settings(self, folder: Path) -> None:
+        """Writes config.json, generation_config.json and a custom model's code, without weights."""
+        # save_pretrained of no weights: it alone knows what belongs beside them, such as the dtype
+        # and the architecture in config.json.
+        self._model.save_pretrained(folder, state_dict={})
+
+    @property
+    def num_parameters(self) -> int:
+        """The model's parameters, as the index of shards states them: tied ones count once."""
+        return sum(_shape(parameter).numel() for parameter in self._model.parameters())
+
+    def _under_file_names(self, block: dict[str, Tensor]) -> dict[str, Tensor]:
+        return under_file_names(self._model, self._adapter.merged(block))
 
 
 def write_file(weights: Weights, path: Path, *, is_writer: bool) -> None:
-    """Every rank goes through the weights; the writer puts them into one safetensors file, whole
-    or not at all.
+    """Publishes to one safetensors file, whole or not at all: a reader never sees half of it.
+
+    Every rank calls this and goes through the weights; only the writer (rank 0) holds copies.
     """
     from safetensors.torch import save_file
 
@@ -93,22 +132,68 @@ def write_file(weights: Weights, path: Path, *, is_writer: bool) -> None:
             taken[name] = weight.to("cpu", copy=True)
     if is_writer:
         unfinished = path.with_name(f".{path.name}.partial")
-        save_file(taken, unfinished, metadata={"format": "pt"})
+        save_file(taken, unfinished, metadata=METADATA)
         os.replace(unfinished, path)
 
 
+def write_checkpoint(
+    weights: Weights, folder: Path, *, is_writer: bool, max_shard_size: int | str = SHARD_SIZE
+) -> None:
+    """Writes what `save_pretrained` would write into `folder`, byte for byte: config, generation
+    config, the weights' files and the index of several.
+
+    Every rank calls this and goes through the weights, one block whole at a time; only the writer
+    (rank 0) holds copies, and a file's only until its last weight has come.
+    """
+    from safetensors.torch import save_file
+
+    split = weights.shards(max_shard_size)
+    if is_writer:
+        weights.save_settings(folder)
+    missing = {file: set(names) for file, names in split.filename_to_tensors.items()}
+    taken: dict[str, dict[str, Tensor]] = {file: {} for file in missing}
+    for name, weight in weights:
+        if not is_writer:
+            continue
+        file = split.tensor_to_filename[name]
+        taken[file][name] = weight.to("cpu", copy=True)
+        missing[file].remove(name)
+        if not missing[file]:
+            save_file(taken.pop(file), folder / file, metadata=METADATA)
+    if is_writer and split.is_sharded:
+        index = {
+            "metadata": {"total_parameters": weights.num_parameters, **split.metadata},
+            "weight_map": split.tensor_to_filename,
+        }
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (folder / INDEX).write_text(text, encoding="utf-8")
+
+
+def _shape(tensor: Tensor) -> torch.Size:
+    """The whole tensor's shape; ZeRO-3 keeps a partitioned parameter's beside it."""
+    shape: torch.Size = getattr(tensor, "ds_shape", tensor.shape)
+    return shape
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
+
+
 def _without_storage(model: Any) -> dict[str, Tensor]:
-    """The state dict on the meta device; ZeRO-3 keeps a partitioned parameter's shape beside it."""
+    """The state dict on the meta device."""
     found = {}
     for name in model.state_dict():
         tensor = model.get_parameter_or_buffer(name)
-        shape = getattr(tensor, "ds_shape", tensor.shape)
-        found[name] = torch.empty(shape, dtype=tensor.dtype, device="meta")
+        found[name] = torch.empty(_shape(tensor), dtype=tensor.dtype, device="meta")
     return found
 
 
 def _blocks(names: Mapping[str, Tensor]) -> list[list[str]]:
-    """The names by block: what stands before the first number of a name, that number included."""
+    """The names by block: a name's part up to its first number, that number included.
+
+    `model.layers.3.mlp.up_proj.weight` is of the block `model.layers.3`; names without a number
+    make up one block.
+    """
     blocks: dict[str, list[str]] = {}
     for name in names:
         parts = name.split(".")

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 from rl.algorithms.base import Algorithm
 from rl.batch import MicroBatch
 from rl.data.collate import ImageStore
-from rl.data.tree import Branch, Tree
+from rl.data.tree import Tree
 from rl.errors import ConfigError, ModelError
 from rl.learners import state
 from rl.learners.base import Channel, LearnerConfig, OptimPlan, SamplingDistribution, Sender
@@ -27,14 +26,14 @@ from rl.learners.engine import engine_config
 from rl.learners.environment import is_on_gpu, set_environment
 from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
+from rl.learners.rank_passes import RankPasses
 from rl.learners.ranks import Ranks
 from rl.learners.schedule import rate
-from rl.learners.weights import Weights, write_file
+from rl.learners.weights import Weights, write_checkpoint, write_file
+from rl.models.adapters import Adapter
 from rl.models.forward import TreeForward
 from rl.models.load import find_spec, freeze, load_model, load_processor
 from rl.models.spec import ModelConfig
-
-NUM_CHECKED_TREES = 2
 
 
 class ZeroLearner:
@@ -72,14 +71,16 @@ class ZeroLearner:
             )
         processor = load_processor(model.path, model.max_pixels)
         self.spec = find_spec(model.path, processor)
-        self.model = load_model(model.path, config.dtype)
-        freeze(self.model, self.spec, model.freeze)
+        plain = load_model(model.path, config.dtype)
+        freeze(plain, self.spec, model.freeze)
+        self.adapter = Adapter()
+        self.model = self.adapter.wrap(plain)
         layout = self.spec.layout if config.layout == "auto" else config.layout
         if layout == "tree" and self.spec.layout == "rows":
             raise ModelError(
                 f"tree layout is not valid for {self.spec.name}", do="set learner.layout: rows"
             )
-        self.passes = Passes(
+        passes = Passes(
             spec=self.spec,
             store=ImageStore(self.spec),
             layout=layout,
@@ -88,13 +89,14 @@ class ZeroLearner:
             dtype=getattr(torch, config.dtype),
             device=self.device,
         )
+        keeps_gradients = config.zero == 3 or config.offload
+        self.rank_passes = RankPasses(passes, self.ranks, keeps_gradients=keeps_gradients)
         self._build_engine()
-        self.weights = Weights(self.model, self._whole)
+        self.weights = Weights(self.model, self._whole, self.adapter)
         self._sender: Sender | None = None
         self._reference: TreeForward | None = None
         self._plan = OptimPlan(lr=0.0, total_steps=1)
         self._updates = 0
-        self._is_checked = layout == "rows"
 
     # -- stages
 
@@ -103,11 +105,12 @@ class ZeroLearner:
 
         Raises: ModelError where the checkpoint is another model's.
         """
-        fresh = load_model(checkpoint, self.config.dtype)
+        fresh = self.adapter.wrap(load_model(checkpoint, self.config.dtype))
         self._take_weights(fresh, checkpoint)
+        self.adapter.reset()
         self._reference = None
         if needs_reference:
-            frozen = fresh.requires_grad_(False).to(self.device)
+            frozen = self.adapter.reference(fresh).to(self.device)
             self._reference = TreeForward(frozen, self.spec)
         self._plan, self._updates = plan, 0
         self.engine.basic_optimizer.state.clear()
@@ -127,16 +130,16 @@ class ZeroLearner:
         nothing.
         """
         started = time.perf_counter()
-        self._check_layouts(trees, distribution)
+        self.rank_passes.check_layouts(trees, partial(self._forward, distribution=distribution))
         step = _Step(self, list(trees), distribution)
         denominators = algorithm.prepare(step)
         prepared = time.perf_counter()
         sums = {name: list(pair) for name, pair in denominators.metrics.items()}
         counts = dict.fromkeys(("microbatches", "trained", "forward", "padded", "loss"), 0.0)
         has_loss = self.ranks.total([sum(tree.num_trained for tree in step.trees)])[0] > 0
-        passes = self._passes_of(step.trees, learns=True)
+        passes = self.rank_passes.over(step.trees, learns=True)
         plans = passes.plans(step.trees) if has_loss else []
-        idle = self._idle_batches(passes, len(plans))
+        idle = self.rank_passes.idle_batches(passes, len(plans))
         for plan in plans:
             batch = passes.batch(step.trees, plan)
             loss = algorithm.loss(
@@ -167,7 +170,7 @@ class ZeroLearner:
         self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
         """A tree and a branch: log-probs of the trained tokens, without gradient."""
-        self._check_layouts(trees, distribution)
+        self.rank_passes.check_layouts(trees, partial(self._forward, distribution=distribution))
         found = self._logprobs(trees, distribution, reference=reference)
         return [[tuple(values.tolist()) for values in tree] for tree in found]
 
@@ -193,9 +196,7 @@ class ZeroLearner:
 
     def save(self, folder: str) -> None:
         """Writes weights, config and generation config as `from_pretrained` opens them (rank 0)."""
-        with self._whole(list(self.model.parameters())):
-            if self.rank == 0:
-                self.model.save_pretrained(folder)
+        write_checkpoint(self.weights, Path(folder), is_writer=self.rank == 0)
 
     # -- going on later
 
@@ -313,38 +314,12 @@ class ZeroLearner:
         logp_N: Tensor = self.engine(batch, distribution.temperature, distribution.banned_ids)
         return logp_N
 
-    def _passes_of(self, trees: Sequence[Tree], *, learns: bool = False) -> Passes:
-        """The passes over these trees, in which every rank runs the vision tower, or none does.
-
-        ZeRO-3 and offload keep gradients where DeepSpeed never clears them: a tower that one step
-        leaves out would take the step before's again, so learning passes always run it.
-        """
-        has_images = any(tree.images for tree in trees)
-        others_have = self.world_size > 1 and self.ranks.largest(has_images) > 0
-        is_stale = learns and (self.config.zero == 3 or self.config.offload)
-        return replace(
-            self.passes, never_without_image=others_have or (is_stale and self.spec.has_vision)
-        )
-
-    def _idle_batches(self, passes: Passes, busy: int) -> list[MicroBatch]:
-        """As many empty passes as the busiest rank has more: collectives inside a pass need every
-        rank in it. Asked for before the first pass, lest ranks meet in different collectives."""
-        idle = [_idle_tree(self.spec.end_id)]
-        missing = int(self.ranks.largest(busy)) - busy
-        return [passes.batch(idle, plan) for plan in passes.plans(idle) * missing]
-
     def _logprobs(
         self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[Tensor]]:
         if not reference:
             forward = partial(self._forward, distribution=distribution)
-            passes = self._passes_of(trees)
-            idle = self._idle_batches(passes, len(passes.plans(trees)))
-            found = passes.logprobs(trees, forward)
-            for batch in idle:
-                with torch.no_grad():
-                    forward(batch)
-            return found
+            return self.rank_passes.logprobs(trees, forward)
         if self._reference is None:
             raise ModelError(
                 "no reference model is kept", do="call begin_stage(..., needs_reference=True)"
@@ -354,17 +329,8 @@ class ZeroLearner:
             temperature=distribution.temperature,
             banned_ids=distribution.banned_ids,
         )
-        return self.passes.logprobs(trees, kept)
-
-    def _check_layouts(self, trees: Sequence[Tree], distribution: SamplingDistribution) -> None:
-        """Once, on the first trees: tree layout must give what plain rows give."""
-        if self._is_checked:
-            return
-        first = list(trees[:NUM_CHECKED_TREES]) or [_idle_tree(self.spec.end_id)]
-        passes = self._passes_of(first)
-        largest, mean = passes.layout_gap(first, partial(self._forward, distribution=distribution))
-        self.passes.judge_layouts(self.ranks.largest(largest), self.ranks.largest(mean))
-        self._is_checked = True
+        # The reference is whole on every rank: its passes hold no collective.
+        return self.rank_passes.passes.logprobs(trees, kept)
 
 
 class _Step:
@@ -380,11 +346,6 @@ class _Step:
 
     def total(self, values: Sequence[float]) -> list[float]:
         return self._learner.ranks.total(values)
-
-
-def _idle_tree(token: int) -> Tree:
-    branch = Branch(uid="idle", token_ids=(token,))
-    return Tree(uid="idle", trunk_ids=(token,), branches=(branch,))
 
 
 def _computes_float16(deepspeed: Any) -> bool:

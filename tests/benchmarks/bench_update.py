@@ -77,13 +77,13 @@ def main() -> None:
         learner = ZeroLearner(config, ModelConfig(path=str(model)), master_port=29611)
         learner.begin_stage(str(model), OptimPlan(lr=0.0, total_steps=100), needs_reference=False)
         renderer = Renderer(learner.spec.processor, learner.spec, 512)
-        tree_passes, times = learner.passes, {"tree": [0.0], "rows": [0.0]}
+        tree_passes, times = learner.rank_passes.passes, {"tree": [0.0], "rows": [0.0]}
         algorithm = GRPO(mismatch=Mismatch(sequence_mask=None))  # random answers would be masked
         distribution = SamplingDistribution(banned_ids=learner.spec.banned_ids)
         for step in range(arguments.steps + 1):
             trees = make_trees(renderer, folder, step)
             for layout in times:
-                learner.passes = replace(
+                learner.rank_passes.passes = replace(
                     tree_passes,
                     layout=layout,  # type: ignore[arg-type]
                     store=type(tree_passes.store)(learner.spec),

@@ -1,5 +1,6 @@
 """What leaves the learner is what the file holds, gathered a block at a time."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from rl.errors import ModelError
-from rl.learners.weights import Weights, write_file
+from rl.learners.weights import SHARD_SIZE, Weights, write_checkpoint, write_file
 from rl.models import load
 from rl.models.load import empty_model, file_weights, load_model
+from rl.models.spec import Dtype
 from tests.rl.models.trees import FAMILIES, checkpoint
 
 
@@ -85,6 +88,62 @@ def test_one_rank_writes_and_all_gather(tiny_qwen3: Path, tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == ["w"]
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def same_files(ours: Path, theirs: Path) -> set[str]:
+    """Their names, if both folders hold the same bytes under the same names."""
+    files = {file.name: file.read_bytes() for file in theirs.iterdir()}
+    assert {file.name for file in ours.iterdir()} == set(files)
+    for name, data in files.items():
+        assert (ours / name).read_bytes() == data, name
+    return set(files)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_checkpoint_has_the_bytes_of_save_pretrained(
+    request: pytest.FixtureRequest, family: str, dtype: Dtype, tmp_path: Path
+) -> None:
+    """Whole and in shards; tied weights once."""
+    model = load_model(checkpoint(request, family), dtype)
+    for size in (SHARD_SIZE, "150KB"):
+        ours, theirs = tmp_path / f"ours-{size}", tmp_path / f"theirs-{size}"
+        model.save_pretrained(theirs, max_shard_size=size)
+        write_checkpoint(Weights(model, nothing), ours, is_writer=True, max_shard_size=size)
+        files = same_files(ours, theirs)
+        assert ("model.safetensors.index.json" in files) == (size != SHARD_SIZE)
+        load_model(ours, dtype)
+
+
+@pytest.mark.parametrize("family", ["tiny_qwen3vl", "tiny_llava"])
+def test_a_partitioned_checkpoint_has_the_same_bytes(
+    request: pytest.FixtureRequest, family: str, tmp_path: Path
+) -> None:
+    model = load_model(checkpoint(request, family))
+    model.save_pretrained(tmp_path / "theirs", max_shard_size="150KB")
+    ranks = Partitions(model)
+    weights = Weights(model, ranks.whole)
+    for folder, is_writer in (("ours", True), ("other", False)):
+        (tmp_path / folder).mkdir()
+        write_checkpoint(weights, tmp_path / folder, is_writer=is_writer, max_shard_size="150KB")
+    same_files(tmp_path / "ours", tmp_path / "theirs")
+    assert list((tmp_path / "other").iterdir()) == []
+    assert 0 < ranks.most < 0.9 * ranks.total
+
+
+def test_the_size_of_shards_is_save_pretraineds() -> None:
+    default = inspect.signature(PreTrainedModel.save_pretrained).parameters["max_shard_size"]
+    assert default.default == SHARD_SIZE
+
+
+def test_shards_of_an_earlier_checkpoint_go(tiny_qwen3: Path, tmp_path: Path) -> None:
+    """As save_pretrained does it: shards that are not written again would be loaded too."""
+    model = load_model(tiny_qwen3)
+    weights = Weights(model, nothing)
+    for size in ("150KB", "300KB"):
+        model.save_pretrained(tmp_path / "theirs", max_shard_size=size)
+        write_checkpoint(weights, tmp_path / "ours", is_writer=True, max_shard_size=size)
+    same_files(tmp_path / "ours", tmp_path / "theirs")
 
 
 def test_no_weights_are_needed_to_name_them(tiny_qwen25vl: Path) -> None:

@@ -17,12 +17,15 @@ from rl.learners.base import LearnerConfig, SamplingDistribution
 from rl.learners.group import LearnerGroup, deal
 from rl.learners.schedule import rate
 from rl.learners.state import STATE_TAG
+from rl.learners.weights import SHARD_SIZE
 from rl.learners.zero import ZeroLearner
+from rl.models.load import load_model
 from rl.models.spec import ModelConfig
 from rl.runtime.cluster import Cluster
 from rl.runtime.placement import Role, RuntimeConfig, place
 from tests.rl.learners import zero_child
 from tests.rl.learners.processes import Course, Metrics, Ranks, Shares, differing
+from tests.rl.learners.test_weights import same_files
 from tests.rl.learners.trajectory import (
     PLAN,
     ROW_BY_ROW,
@@ -133,8 +136,15 @@ def test_two_ranks_go_on_in_the_same_bits(paired_ten: Course) -> None:
 
 
 def test_two_ranks_save_what_they_publish(paired_ten: Course, tmp_path: Path) -> None:
-    paired_ten.ranks.each(zero_child.call, [("save", str(tmp_path))] * 2)
-    assert differing(load_file(tmp_path / MODEL), paired_ten.found[1]) == []
+    """In the bytes that save_pretrained gives for a model with these weights, in shards too."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    paired_ten.ranks.each(zero_child.call, [("save", str(whole))] * 2)
+    assert differing(load_file(whole / MODEL), paired_ten.found[1]) == []
+    paired_ten.ranks.each(zero_child.save_in_shards, [(str(cut), "150KB")] * 2)
+    plain = load_model(whole)
+    for ours, size in ((whole, SHARD_SIZE), (cut, "150KB")):
+        plain.save_pretrained(tmp_path / f"plain-{ours.name}", max_shard_size=size)
+        same_files(ours, tmp_path / f"plain-{ours.name}")
 
 
 def test_a_state_of_another_learner_is_refused(alone: Ranks, pair: Ranks, tmp_path: Path) -> None:

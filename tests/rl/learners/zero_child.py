@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rl.algorithms.base import Algorithm
@@ -91,6 +92,19 @@ def train(
         learner.save_state(saved)
     learner.publish(published)
     return metrics
+
+
+def save_in_shards(name: str, folder: str, max_shard_size: str) -> None:
+    """A checkpoint of small files, as a model of more than save_pretrained's 50 GB has it."""
+    from rl.learners.weights import write_checkpoint
+
+    learner = LEARNERS[name]
+    write_checkpoint(
+        learner.weights,
+        Path(folder),
+        is_writer=learner.rank == 0,
+        max_shard_size=max_shard_size,
+    )
 
 
 def masters(name: str, out: str) -> None:
