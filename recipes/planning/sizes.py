@@ -177,7 +177,7 @@ def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
 
     `a pass`: what autograd keeps of a micro-batch (at most all of its tokens are an image's), one
     chunk of logits, DeepSpeed's bucket, and at ZeRO-3 the weights gathered for it. `a gathering`:
-    at ZeRO-3 every rank holds all weights when a stage begins or a checkpoint is written.
+    at ZeRO-3 every rank holds all weights when a stage begins.
     `a publish`: a buffer and the blocks that fill it.
     """
     from rl.models.forward import CHUNK_ELEMENTS

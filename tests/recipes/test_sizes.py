@@ -1,6 +1,7 @@
 """Sizes that `plan` shows, held to real models, to published counts and to autograd."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from recipes.planning.plan import memory, require_fit
 from recipes.planning.sizes import (
     GIB,
+    _stack,
     architecture,
     cached_tokens,
     learner_bytes,
@@ -17,7 +19,7 @@ from recipes.planning.sizes import (
     publish_bytes,
 )
 from recipes.schema.recipe import Recipe, load_recipe, recipe_of
-from rl.errors import ConfigError
+from rl.errors import ConfigError, ModelError
 from rl.models.load import file_weights, load_model
 from rl.runtime.gpu_assignment import GpuAssignment
 from tests.rl.models.trees import FAMILIES, checkpoint
@@ -62,6 +64,12 @@ def test_the_count_is_the_published_one(name: str) -> None:
     )
     assert arch.parameters - frozen.trained < arch.vision_parameters  # the projector is trained
     assert not frozen.is_vision_trained
+
+
+def test_a_config_without_a_width_is_named() -> None:
+    config = SimpleNamespace(model_type="new_tower", hidden_size=64, num_heads=2, depth=2)
+    with pytest.raises(ModelError, match=r"config.json: new_tower has no mlp_ratio"):
+        _stack(config, [])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
