@@ -1,20 +1,34 @@
-"""One tree of errors. Each says what is wrong, where, what was expected and what to do; each
-crosses a process boundary."""
+"""The errors of this project: one tree of classes, and one way to turn other libraries' errors into
+them. Each error says what is wrong, where, what was expected and what to do, and each can be pickled,
+so that it crosses from an actor to the driver.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 
 class PlumblineError(Exception):
-    """An error with one clear line.
+    """An error whose message is one clear line.
 
-    `what` names the fault and its value, `where` the place (file:line, key, uid, actor),
-    `expected` what would have been
-    right, `do` the next action. `exit_code` is the command line's: 2 a user's mistake, 3 a
-    failed gate, 1 otherwise.
+    - `what` names the fault and the value that is wrong;
+    - `where` the place: file:line, key, uid of a sample, or actor;
+    - `expected` what would have been right;
+    - `do` what the user does next.
+
+    `exit_code` is the command line's: 2 for a user's mistake, 3 for a failed gate, 1 otherwise.
+
+    >>> error = ConfigError(
+    ...     "clip_hgih: unknown key", where="algorithm", expected="clip_high", do="rename the key"
+    ... )
+    >>> print(error)
+    algorithm: clip_hgih: unknown key; expected clip_high. Rename the key
+    >>> print(error.at("grpo.yaml:14"))
+    grpo.yaml:14: algorithm: clip_hgih: unknown key; expected clip_high. Rename the key
     """
 
     exit_code = 1
@@ -24,19 +38,21 @@ class PlumblineError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        """The message on one line: `where: what; expected ...; do`."""
+        """The message on one line: `where: what; expected ... . Do`."""
         head = f"{self.where}: {self.what}" if self.where else self.what
         tail = f"; expected {self.expected}" if self.expected else ""
         return f"{head}{tail}" + (f". {self.do[:1].upper()}{self.do[1:]}" if self.do else "")
 
     def at(self, place: str) -> Self:
-        """The same error with the place (a page's line and key) in front of its own."""
+        """The same error with a place (a recipe's line and key, say) in front of its own."""
         where = f"{place}: {self.where}" if place and self.where else place or self.where
         error = type(self)(self.what, where=where, expected=self.expected, do=self.do)
+        # Other attributes (a ConfigError's key) come along; the four parts are the new error's.
         error.__dict__ = {**self.__dict__, **error.__dict__}
         return error
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own __reduce__ would call the class with the whole line as `what`.
         fields = {"what": self.what, "where": self.where, "expected": self.expected, "do": self.do}
         return _rebuild, (type(self), fields, dict(self.__dict__))
 
@@ -50,8 +66,9 @@ def _rebuild(
 
 
 class ConfigError(PlumblineError, ValueError):
-    """A recipe, an override or a command line that cannot be meant. `key` is the key at fault
-    inside the section that was built, where one is.
+    """A recipe, an override or a command line that makes no sense.
+
+    `key` is the key at fault inside the section that was built, where there is one.
     """
 
     exit_code = 2
@@ -65,7 +82,7 @@ class DataError(PlumblineError, ValueError):
 
 
 class ModelError(PlumblineError, ValueError):
-    """A model folder that is incomplete, or a model that cannot do what is asked."""
+    """A model folder that is incomplete, or a model that cannot do what is asked of it."""
 
     exit_code = 2
 
@@ -75,12 +92,13 @@ class RolloutError(PlumblineError, RuntimeError):
 
 
 class ParityError(RolloutError):
-    """The engine's log-probs differ from the learner's: stale or wrong weights, caches,
-    processor or template."""
+    """The engine's log-probs differ from the learner's: weights, caches, processor or template
+    are stale or wrong.
+    """
 
 
 class RewardError(PlumblineError, RuntimeError):
-    """A reward that raised, hung or returned something that is not a reward."""
+    """A reward that raised, hung, or returned something that is not a reward."""
 
 
 class EvalError(PlumblineError, RuntimeError):
@@ -94,8 +112,9 @@ class GateError(EvalError):
 
 
 class RunError(PlumblineError, RuntimeError):
-    """A run that cannot go on: an actor lost, a folder that cannot be written, a checkpoint
-    that is not whole."""
+    """A run that cannot continue: an actor is lost, a folder cannot be written, or a checkpoint is
+    incomplete.
+    """
 
 
 class NoRunError(RunError):
@@ -105,18 +124,67 @@ class NoRunError(RunError):
 
 
 class ActorLostError(RunError):
-    """An actor whose process or node is gone; what it was asked has no answer."""
+    """An actor whose process or node is gone: the call to it has no answer."""
 
 
 class DeadlineError(RunError, TimeoutError):
-    """A wait ended at its deadline. `where` names the actor and phase."""
+    """A wait ended at its deadline. `where` names the actor and the phase."""
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An error's class and message on one line, of at most `limit` characters.
+
+    >>> one_line(ValueError("shape\\n  [2, 3]"))
+    'ValueError: shape [2, 3]'
+    >>> one_line(KeyboardInterrupt())
+    'KeyboardInterrupt'
+    """
+    text = " ".join(str(error).split())
+    return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:limit]
+
+
+@contextlib.contextmanager
+def errors_as(
+    kind: type[PlumblineError],
+    what: str,
+    *,
+    where: str | Callable[[Exception], str] = "",
+    expected: str = "",
+    do: str = "",
+) -> Iterator[None]:
+    """Inside the block, any exception that is not ours becomes one of `kind`, chained to its cause.
+
+    For calls into other libraries and into users' files, which may raise anything. `{error}` in
+    `what` is replaced by the exception on one line; `where` may be found from the exception.
+    Exceptions of this project pass through unchanged: they say more already.
+
+    >>> with errors_as(ModelError, "the weights do not load: {error}", where="models/a"):
+    ...     {}["lm_head.weight"]
+    Traceback (most recent call last):
+    rl.errors.ModelError: models/a: the weights do not load: KeyError: 'lm_head.weight'
+    """
+    try:
+        yield
+    except PlumblineError:
+        raise
+    except Exception as error:
+        place = where if isinstance(where, str) else where(error)
+        fault = what.replace("{error}", one_line(error))
+        raise kind(fault, where=place, expected=expected, do=do) from error
 
 
 _FULL = re.compile(r"No space left on device|Disk quota exceeded")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or what it was in another process, says that a disk is full."""
+    """Whether an error says that a disk is full, also where it was raised in another process and
+    only its text is left.
+
+    >>> is_disk_full(OSError(28, "No space left on device"))
+    True
+    >>> is_disk_full(RunError("OSError: [Errno 28] No space left on device"))
+    True
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return _FULL.search(str(error)) is not None
