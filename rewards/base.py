@@ -32,7 +32,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from rewards.interop import from_trl, is_trl_style, trainer_state
 from rl.config import Section
 from rl.core import Completion, Rollout, Sample, Score, Status
-from rl.errors import ConfigError, RewardError
+from rl.errors import ConfigError, RewardError, errors_as
 from rl.plugins import did_you_mean, find
 
 RewardFunction = Callable[..., float | Score | None]
@@ -136,15 +136,15 @@ class Reward:
                 expected=_supply_line(sample),
                 do=_LACKING,
             )
-        try:
+        with errors_as(
+            RewardError,
+            "raised {error}",
+            where=where,
+            expected="a number, None or a Score for any answer",
+            do="fix the function, or the row that it cannot read",
+            wraps_ours=True,
+        ):
             value = self.function(**self._supply(sample, completion), **self.params)
-        except Exception as error:
-            raise RewardError(
-                f"raised {type(error).__name__}: {_one_line(error)}",
-                where=where,
-                expected="a number, None or a Score for any answer",
-                do="fix the function, or the row that it cannot read",
-            ) from error
         return _as_score(value, where)
 
     def _supply(self, sample: Sample, completion: Completion) -> dict[str, Any]:
@@ -362,7 +362,3 @@ def _as_score(value: Any, where: str) -> Score:
 def _is_finite(value: Any) -> bool:
     # A bool is a number for Python, but a function that returns one forgot to say how much it is.
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

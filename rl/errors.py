@@ -1,6 +1,6 @@
 """The errors of this project: one tree of classes, and one way to turn other libraries' errors into
-them. Each error says what is wrong, where, what was expected and what to do, and each can be pickled,
-so that it crosses from an actor to the driver.
+them. Each error says what is wrong, where, what was expected and what to do. Each can be pickled:
+it crosses from an actor to the driver.
 """
 
 from __future__ import annotations
@@ -151,12 +151,14 @@ def errors_as(
     where: str | Callable[[Exception], str] = "",
     expected: str = "",
     do: str = "",
+    wraps_ours: bool = False,
 ) -> Iterator[None]:
     """Inside the block, any exception that is not ours becomes one of `kind`, chained to its cause.
 
     For calls into other libraries and into users' files, which may raise anything. `{error}` in
     `what` is replaced by the exception on one line; `where` may be found from the exception.
-    Exceptions of this project pass through unchanged: they say more already.
+    Errors of this project pass through unchanged, because they say more already; with `wraps_ours`
+    they are turned as well, where a caller relies on `kind` or on the place.
 
     >>> with errors_as(ModelError, "the weights do not load: {error}", where="models/a"):
     ...     {}["lm_head.weight"]
@@ -165,9 +167,9 @@ def errors_as(
     """
     try:
         yield
-    except PlumblineError:
-        raise
     except Exception as error:
+        if isinstance(error, PlumblineError) and not wraps_ours:
+            raise
         place = where if isinstance(where, str) else where(error)
         fault = what.replace("{error}", one_line(error))
         raise kind(fault, where=place, expected=expected, do=do) from error

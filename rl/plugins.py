@@ -34,7 +34,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rl.errors import ConfigError
+from rl.errors import ConfigError, errors_as
 
 OWN = "plumbline_own_"  # how the modules of users' files are named in sys.modules
 _SINGULAR = {"families": "family"}
@@ -239,15 +239,18 @@ def _load_file(path: Path) -> Any:
         )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
-        del sys.modules[name]
-        raise ConfigError(
-            f"cannot be imported: {type(error).__name__}: {error}",
-            where=_where(path, error),
-            do="fix the file",
-        ) from error
+    with errors_as(
+        ConfigError,
+        "cannot be imported: {error}",
+        where=lambda error: _where(path, error),
+        do="fix the file",
+        wraps_ours=True,
+    ):
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]  # half of a module would pass for all of it the next time
+            raise
     return module
 
 

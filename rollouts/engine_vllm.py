@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl.core import Completion, FinishReason, Sampling
 from rl.data.images import open_image
-from rl.errors import RolloutError
+from rl.errors import RolloutError, errors_as
 from rl.models.load import weight_names
 from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
 
@@ -284,15 +284,14 @@ def _start(
         options["max_num_batched_tokens"] = max(8192, config.max_model_len)
     else:
         options["gpu_memory_utilization"] = config.gpu_memory_utilization
-    try:
-        core = OwnProcessCore if config.engine == "async" else InProcessCore
+    core = OwnProcessCore if config.engine == "async" else InProcessCore
+    with errors_as(
+        RolloutError,
+        "vLLM did not start: {error}",
+        where=model_path,
+        do="try the model with `vllm serve`, or look at the actor's log",
+    ):
         return core(model_path, options)
-    except Exception as error:
-        raise RolloutError(
-            f"vLLM did not start: {type(error).__name__}: {error}",
-            where=model_path,
-            do="try the model with `vllm serve`, or look at the actor's log",
-        ) from error
 
 
 def _set_environment(config: RolloutConfig, on_cpu: bool) -> None:

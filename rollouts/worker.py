@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rl.core import Sampling
-from rl.errors import PlumblineError, RolloutError
+from rl.errors import RolloutError, errors_as, one_line
 from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
 from rollouts.engine_vllm import VllmEngine, is_engine_dead
 
@@ -64,21 +65,16 @@ class RolloutWorker:
         With `keep` above 0 the engine stays full while the caller takes results and sends more.
         """
         done: list[GenerateResult] = []
-        try:
+        with self._engine_errors("{error}", where="", do="look at the actor's log"):
             for request in requests:
                 try:
                     self._engine.add(request, sampling)
-                except Exception as error:
+                except Exception as error:  # this prompt's: the others are served
                     if is_engine_dead(error):
                         raise
-                    done.append(GenerateResult(request.ticket, request.uid, error=_line(error)))
+                    done.append(GenerateResult(request.ticket, request.uid, error=one_line(error)))
             while self._engine.num_unfinished > keep:
                 done += self._engine.step()
-        except Exception as error:
-            self._end_if_dead(error)
-            raise RolloutError(
-                _line(error), where=f"rollout-{self.index}", do="look at the actor's log"
-            ) from error
         return done
 
     def abort(self) -> None:
@@ -150,19 +146,25 @@ class RolloutWorker:
         self._engine.set_version(version)
         return version
 
+    def _taking(self, version: int, what: str) -> AbstractContextManager[None]:
+        return self._engine_errors(
+            f"weights of version {version} were not taken: {{error}}",
+            where=f", {what}",
+            do="check that the learner publishes under the checkpoint's own weight names",
+        )
+
     @contextlib.contextmanager
-    def _taking(self, version: int, what: str) -> Iterator[None]:
-        try:
-            yield
-        except PlumblineError:
-            raise
-        except Exception as error:
-            self._end_if_dead(error)
-            raise RolloutError(
-                f"weights of version {version} were not taken: {_line(error)}",
-                where=f"rollout-{self.index}, {what}",
-                do="check that the learner publishes under the checkpoint's own weight names",
-            ) from error
+    def _engine_errors(self, what: str, *, where: str, do: str) -> Iterator[None]:
+        """What the engine raises becomes a RolloutError; a dead engine ends this process, because
+        one that stays would be asked again for ever.
+        """
+        with errors_as(RolloutError, what, where=f"rollout-{self.index}{where}", do=do):
+            try:
+                yield
+            except Exception as error:
+                if is_engine_dead(error):
+                    os._exit(EXIT_ENGINE_DEAD)
+                raise
 
     def pause(self) -> None:
         """No request is under way after this; calls come one at a time: none starts meanwhile."""
@@ -199,16 +201,6 @@ class RolloutWorker:
             self._engine.reset_mm_cache()
             self._engine.reset_encoder_cache()
         self._engine.reset_prefix_cache()
-
-    def _end_if_dead(self, error: Exception) -> None:
-        # A dead engine that stays would be asked again for ever.
-        if is_engine_dead(error):
-            os._exit(EXIT_ENGINE_DEAD)
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class _Found:

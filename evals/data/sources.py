@@ -12,7 +12,7 @@ from typing import Any, Literal
 from evals.data.jsonl import json_rows
 from evals.data.layout import HubData, HubOrigin, choose_files, part_named
 from rl.core import ImageSource
-from rl.errors import DataError
+from rl.errors import DataError, errors_as
 
 _BATCH = 256
 
@@ -224,41 +224,45 @@ def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
     """A table for each configuration. unverified: no hub was reachable where this was written;
     names, splits and columns are from data cards.
     """
-    try:
-        from huggingface_hub import HfApi
+    with errors_as(
+        DataError,
+        "cannot be loaded from the hub: {error}",
+        where=hub_id,
+        expected=f"split {hub.split} of the repository",
+        do="check the connection, or download it and give its path",
+    ):
+        try:
+            return _hub_tables(hub_id, hub)
+        except ImportError as error:
+            raise DataError(
+                f"{hub_id} needs the package datasets",
+                where=hub_id,
+                expected="datasets, which reads hub repositories",
+                do="pip install datasets, or give a path",
+            ) from error
 
-        revision = str(HfApi().dataset_info(hub_id).sha)
-        pictures: dict[str, Any] = {}
-        if hub.images is not None:
-            pictures = _pictures(_hub_rows(_hub_split(hub_id, hub.images[0], hub.split, revision)))
-        key = hub.images[1] if hub.images is not None else ""
-        return [
-            Table(
-                str(HubOrigin(hub_id, revision, config)),
-                None,
-                True,
-                None,
-                _hub_split(hub_id, config, hub.split, revision),
-                config,
-                key,
-                pictures,
-            )
-            for config in hub.configs or ("",)
-        ]
-    except ImportError as error:
-        raise DataError(
-            f"{hub_id} needs the package datasets",
-            where=hub_id,
-            expected="datasets, which reads hub repositories",
-            do="pip install datasets, or give a path",
-        ) from error
-    except Exception as error:  # the hub's errors have no common class
-        raise DataError(
-            f"cannot be loaded from the hub: {' '.join(str(error).split())[:200]}",
-            where=hub_id,
-            expected=f"split {hub.split} of the repository",
-            do="check the connection, or download it and give its path",
-        ) from error
+
+def _hub_tables(hub_id: str, hub: HubData) -> list[Table]:
+    from huggingface_hub import HfApi
+
+    revision = str(HfApi().dataset_info(hub_id).sha)
+    pictures: dict[str, Any] = {}
+    if hub.images is not None:
+        pictures = _pictures(_hub_rows(_hub_split(hub_id, hub.images[0], hub.split, revision)))
+    key = hub.images[1] if hub.images is not None else ""
+    return [
+        Table(
+            str(HubOrigin(hub_id, revision, config)),
+            None,
+            True,
+            None,
+            _hub_split(hub_id, config, hub.split, revision),
+            config,
+            key,
+            pictures,
+        )
+        for config in hub.configs or ("",)
+    ]
 
 
 def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:

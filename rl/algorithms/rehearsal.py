@@ -16,7 +16,7 @@ from rl.algorithms.base import Algorithm, Loss
 from rl.batch import MicroBatch
 from rl.data.rows import Reading
 from rl.data.tree import Branch, ColumnValue, Tree
-from rl.errors import ConfigError, PlumblineError
+from rl.errors import ConfigError, PlumblineError, errors_as
 from rl.runs.metrics import METRICS, describe
 
 _PROMPTS, _LONGEST = 3, 4
@@ -41,17 +41,14 @@ def rehearse(algorithm: Algorithm) -> None:
         raise ConfigError(
             f"needs.reading is {algorithm.needs.reading!r}", where=where, expected=_one_of(Reading)
         )
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    fails = errors_as(
+        ConfigError, "a made-up step ends in {error}", where=where, do="fix its prepare or loss"
+    )
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), fails:
         try:
             found = _run(algorithm)
         except PlumblineError:
-            return  # what it says of made-up rows is no fault of the page
-        except Exception as error:  # a user's file may raise anything: told in one line, chained
-            raise ConfigError(
-                f"a made-up step ends in {type(error).__name__}: {' '.join(str(error).split())}",
-                where=where,
-                do="mend its prepare or loss",
-            ) from error
+            return  # what it says of made-up rows is no fault of the recipe
     _check_reported(found, algorithm.own_metrics, where)
 
 

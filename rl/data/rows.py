@@ -26,7 +26,7 @@ from rl.core import Answer, Image, ImageSource, Labelled, Message, Preference, S
 from rl.data.drafts import Draft, converter_of, images_of, read_draft
 from rl.data.sources import Row
 from rl.data.turns import Media, read_answer, read_messages, shown
-from rl.errors import DataError
+from rl.errors import DataError, errors_as
 from rl.plugins import name_of
 
 Reading = Literal["demonstration", "preference", "labelled", "group"]
@@ -298,11 +298,9 @@ _READ: Mapping[Reading, Callable[[Draft, str], Record]] = {
 
 def _call(convert: Callable[[dict[str, Any]], Any], row: Row, format: str | None) -> Any:
     """What the format's function makes of the row. Raises: DataError that names the function."""
-    try:
+    name = format or f"format {name_of(convert)}"
+    with errors_as(DataError, f"{name} raised {{error}}", wraps_ours=True):
         return convert(dict(row.value))
-    except Exception as error:  # a user's function may raise anything
-        name = format or f"format {name_of(convert)}"
-        raise DataError(f"{name} raised {type(error).__name__}: {error}") from error
 
 
 def _checked(made: Any, reading: Reading, uid: str) -> Record:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl.data.files import SUFFIXES, Row, file_rows
-from rl.errors import ConfigError, DataError
+from rl.errors import ConfigError, DataError, errors_as
 
 __all__ = ["DataSource", "Row", "hub_rows", "read_rows"]
 
@@ -98,16 +98,13 @@ def hub_rows(name: str, split: str | None = None) -> Iterator[Row]:
     """
     import datasets  # heavy, and only hub data needs it
 
-    try:
+    with errors_as(
+        DataError,
+        f'"{name}" is no local file or folder, and the hub does not give it ({{error}})',
+        expected="a file, a folder or a hub id",
+        do="check the path or the id, and the connection",
+    ):
         loaded = datasets.load_dataset(name, split=split or "train")
-    except Exception as error:  # hub and network raise anything: told in one line, chained
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(
-            f'"{name}" is no local file or folder, and the hub does not give it '
-            f"({type(error).__name__}: {reason})",
-            expected="a file, a folder or a hub id",
-            do="check the path or the id, and the connection",
-        ) from error
     for column, feature in (loaded.features or {}).items():
         inner = getattr(feature, "feature", None)
         if isinstance(feature, datasets.Image):

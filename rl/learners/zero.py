@@ -19,7 +19,7 @@ from rl.algorithms.base import Algorithm
 from rl.batch import MicroBatch
 from rl.data.collate import ImageStore
 from rl.data.tree import Tree
-from rl.errors import ConfigError, ModelError
+from rl.errors import ConfigError, ModelError, errors_as
 from rl.learners import state
 from rl.learners.base import Channel, LearnerConfig, OptimPlan, SamplingDistribution, Sender
 from rl.learners.engine import engine_config
@@ -215,20 +215,19 @@ class ZeroLearner:
         Raises: ModelError where it is another learner's, naming the settings that differ.
         """
         state.check_settings(Path(folder), self.config)
-        try:
+        with errors_as(
+            ModelError,
+            "the saved state does not fit: {error}",
+            where=folder,
+            expected="a state of this model with the same model.freeze",
+            do="put model.path and model.freeze back, or train again from the start with --fresh",
+        ):
             path, _ = self.engine.load_checkpoint(
                 folder, state.STATE_TAG, load_lr_scheduler_states=False
             )
             if path is None:
                 raise FileNotFoundError("DeepSpeed found nothing in it")
             self._updates = state.load_random_states(Path(folder), self.rank)
-        except Exception as error:  # of many classes, as DeepSpeed and torch come across it
-            raise ModelError(
-                f"the saved state does not fit: {type(error).__name__}: {error}",
-                where=folder,
-                expected="a state of this model with the same model.freeze",
-                do="put model.path and model.freeze back, or start afresh with --fresh",
-            ) from error
 
     # -- the engine
 

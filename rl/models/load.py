@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl.errors import ModelError
+from rl.errors import ModelError, errors_as
 from rl.models.spec import Dtype, ModelSpec, Part
 
 if TYPE_CHECKING:
@@ -123,14 +123,13 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
 
     family = family_of(path)
     loader = AutoProcessor if family.has_vision else AutoTokenizer
-    try:
+    with errors_as(
+        ModelError,
+        "the processor does not load: {error}",
+        where=str(path),
+        do="fetch the processor's files (preprocessor_config.json, tokenizer) again",
+    ):
         processor = loader.from_pretrained(str(path))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"the processor does not load: {error}",
-            where=str(path),
-            do="fetch the processor's files (preprocessor_config.json, tokenizer) again",
-        ) from error
     if max_pixels is not None:
         family.limit_pixels(processor, max_pixels)
     return processor
@@ -164,19 +163,18 @@ def load_model(path: str | Path, dtype: Dtype = "float32", *, attention: str = "
 
     family = family_of(path)
     loader = AutoModelForImageTextToText if family.has_vision else AutoModelForCausalLM
-    try:
+    with errors_as(
+        ModelError,
+        "the weights do not load: {error}",
+        where=str(path),
+        do="fetch the checkpoint again",
+    ):
         model, info = loader.from_pretrained(
             str(path),
             dtype=getattr(torch, dtype),
             attn_implementation=attention,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"the weights do not load: {error}",
-            where=str(path),
-            do="fetch the checkpoint again",
-        ) from error
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
         raise ModelError(
@@ -275,13 +273,12 @@ def empty_model(path: str | Path, dtype: Dtype = "float32") -> Any:
 
     family = family_of(path)
     maker = AutoModelForImageTextToText if family.has_vision else AutoModelForCausalLM
-    try:
+    with errors_as(
+        ModelError,
+        "config.json makes no model: {error}",
+        where=str(path),
+        do="check config.json against the model's",
+    ):
         config = AutoConfig.from_pretrained(str(path))
         with torch.device("meta"):
             return maker.from_config(config, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"config.json makes no model: {type(error).__name__}: {error}",
-            where=str(path),
-            do="check config.json against the model's",
-        ) from error

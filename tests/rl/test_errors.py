@@ -27,3 +27,40 @@ def test_exit_codes() -> None:
         for kind in (errors.ConfigError, errors.DataError, errors.GateError, errors.RunError)
     }
     assert codes == {"ConfigError": 2, "DataError": 2, "GateError": 3, "RunError": 1}
+
+
+def test_a_foreign_exception_becomes_ours_with_its_cause() -> None:
+    cause = OSError("cut\n off")
+    with (
+        pytest.raises(errors.ModelError) as raised,
+        errors.errors_as(
+            errors.ModelError,
+            "no weights: {error}",
+            where=lambda error: f"in {type(error).__name__}",
+            expected="a whole file",
+            do="fetch it again",
+        ),
+    ):
+        raise cause
+    assert str(raised.value) == (
+        "in OSError: no weights: OSError: cut off; expected a whole file. Fetch it again"
+    )
+    assert raised.value.__cause__ is cause
+
+
+def test_an_error_of_ours_passes_unless_it_is_asked_for() -> None:
+    ours = errors.DataError("truncated image")
+    with pytest.raises(errors.DataError) as passed, errors.errors_as(errors.RunError, "{error}"):
+        raise ours
+    assert passed.value is ours
+    with (
+        pytest.raises(errors.RunError, match="DataError: truncated image") as turned,
+        errors.errors_as(errors.RunError, "{error}", wraps_ours=True),
+    ):
+        raise ours
+    assert turned.value.__cause__ is ours
+
+
+def test_an_interrupt_passes() -> None:
+    with pytest.raises(KeyboardInterrupt), errors.errors_as(errors.RunError, "{error}"):
+        raise KeyboardInterrupt
