@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from rl.data.rows import Reading
     from rl.data.tree import Tree
 
+EXP_LIMIT = 20.0  # log-ratios are clamped to +-20 before exp
+
 
 @dataclass(frozen=True)
 class Denominators:
@@ -206,6 +208,19 @@ def divide_by(total: Tensor, denominator: float) -> Tensor:
     tensor(0.)
     """
     return total / max(denominator, 1.0)
+
+
+def exp_ratio(log_ratio: Tensor) -> Tensor:
+    """exp of a log-ratio of any shape, which is clamped to +-`EXP_LIMIT` before.
+
+    exp(89) is infinite in float32, and one infinite ratio would make the whole step's gradient NaN.
+    exp(20) is far outside every clip range, so nothing changes where the numbers can be trained on.
+
+    >>> import torch
+    >>> exp_ratio(torch.tensor([0.0, 500.0]))
+    tensor([1.0000e+00, 4.8517e+08])
+    """
+    return log_ratio.clamp(-EXP_LIMIT, EXP_LIMIT).exp()
 
 
 def mean_metric(value: Tensor) -> tuple[float, float]:

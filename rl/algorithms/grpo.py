@@ -1,8 +1,17 @@
-"""Group-relative policy optimization: each answer against the others of its own prompt."""
+"""Group-relative policy optimization (GRPO): the model learns from its own scored answers.
+
+For every prompt the current policy samples a group of answers, and rewards score them. The mean
+reward of the group is the baseline: an answer's advantage is how far its reward is above the mean
+of its own group, so no value model is needed. The loss makes the tokens of better answers likelier
+and those of worse answers less likely. A clip takes the gradient away where one update would move
+a token's probability too far.
+
+Shapes: N trained tokens, B branches (completions) of the micro-batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -10,8 +19,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from rl.algorithms.advantages import group_advantages, has_no_signal, rewards_of, std_over_step
+from rl.algorithms.advantages import Scale, group_advantages, rewards_of, std_over_step
 from rl.algorithms.base import (
+    EXP_LIMIT,
     Algorithm,
     Denominators,
     Loss,
@@ -19,6 +29,7 @@ from rl.algorithms.base import (
     Step,
     count_step,
     divide_by,
+    exp_ratio,
     fill_references,
     mean_metric,
 )
@@ -26,13 +37,12 @@ from rl.algorithms.mismatch import Mismatch, log_mismatch_N
 from rl.batch import TreeBatch
 from rl.data.tree import Tree
 
-EXP_LIMIT = 20.0  # log-ratios are clamped to +-20 before exp in the KL term
 Normalise = Literal["dapo", "grpo", "dr_grpo"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What the loss of a micro-batch is made of, kept for the metrics."""
+    """Parts of a micro-batch's loss that the metrics report, each [N]."""
 
     ratio_N: Tensor
     advantage_N: Tensor
@@ -42,37 +52,63 @@ class Terms:
 
 
 class GRPO(Algorithm):
-    """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) w + kl_coef k3, A within the group.
+    """The clipped policy gradient with advantages within the group. For each trained token:
 
-    A = (r - mean) / (std + 1e-4), rho = pi / pi_old (pi_old = detached pi where no old log-probs
-    are given), k3 = exp(-k1) + k1 - 1, k1 = log pi - log ref, times rho (`kl_bias_correction`).
+        A     = (reward - mean of the group) / (std of the group + 1e-4), the same for all tokens
+        ratio = pi / pi_old
+        loss  = -min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A) w + kl_coef k3
+
+    pi_old is the policy that sampled. Where a step has one update it is the policy itself,
+    detached: the ratio is then 1, and only its gradient matters. w corrects for the difference
+    between inference engine and learner (`Mismatch`). k3 estimates the divergence from the
+    reference.
 
     Source: arXiv 2402.03300 eq. 3 and 4; clip-higher and token mean: arXiv 2503.14476;
-    `dr_grpo`: arXiv 2503.20783; KL times rho: arXiv 2512.02556; `delta`: arXiv 2505.07291.
-    Denominator (`normalise`): `dapo` trained tokens, `grpo` branches after each branch's own mean,
-    `dr_grpo` branches times `length_limit` (use with `scale: none`); all of the whole step, without
-    dropped groups and excluded truncated answers, whose rewards stay in their group's mean.
-    Departs: from TRL, which trains on truncated answers, keeps equal groups, has one clip of 0.2,
-    and masks by the product of w, not by its geometric mean.
+    `dr_grpo`: arXiv 2503.20783; KL times ratio: arXiv 2512.02556; `delta`: arXiv 2505.07291.
+    Denominator (`normalise`): `dapo` trained tokens; `grpo` branches, after the mean over each
+    branch's tokens; `dr_grpo` branches times `length_limit` (use it with `scale: none`). All are of
+    the whole step, and count neither groups that were dropped nor truncated answers that were left
+    out; the rewards of the latter stay in their group's mean.
+    Departs: from TRL 1.16, which trains on truncated answers, keeps groups of equal rewards, has
+    one clip of 0.2 for both sides, and masks by the product of w, not by its geometric mean.
+
+    Two answers of one token, the first better; without `old_logps` the ratio is 1:
+
+    >>> batch = TreeBatch(
+    ...     policy_logp_N=torch.tensor([-1.0, -2.0]),
+    ...     branch_N=torch.tensor([0, 1]),
+    ...     num_branches=2,
+    ...     columns={"advantage": torch.tensor([2.0, -1.0])},
+    ... )
+    >>> GRPO(mismatch=None).loss(batch, Denominators(tokens=2, branches=2, pairs=0)).value
+    tensor(-0.5000)
     """
 
     name: ClassVar[str] = "grpo"
 
     group_size: int = Field(8, ge=1, description="Answers sampled a prompt.")
-    scale: Literal["group", "batch", "none"] = Field("group", description="Whose std divides A.")
-    clip_low: float = Field(0.2, ge=0, lt=1)
-    clip_high: float = Field(0.28, ge=0)
-    delta: float | None = Field(None, gt=1, description="Upper limit of rho where A < 0.")
+    scale: Scale = Field("group", description="Whose std divides A.")
+    clip_low: float = Field(
+        0.2, ge=0, lt=1, description="The ratio counts down to 1 - clip_low where A < 0."
+    )
+    clip_high: float = Field(
+        0.28, ge=0, description="The ratio counts up to 1 + clip_high where A > 0."
+    )
+    delta: float | None = Field(None, gt=1, description="Upper limit of the ratio where A < 0.")
     kl_coef: float = Field(0.0, ge=0, description="Weight of the divergence from the reference.")
-    kl_bias_correction: bool = Field(True, description="k3 times rho: an unbiased gradient.")
-    normalise: Normalise = "dapo"
+    kl_bias_correction: bool = Field(True, description="k3 times the ratio: an unbiased gradient.")
+    normalise: Normalise = Field(
+        "dapo",
+        description="What sums are divided by: tokens of the step (`dapo`), each answer's length, "
+        "then answers (`grpo`), answers times `length_limit` (`dr_grpo`).",
+    )
     length_limit: int | None = Field(None, ge=1, description="Tokens; `dr_grpo` divides by it.")
     drop_equal_groups: bool = Field(True, description="Groups without a difference leave the step.")
     train_truncated: bool = Field(False, description="Answers ended by the length limit are kept.")
     mismatch: Mismatch | None = Field(Mismatch(), description="null: the engine is trusted.")
 
     @model_validator(mode="after")
-    def _length_limit_is_given(self) -> GRPO:
+    def _limits_fit(self) -> GRPO:
         if (self.normalise == "dr_grpo") != (self.length_limit is not None):
             raise ValueError("length_limit belongs to normalise: dr_grpo, and it needs one")
         if self.delta is not None and self.delta <= 1 + self.clip_high:
@@ -84,25 +120,35 @@ class GRPO(Algorithm):
         return Needs("group", online=True, reference=self.kl_coef > 0)
 
     def prepare(self, step: Step) -> Denominators:
-        branches = [branch for tree in step.trees for branch in tree.branches]
-        metrics = {
-            "frac_zero_std": _share([has_no_signal(rewards_of(tree)) for tree in step.trees]),
-            "frac_truncated": _share([branch.is_truncated for branch in branches]),
-            "frac_unscored": _share([branch.reward is None for branch in branches]),
-        }
         batch_std = std_over_step(step) if self.scale == "batch" else None
         groups = [self.with_advantages(tree, batch_std) for tree in step.trees]
         step.trees = [tree for tree in groups if tree is not None]
         if self.kl_coef > 0:
             fill_references(step)
-        return replace(count_step(step), metrics=metrics)
+        return count_step(step)
+
+    def with_advantages(self, tree: Tree, batch_std: float | None) -> Tree | None:
+        """The group with an advantage for every answer, or None where nothing is left to train.
+        Advantages that every answer has already are kept as they are.
+
+        batch_std: the standard deviation of the step's rewards, for `scale: batch`.
+        """
+        given = [branch.advantage for branch in tree.branches]
+        if None in given:
+            tree = tree.with_column(
+                "advantage", group_advantages(rewards_of(tree), self.scale, batch_std)
+            )
+        if self.drop_equal_groups and not any(branch.advantage for branch in tree.branches):
+            return None
+        kept = tuple(b for b in tree.branches if self.train_truncated or not b.is_truncated)
+        return replace(tree, branches=kept) if kept else None
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         logp_N = batch.policy_logp_N
         old_N = batch.columns.get("old_logps", logp_N.detach())
         advantage_N = batch.per_token(batch.advantage_B)
 
-        ratio_N = (logp_N - old_N).exp()
+        ratio_N = exp_ratio(logp_N - old_N)
         clipped_N = ratio_N.clamp(1 - self.clip_low, 1 + self.clip_high)
         limited_N = ratio_N if self.delta is None else ratio_N.clamp(max=self.delta)
         loss_N = -torch.minimum(limited_N * advantage_N, clipped_N * advantage_N)
@@ -117,26 +163,20 @@ class GRPO(Algorithm):
             loss_N = loss_N + self.kl_coef * kl_N * correction_N
 
         value = NORMALISE[self.normalise](loss_N, batch, denominators, self.length_limit or 1)
-        terms = Terms(ratio_N, advantage_N, old_N, weight_N, kl_N)
+        terms = Terms(
+            ratio_N=ratio_N,
+            advantage_N=advantage_N,
+            old_logp_N=old_N,
+            weight_N=weight_N,
+            kl_N=kl_N,
+        )
         return Loss(value, self.metrics(batch, terms))
 
-    def with_advantages(self, tree: Tree, batch_std: float | None) -> Tree | None:
-        """The group with its advantages, or None where nothing of it is left to train."""
-        rewards = rewards_of(tree)
-        if self.drop_equal_groups and has_no_signal(rewards):
-            return None
-        advantages = group_advantages(rewards, self.scale, batch_std)
-        branches = tuple(
-            branch.with_columns(advantage=advantage)
-            for branch, advantage in zip(tree.branches, advantages, strict=True)
-            if self.train_truncated or not branch.is_truncated
-        )
-        return replace(tree, branches=branches) if branches else None
-
     def metrics(self, batch: TreeBatch, terms: Terms) -> dict[str, tuple[float, float]]:
-        """Entropy, clipping, divergence and how far engine and learner are apart.
+        """Entropy, clipping, divergence, and how far engine and learner are apart.
 
-        Effective sample size of the mismatch: `mismatch/ratio`^2 / `mismatch/ratio_squared`.
+        The effective sample size of the mismatch weights is the square of `mismatch/ratio` over
+        `mismatch/ratio_squared`.
         """
         is_low_N = (terms.ratio_N < 1 - self.clip_low) & (terms.advantage_N < 0)
         is_high_N = (terms.ratio_N > 1 + self.clip_high) & (terms.advantage_N > 0)
@@ -156,24 +196,28 @@ class GRPO(Algorithm):
 
 
 def k3_N(batch: TreeBatch) -> Tensor:
-    """exp(-k1) + k1 - 1 >= 0, k1 = log pi - log ref: a low-variance estimate of the divergence."""
+    """exp(-k1) + k1 - 1 with k1 = log pi - log reference, clamped to +-20: [N]. It is never
+    negative, has the divergence as its mean, and varies less than k1 does."""
     k1_N = (batch.policy_logp_N - batch.reference_logp_N).clamp(-EXP_LIMIT, EXP_LIMIT)
     return (-k1_N).exp() + k1_N - 1
 
 
+# -- what the sum of the tokens' losses is divided by, by `normalise`
+
+
 def token_mean(loss_N: Tensor, batch: TreeBatch, d: Denominators, limit: int) -> Tensor:
-    """Every token of the step weighs the same."""
+    """Every token of the step has the same weight."""
     return divide_by(loss_N.sum(), d.tokens)
 
 
 def branch_mean(loss_N: Tensor, batch: TreeBatch, d: Denominators, limit: int) -> Tensor:
-    """Every branch weighs the same, however long."""
+    """Every answer has the same weight, however long it is."""
     mean_B = batch.sum_by_branch(loss_N) / batch.tokens_by_branch().clamp(min=1)
     return divide_by(mean_B.sum(), d.branches)
 
 
 def fixed_length(loss_N: Tensor, batch: TreeBatch, d: Denominators, limit: int) -> Tensor:
-    """Token sums over a length that does not depend on the answer."""
+    """Sums over tokens, divided by a length that does not depend on the answer."""
     return divide_by(loss_N.sum(), d.branches * limit)
 
 
@@ -182,7 +226,3 @@ NORMALISE: dict[Normalise, Callable[[Tensor, TreeBatch, Denominators, int], Tens
     "grpo": branch_mean,
     "dr_grpo": fixed_length,
 }
-
-
-def _share(claims: Sequence[bool]) -> tuple[float, float]:
-    return float(sum(claims)), float(len(claims))

@@ -1,9 +1,22 @@
-"""Kahneman-Tversky optimization: single answers that are desirable or not, no pairs needed."""
+"""Kahneman-Tversky optimization (KTO): learning from single answers marked good or bad.
+
+Every row holds a prompt, one answer, and whether that answer is desirable. No pairs are needed, as
+when users press thumbs up or down. As in DPO an answer is measured by its log-ratio, how much
+likelier the policy makes it than the reference does. The loss pushes the log-ratio of desirable
+answers above a baseline z, and that of undesirable answers below it.
+
+z says how far the policy has moved from the reference at all. It is estimated from mismatched
+answers: each prompt of the step is paired with another prompt's answer (`rotate_answers`), and z is
+the mean log-ratio of these, at least 0 and without gradient. An answer then counts as better only
+where it gained more than any answer would have.
+
+Shapes: B branches (completions) of the micro-batch; a row of KTO has one.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -29,17 +42,37 @@ from rl.errors import DataError
 
 
 class KTO(Algorithm):
-    """lambda_y (1 - sigmoid(+-beta (r - z))), r = s - s_ref; + for desirable answers, - for others.
+    """The share by which each answer falls short of, or is above, the baseline z:
 
-    z = max(0, mean over the step of s(x, y') - s_ref(x, y')), detached, y' another prompt's answer.
-    `apo_zero_unpaired` is the same with z = 0.
+        log_ratio(y) = sum over tokens of log pi(y) - log reference(y)
+        desirable:     loss(y) = lambda_D (1 - sigmoid(beta (log_ratio(y) - z)))
+        undesirable:   loss(y) = lambda_U (1 - sigmoid(beta (z - log_ratio(y))))
+        loss = sum of loss(y) / answers of the step
+
+    `apo_zero_unpaired` is the same with z = 0, and needs no mismatched answers.
 
     Source: arXiv 2402.01306 eq. 7; arXiv 2408.06266 for the variant.
     Denominator: branches of the whole step.
-    Departs: z is over the whole step, not a micro-batch; neighbours have different prompts.
+    Departs: from TRL 1.16, whose z is a micro-batch's. Here it is the whole step's, and neighbours
+    in the rotation have different prompts.
+
+    A desirable answer with log-ratio 0.4, where z is 0; sigmoid(0.1 * 0.4) is 0.51:
+
+    >>> batch = TreeBatch(
+    ...     policy_logp_N=torch.tensor([-0.6]),
+    ...     branch_N=torch.tensor([0]),
+    ...     num_branches=1,
+    ...     columns={"reference_logps": torch.tensor([-1.0]), "label": torch.tensor([True])},
+    ... )
+    >>> KTO(beta=0.1).loss(batch, Denominators(tokens=1, branches=1, pairs=0)).value
+    tensor(0.4900)
     """
 
     name: ClassVar[str] = "kto"
+    own_metrics: ClassVar[Mapping[str, str]] = {
+        "kto/z": "KTO's z: the mean log-ratio of mismatched answers over the step, at least 0.",
+        "kto/desirable": "Share of desirable answers.",
+    }
 
     beta: float = Field(0.1, gt=0, description="How closely the policy is held to the reference.")
     desirable_weight: float = Field(1.0, ge=0, description="lambda_D")
@@ -55,13 +88,8 @@ class KTO(Algorithm):
         return self.beta
 
     def arrange(self, trees: list[Tree]) -> list[Tree]:
-        """Every row gets another prompt's answer beside its own, for z."""
+        """Each row gets another prompt's answer beside its own, where z is computed."""
         return rotate_answers(trees) if self.variant == "kto" else trees
-
-    def data_warning(self, records: Sequence[Labelled]) -> str | None:
-        if self.variant == "kto":
-            return self.balance_warning([record.label for record in records])
-        return None
 
     def prepare(self, step: Step) -> Denominators:
         z = self.divergence(step) if self.variant == "kto" else 0.0
@@ -69,20 +97,20 @@ class KTO(Algorithm):
         return replace(count_step(step), baseline=z, metrics={"kto/z": (z, 1.0)})
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
-        label_B = batch.label_B
-        ratio_B = batch.sum_by_branch(batch.policy_logp_N - batch.reference_logp_N)
-        gain_B = self.beta * (ratio_B - denominators.baseline)
+        label_B, z = batch.label_B, denominators.baseline
+        log_ratio_B = batch.sum_by_branch(batch.policy_logp_N - batch.reference_logp_N)
+        gain_B = self.beta * (log_ratio_B - z)
         value_B = torch.where(label_B, torch.sigmoid(gain_B), torch.sigmoid(-gain_B))
         weight_B = torch.where(label_B, self.desirable_weight, self.undesirable_weight)
         loss_B = weight_B * (1 - value_B)
-        return Loss(
-            divide_by(loss_B.sum(), denominators.branches), self.metrics(batch, ratio_B, label_B)
-        )
+        value = divide_by(loss_B.sum(), denominators.branches)
+        return Loss(value, self.metrics(batch, log_ratio_B))
 
     def divergence(self, step: Step) -> float:
-        """z: the mean log-ratio of mismatched answers over all ranks, clamped at 0 afterwards.
+        """z: the mean log-ratio of the step's mismatched answers. The mean is taken over all ranks
+        and clamped at 0 afterwards: clamping each rank's mean would bias it upwards.
 
-        Raises: DataError where no row of the step carries a mismatched answer.
+        Raises: DataError where no row of the step has a mismatched answer.
         """
         trees = [
             replace(tree, branches=(tree.mismatched,), trunk_trained=None, mismatched=None)
@@ -95,16 +123,14 @@ class KTO(Algorithm):
                 "no row of the step has a mismatched answer",
                 expected="a step that went through rotate_answers",
             )
-        policy = _summed(step.logprobs(trees))
-        reference = _summed(step.logprobs(trees, reference=True))
+        policy = [float(branches[0].sum()) for branches in step.logprobs(trees)]
+        reference = [float(branches[0].sum()) for branches in step.logprobs(trees, reference=True)]
         (total,) = step.total([sum(policy) - sum(reference)])
         return max(0.0, total / num_rows)
 
-    def metrics(
-        self, batch: TreeBatch, ratio_B: Tensor, label_B: Tensor
-    ) -> dict[str, tuple[float, float]]:
-        """Implicit rewards and log-probs of the two kinds of answers."""
-        reward_B = self.beta * ratio_B
+    def metrics(self, batch: TreeBatch, log_ratio_B: Tensor) -> dict[str, tuple[float, float]]:
+        """Implicit rewards beta log(pi / reference) and log-probs of the two kinds of answers."""
+        label_B, reward_B = batch.label_B, self.beta * log_ratio_B
         logp_B = batch.sum_by_branch(batch.policy_logp_N.detach())
         return {
             "rewards/chosen": mean_metric(reward_B[label_B]),
@@ -114,8 +140,18 @@ class KTO(Algorithm):
             "kto/desirable": mean_metric(label_B.float()),
         }
 
+    def data_warning(self, records: Sequence[Labelled]) -> str | None:
+        if self.variant != "kto":
+            return None
+        return self.balance_warning([record.label for record in records])
+
     def balance_warning(self, labels: Sequence[bool]) -> str | None:
-        """One line where a data set's sides, weighted, lie outside the paper's 1 to 4/3."""
+        """A sentence where the weights of all desirable and of all undesirable answers are not in
+        the ratio that the paper recommends, 1 to 4/3; else None.
+
+        >>> KTO().balance_warning([True, False]) is None
+        True
+        """
         desirable = self.desirable_weight * sum(labels)
         undesirable = self.undesirable_weight * (len(labels) - sum(labels))
         if undesirable and 1 <= desirable / undesirable <= 4 / 3:
@@ -127,58 +163,63 @@ class KTO(Algorithm):
         )
 
 
-def _summed(found: Sequence[Sequence[Tensor]]) -> list[float]:
-    """A tree's first branch: its log-probs added up."""
-    return [float(branches[0].sum()) for branches in found]
-
-
 def rotate_answers(trees: Sequence[Tree]) -> list[Tree]:
-    """The step in an order whose neighbours have different prompts, each row with a `mismatched`.
+    """Gives each row a `mismatched` answer: the previous row's answer, to be scored under this
+    row's prompt and image. Row 0 takes the last row's.
 
-    It is the previous row's answer (row 0 takes the last one's), under this row's prompt and image.
-    The order given is kept where it already serves. Where one prompt owns more than half of the
-    rows, those that no other prompt's answer is left for come last, without a mismatched answer,
+    The rows are put into an order in which neighbours have different prompts; the order given is
+    kept where it already has this property. Where one prompt has more than half of the rows, no
+    other prompt's answer is left for some of them: these come last, without a mismatched answer,
     and z leaves them out.
 
     Raises: DataError where the step has one row or one prompt: z would compare an answer to itself.
+
+    >>> def row(prompt: int, uid: str) -> Tree:
+    ...     return Tree(
+    ...         uid=uid, trunk_ids=(prompt,), branches=(Branch(uid=uid, token_ids=(7,)),)
+    ...     )
+    >>> rows = rotate_answers([row(1, "a"), row(1, "b"), row(2, "c"), row(3, "d")])
+    >>> [(tree.uid, tree.mismatched.uid) for tree in rows if tree.mismatched is not None]
+    [('a', 'd'), ('c', 'a'), ('b', 'c'), ('d', 'b')]
     """
-    keys = [_prompt(tree) for tree in trees]
-    if len(set(keys)) < 2:
+    prompts: list[Hashable] = [(tree.trunk_ids, tree.images) for tree in trees]
+    if len(set(prompts)) < 2:
         raise DataError(
             f"a KTO step of {len(trees)} row(s) has a single prompt",
             expected="answers of at least two prompts in every optimizer step",
             do="raise prompts_per_step or shuffle the data",
         )
-    order, alone = _spread(keys)
+    order, alone = _spread(prompts)
     ring = [trees[index] for index in order]
-    rotated = [
-        replace(tree, mismatched=_answer(before))
-        for before, tree in zip([ring[-1], *ring[:-1]], ring, strict=True)
-    ]
+    rotated = []
+    for before, tree in zip([ring[-1], *ring[:-1]], ring, strict=True):
+        answer = before.branches[0]
+        # Without its columns: they were measured under the answer's own prompt.
+        bare = Branch(uid=answer.uid, token_ids=answer.token_ids, trained=answer.trained)
+        rotated.append(replace(tree, mismatched=bare))
     return rotated + [replace(trees[index], mismatched=None) for index in alone]
 
 
-def _prompt(tree: Tree) -> Hashable:
-    return tree.trunk_ids, tree.images
-
-
-def _answer(tree: Tree) -> Branch:
-    """The answer without what was known of it under its own prompt."""
-    answer = tree.branches[0]
-    return Branch(uid=answer.uid, token_ids=answer.token_ids, trained=answer.trained)
-
-
-def _spread(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
-    """A ring of rows without equal neighbours, and the rows that no ring has room for."""
-    if all(key != before for before, key in zip([keys[-1], *keys[:-1]], keys, strict=True)):
-        return list(range(len(keys))), []
-    frequency = Counter(keys)
-    first = {key: -row for row, key in enumerate(reversed(keys), start=1 - len(keys))}
-    rows = sorted(range(len(keys)), key=lambda row: (-frequency[keys[row]], first[keys[row]], row))
-    most = frequency[keys[rows[0]]]
-    num_alone = max(0, 2 * most - len(keys))
+def _spread(prompts: Sequence[Hashable]) -> tuple[list[int], list[int]]:
+    """Row numbers in a ring without equal neighbours, and the rows for which it has no room."""
+    before = [prompts[-1], *prompts[:-1]]
+    if all(a != b for a, b in zip(before, prompts, strict=True)):
+        return list(range(len(prompts))), []
+    frequency = Counter(prompts)
+    first: dict[Hashable, int] = {}
+    for row, prompt in enumerate(prompts):
+        first.setdefault(prompt, row)
+    # Sorted, the rows of one prompt lie together, the most frequent prompt first.
+    rows = sorted(
+        range(len(prompts)),
+        key=lambda row: (-frequency[prompts[row]], first[prompts[row]], row),
+    )
+    most = frequency[prompts[rows[0]]]
+    # A ring has room for the most frequent prompt in every second place, and in no more.
+    num_alone = max(0, 2 * most - len(prompts))
     alone, rows = rows[most - num_alone : most], rows[: most - num_alone] + rows[most:]
-    # Rows of one prompt lie together here: every second place first, then the places between.
+    # The even places are filled in this order, then the odd ones: rows of one prompt, which lie
+    # together in `rows`, come to lie two places apart.
     ring = [0] * len(rows)
     ring[::2], ring[1::2] = rows[: (len(rows) + 1) // 2], rows[(len(rows) + 1) // 2 :]
     return ring, alone

@@ -46,7 +46,7 @@ def rehearse(algorithm: Algorithm) -> None:
     )
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), fails:
         try:
-            found = _run(algorithm)
+            found = metrics_of_a_step(algorithm)
         except PlumblineError:
             return  # what it says of made-up rows is no fault of the recipe
     _check_reported(found, algorithm.own_metrics, where)
@@ -85,7 +85,7 @@ def _check_reported(found: Mapping[str, Any], own: Mapping[str, str], where: str
             )
 
 
-def _run(algorithm: Algorithm) -> dict[str, Any]:
+def metrics_of_a_step(algorithm: Algorithm) -> dict[str, Any]:
     """The metrics that both hooks report."""
     generator = torch.Generator().manual_seed(0)
     trees = [_tree(algorithm, number, generator) for number in range(_PROMPTS)]

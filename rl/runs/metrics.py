@@ -44,8 +44,6 @@ METRICS: dict[str, str] = {
     ),
     "logps/chosen": "Mean summed log-prob of chosen (desirable) answers.",
     "logps/rejected": "Mean summed log-prob of rejected (undesirable) answers.",
-    "kto/z": "KTO's z: the mean log-ratio of mismatched answers over the step, at least 0.",
-    "kto/desirable": "Share of desirable answers.",
     "mismatch/log_ratio": "Mean log-ratio of learner to engine on the sampled tokens.",
     "mismatch/ratio": "Mean ratio of learner to engine on the sampled tokens.",
     "mismatch/ratio_squared": (

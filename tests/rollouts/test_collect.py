@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rl.algorithms.rehearsal import metrics_of_a_step
 from rl.core import (
     Completion,
     Image,
@@ -18,6 +19,7 @@ from rl.core import (
     Text,
 )
 from rl.errors import ConfigError
+from rl.plugins import find, names
 from rollouts.collect import collect, group_metrics, read_rollouts, rollouts_path, write_rollouts
 
 SAMPLE = Sample(
@@ -93,6 +95,30 @@ def test_what_was_not_scored_stands_outside_the_mean() -> None:
     assert metrics["frac_error"] == pytest.approx(1 / 3)
     assert metrics["frac_zero_std"] == 1.0
     assert metrics["reward/exact/unscored"] == pytest.approx(2 / 3)
+
+
+def test_the_shares_of_groups_and_answers_have_one_definition() -> None:
+    """Equal rewards, and a single scored answer, teach nothing."""
+    scores = [(1.0, 0.0), (1.0, 1.0), (0.5, None)]
+    groups = [
+        (
+            _rollout([3, 3], truncated=cut),
+            tuple(_score(v, "ok" if v is not None else "unscored") for v in values),
+        )
+        for values, cut in zip(scores, ([1], [], []), strict=True)
+    ]
+    metrics = group_metrics(groups)
+    assert metrics["frac_zero_std"] == 2 / 3
+    assert metrics["frac_truncated"] == 1 / 6
+    assert metrics["frac_unscored"] == 1 / 6
+
+
+@pytest.mark.parametrize("name", names("rl.algorithms"))
+def test_no_algorithm_reports_what_the_sampled_groups_say(name: str) -> None:
+    """One of the two would overwrite the other in the step's metrics."""
+    algorithm = find("rl.algorithms", name)()
+    ours = group_metrics([(_rollout([1]), (_score(1.0),))])
+    assert not set(metrics_of_a_step(algorithm)) & set(ours)
 
 
 def test_nothing_scored_has_no_mean() -> None:

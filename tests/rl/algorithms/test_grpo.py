@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rl.algorithms.base import Denominators
+from rl.algorithms.advantages import group_advantages, rewards_of
+from rl.algorithms.base import Denominators, exp_ratio
 from rl.algorithms.grpo import GRPO, k3_N
 from rl.algorithms.mismatch import Mismatch
 from rl.batch import TreeBatch
@@ -44,13 +45,13 @@ def prepare(algorithm: GRPO, *trees: Tree) -> tuple[OneRank, Denominators]:
     return step, algorithm.prepare(step)
 
 
-def test_equal_groups_are_dropped_and_counted() -> None:
+def test_equal_groups_are_dropped() -> None:
     step, denominators = prepare(
         GRPO(**TRUSTED), group("a", [1.0, 0.0]), group("b", [1.0, 1.0]), group("c", [0.5, None])
     )
     assert [tree.uid for tree in step.trees] == ["a"]
     assert (denominators.tokens, denominators.branches) == (6, 2)
-    assert denominators.metrics["frac_zero_std"] == (2.0, 3.0)
+    assert not denominators.metrics  # rollouts.collect counts them, for every algorithm
 
 
 def test_equal_groups_can_be_kept_with_no_advantage() -> None:
@@ -66,7 +67,6 @@ def test_truncated_answers_leave_the_loss_but_not_the_baseline() -> None:
     assert [b.uid for b in step.trees[0].branches] == ["a/0", "a/2"]
     assert [b.advantage for b in step.trees[0].branches] == pytest.approx([0.5, 0.0])
     assert denominators.tokens == 6
-    assert denominators.metrics["frac_truncated"] == (1.0, 3.0)
     kept, _ = prepare(GRPO(train_truncated=True), group("a", [1.0, 0.0], truncated=(0, 1)))
     assert len(kept.trees[0].branches) == 2
 
@@ -81,7 +81,60 @@ def test_unscored_answers_stay_in_the_denominator_without_advantage() -> None:
     step, denominators = prepare(GRPO(scale="none"), group("a", [1.0, None, 0.0]))
     assert [b.advantage for b in step.trees[0].branches] == [0.5, 0.0, -0.5]
     assert denominators.tokens == 9
-    assert denominators.metrics["frac_unscored"] == (1.0, 3.0)
+
+
+@pytest.mark.parametrize("own", [{}, {"scale": "none"}, {"drop_equal_groups": False}])
+def test_advantages_that_are_there_give_the_same_gradient(own: dict[str, Any]) -> None:
+    """A script computes them with `group_advantages` before the learner's step, a recipe leaves it
+    to `prepare`: both are one step."""
+    algorithm = GRPO(**TRUSTED, **own)
+    groups = [
+        group("a", [1.0, 0.0, None], truncated=(1,)),
+        group("b", [1.0, 1.0]),
+        group("c", [0.25, 0.5, 0.0]),
+    ]
+    given = [
+        tree.with_column("advantage", group_advantages(rewards_of(tree), algorithm.scale))
+        for tree in groups
+    ]
+    found = []
+    for trees in (groups, given):
+        policy = Table(1)
+        step = OneRank(list(trees), policy, Table(2))
+        denominators = algorithm.prepare(step)
+        loss = algorithm.loss(collate(step.trees, policy(step.trees)), denominators)
+        loss.value.backward()
+        found.append((denominators, loss.value.item(), policy.gradient()))
+    (first, value, gradient), (second, other, others) = found
+    assert first == second
+    assert value == other
+    assert gradient.keys() == others.keys()
+    assert all(torch.equal(gradient[key], others[key]) for key in gradient)
+    assert any(float(leaf.abs().sum()) > 0 for leaf in gradient.values())
+
+
+def test_advantages_of_ones_own_are_kept() -> None:
+    tree = group("a", [1.0, 1.0]).with_column("advantage", [0.25, -0.75])
+    step, _ = prepare(GRPO(), tree)
+    assert [branch.advantage for branch in step.trees[0].branches] == [0.25, -0.75]
+
+
+@pytest.mark.parametrize("difference", [-1e4, -60.0, 60.0, 1e4])
+@pytest.mark.parametrize("advantage", [-1.0, 1.0])
+def test_a_log_ratio_beyond_every_bound_gives_finite_numbers(
+    difference: float, advantage: float
+) -> None:
+    """exp(1e4) is infinite, and infinity times 0 would make the whole step NaN."""
+    batch = batch_of([difference], [advantage])
+    loss = GRPO(**TRUSTED).loss(batch, ONE)
+    loss.value.backward()
+    assert torch.isfinite(loss.value)
+    assert torch.isfinite(batch.policy_logp_N.grad).all()
+
+
+def test_in_the_normal_range_the_clamp_changes_nothing() -> None:
+    log_ratio_N = torch.linspace(-19.9, 19.9, 101, dtype=torch.float64)
+    assert torch.equal(exp_ratio(log_ratio_N), log_ratio_N.exp())
 
 
 def test_references_are_asked_only_for_the_kl_term() -> None:
