@@ -11,34 +11,37 @@ import typer
 from recipes.running.console import step_line
 from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
-from rl.algorithms.kto import KTO
+from rl.algorithms.kto import KTO, rotate_answers
 from rl.data.load import load_records
 from rl.data.sources import DataSource
-from rl.learners.base import OptimPlan
-from rl.loops import LoopPlan, train_offline, with_references
+from rl.learners.base import OptimPlan, SamplingDistribution
+from rl.loops import LoopPlan, batches, with_references
 from rl.runs.checkpoint import write_checkpoint
 
 
-def main(model: Path, data: Path, out: Path, steps: int = 50, lr: float = 2e-5) -> None:
+def main(
+    model: Path, data: Path, out: Path, steps: int = 50, lr: float = 2e-5, batch: int = 64
+) -> None:
     """Trains `model` on answers labelled desirable or not."""
     recipe = recipe_of({"model": {"path": str(model)}})
     renderer, algorithm = open_renderer(recipe), KTO(beta=0.1)
-    answers = load_records([DataSource(path=str(data))], "labelled", base=Path())
-    trees = [renderer.labelled_tree(answer) for answer in answers]
+    answers = load_records([DataSource(path=str(data))], algorithm.needs.reading, base=Path())
     if warning := algorithm.balance_warning([answer.label for answer in answers]):
         print(warning)
 
     with Engines(recipe, renderer, prompts_of(answers), name=out.name) as engines:
-        plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
-        # z needs the reference on answers that change partners every step: a frozen copy is kept.
-        engines.learner.begin_stage(str(model), plan, needs_reference=True)
-        train_offline(
-            learner=engines.learner,
-            algorithm=algorithm,
-            trees=with_references(engines.learner, trees),
-            plan=LoopPlan(num_steps=steps, prompts_per_step=64, seed=0),
-            on_step=lambda step, metrics: print(step_line("kto", step, steps, metrics)),
-        )
+        learner = engines.learner
+        optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
+        # A frozen copy of the reference is kept: mismatched answers change in every step.
+        learner.begin_stage(str(model), optim, needs_reference=True)
+        trees = with_references(learner, [renderer.labelled_tree(answer) for answer in answers])
+        plan = LoopPlan(num_steps=steps, prompts_per_step=batch, seed=recipe.run.seed)
+
+        for step, _, chosen in batches(trees, plan):
+            rows = rotate_answers(chosen)  # each row also gets another prompt's answer, for z
+            metrics = learner.step(rows, algorithm, SamplingDistribution())
+            print(step_line(algorithm.name, step, steps, metrics))
+
         folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})
         print(f"saved {folder}; parity {engines.publish()['parity/max']:.0e}")
 

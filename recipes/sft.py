@@ -13,8 +13,8 @@ from recipes.schema.recipe import recipe_of
 from rl.algorithms.sft import SFT
 from rl.data.load import load_records
 from rl.data.sources import DataSource
-from rl.learners.base import OptimPlan
-from rl.loops import LoopPlan, train_offline
+from rl.learners.base import OptimPlan, SamplingDistribution
+from rl.loops import LoopPlan, batches
 from rl.runs.checkpoint import write_checkpoint
 
 
@@ -23,21 +23,22 @@ def main(
 ) -> None:
     """Trains `model` on the answers in `data` and writes a model folder under `out`."""
     recipe = recipe_of({"model": {"path": str(model)}})
-    renderer = open_renderer(recipe)
-    samples = load_records([DataSource(path=str(data))], "demonstration", base=Path())
-    trees = [renderer.demonstration_tree(sample) for sample in samples]  # one branch a tree
+    renderer, algorithm = open_renderer(recipe), SFT()
+    rows = load_records([DataSource(path=str(data))], algorithm.needs.reading, base=Path())
+    trees = [renderer.demonstration_tree(row) for row in rows]  # one prompt, one answer
 
-    with Engines(recipe, renderer, prompts_of(samples), name=out.name) as engines:
-        plan = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
-        engines.learner.begin_stage(str(model), plan, needs_reference=False)
-        train_offline(
-            learner=engines.learner,
-            algorithm=SFT(),
-            trees=trees,
-            plan=LoopPlan(num_steps=steps, prompts_per_step=batch, seed=0),
-            on_step=lambda step, metrics: print(step_line("sft", step, steps, metrics)),
-        )
+    with Engines(recipe, renderer, prompts_of(rows), name=out.name) as engines:
+        learner = engines.learner
+        optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
+        learner.begin_stage(str(model), optim, needs_reference=False)
+        plan = LoopPlan(num_steps=steps, prompts_per_step=batch, seed=recipe.run.seed)
+
+        for step, _, chosen in batches(trees, plan):
+            metrics = learner.step(chosen, algorithm, SamplingDistribution())
+            print(step_line(algorithm.name, step, steps, metrics))
+
         folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})
+        # The inference engine takes the weights, and its log-probs are compared with the learner's.
         print(f"saved {folder}; parity {engines.publish()['parity/max']:.0e}")
 
 
