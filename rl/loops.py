@@ -1,12 +1,15 @@
-"""The two training loops. They know only Protocols: who learns, who samples and who scores
-arrives as an argument."""
+"""The two training loops, and what they are made of. A recipe's stage runs one of them; the scripts
+`recipes/{sft,dpo,kto,grpo}.py` write the loops out with the same functions.
+
+A loop knows only Protocols: who learns, who samples and who scores arrive as arguments.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rl.algorithms.base import Algorithm
@@ -21,8 +24,13 @@ Collected = tuple[list[tuple[Rollout, tuple[Score, ...]]], Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopPlan:
-    """How long a loop runs: `num_steps` optimizer steps of `prompts_per_step` records, in a
-    seeded order."""
+    """Which steps a loop runs, and on how many records each.
+
+    num_steps: optimizer steps of the whole stage.
+    prompts_per_step: records (rows, or prompts of an online algorithm) of each step.
+    seed: of the order of the records.
+    start_step: steps that an earlier attempt at the stage has done already.
+    """
 
     num_steps: int
     prompts_per_step: int
@@ -31,7 +39,11 @@ class LoopPlan:
 
 
 def epoch_order(num_records: int, *, seed: int, epoch: int) -> list[int]:
-    """A seeded permutation: every record exactly once an epoch."""
+    """The order of the records in one epoch: a permutation that seed and epoch determine.
+
+    >>> epoch_order(5, seed=0, epoch=0)
+    [0, 1, 4, 3, 2]
+    """
     order = list(range(num_records))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return order
@@ -40,11 +52,18 @@ def epoch_order(num_records: int, *, seed: int, epoch: int) -> list[int]:
 def batches(
     records: Sequence[Record], plan: LoopPlan, *, distinct: bool = False
 ) -> Iterator[tuple[int, float, list[Record]]]:
-    """(step, epoch, records) from `start_step` on. A step may span two epochs; no record is
-    left out.
+    """The records of each step, as (step, epochs done after it, records). Steps count from 1.
 
-    With `distinct` such a step holds no record twice (where there are three steps' worth): those
-    that the earlier epoch ended with come a little later in the next one.
+    Epochs follow one another without a gap: a step may hold the end of one and the beginning of the
+    next, and no record is left out. A loop that starts later gets the same batches.
+
+    distinct: no step holds a record twice, where there are at least three steps' worth of records.
+        In a step across two epochs, records with which the first one ends come a little later in
+        the second. Groups of an online algorithm are keyed by their prompt, so it needs this.
+
+    >>> plan = LoopPlan(num_steps=2, prompts_per_step=2, seed=0)
+    >>> list(batches(["a", "b", "c"], plan))
+    [(1, 0.6666666666666666, ['a', 'c']), (2, 1.3333333333333333, ['b', 'a'])]
     """
     orders: dict[int, list[int]] = {}
     size, width = len(records), plan.prompts_per_step
@@ -64,8 +83,13 @@ def batches(
 
 
 def _without_repeats(order: list[int], before: list[int], *, seam: int, width: int) -> list[int]:
-    """`order` with what the step across the seam (the last `seam` of `before`) holds already moved
-    behind that step. Only its first two steps' worth changes."""
+    """The order of an epoch whose first step began in the epoch before: that step holds the last
+    `seam` records of `before` already, so these are moved behind the rest of it.
+
+    Only the first two steps' worth of an order changes. So every epoch ends as `epoch_order` says,
+    and a stage that continues from a checkpoint computes the order of its epoch from two
+    permutations, without replaying the epochs before.
+    """
     if not seam:
         return order
     near, rest = order[: 2 * width], order[2 * width :]
@@ -81,11 +105,10 @@ def train_offline(
     plan: LoopPlan,
     on_step: OnStep,
 ) -> None:
-    """SFT, DPO, KTO and kin: rows are trees already, each step takes the next
-    `prompts_per_step` of them.
+    """Trains on rows of data (SFT, DPO, KTO): each step takes the next `prompts_per_step` trees.
 
-    `algorithm.arrange` orders each step before any split. `on_step(step, metrics)` is called after
-    each step.
+    trees: all rows of the stage, with reference log-probs where the algorithm needs them.
+    on_step(step, metrics): called after each step.
     """
     distribution = SamplingDistribution()
     for step, epoch, chosen in batches(trees, plan):
@@ -110,10 +133,15 @@ def train_online(
     plan: LoopPlan,
     on_step: OnStep,
 ) -> None:
-    """GRPO and kin, synchronous: sample and score (`collect(samples, step)`), learn, publish,
-    every step.
+    """Trains on answers that the policy samples itself (GRPO). Every step samples and scores,
+    updates the weights once, and publishes them before the next step samples.
 
-    `publish(step)` hands the new weights to the sampler and returns its metrics (parity, seconds).
+    samples: the prompts.
+    collect(samples, step): sampled and scored answers, with metrics of them.
+    make_tree(rollout, scores): one prompt's answers as a tree.
+    publish(step): gives the new weights to the sampler and returns metrics (parity, seconds).
+    distribution: the distribution that answers are sampled from; the learner's log-probs are of it.
+    on_step(step, metrics): called after each step.
     """
     for step, epoch, chosen in batches(samples, plan, distinct=True):
         started = time.perf_counter()
@@ -121,7 +149,7 @@ def train_online(
         made = time.perf_counter()
         trees = [make_tree(rollout, scores) for rollout, scores in groups]
         data_s = time.perf_counter() - made
-        metrics = dict(learner.step(trees, algorithm, distribution))
+        metrics = dict(learner.step(algorithm.arrange(trees), algorithm, distribution))
         metrics.update(collected)
         metrics.update(publish(step))
         seconds = time.perf_counter() - started
@@ -139,32 +167,26 @@ def train_online(
 
 
 def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256) -> list[Tree]:
-    """Caches reference log-probs for an offline stage: before the first update the policy *is*
-    the reference.
+    """The trees with the reference's log-probs, for a stage on rows of data.
 
-    One forward pass over the rows, no second copy of the weights, none at all in later epochs.
+    Call it before the first update, while the policy still *is* the reference. It costs one forward
+    pass over the rows, and saves a second copy of the weights and its passes in every step.
+
+    chunk: trees of one call to the learner, which has to end before the learner's deadline.
     """
     done: list[Tree] = []
     for start in range(0, len(trees), chunk):
         part = trees[start : start + chunk]
         for tree, found in zip(part, learner.logprobs(part, SamplingDistribution()), strict=True):
-            done.append(
-                replace(
-                    tree,
-                    branches=tuple(
-                        branch.with_columns(reference_logps=tuple(logps))
-                        for branch, logps in zip(tree.branches, found, strict=True)
-                    ),
-                )
-            )
+            done.append(tree.with_column("reference_logps", [tuple(logps) for logps in found]))
     return done
 
 
 def implicit_rewards(
     learner: Learner, trees: Sequence[Tree], beta: float
 ) -> list[tuple[float, float]]:
-    """(chosen, rejected) implicit rewards of preference trees that carry `reference_logps`:
-    beta (s - s_ref)."""
+    """(chosen, rejected) implicit rewards of preference trees: beta times the summed log-ratio of
+    policy to reference. The trees have to carry `reference_logps`."""
     rewards = []
     for tree, found in zip(trees, learner.logprobs(trees, SamplingDistribution()), strict=True):
         by_label = {

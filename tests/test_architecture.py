@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from rl.plugins import names
+
 ROOT = Path(__file__).resolve().parent.parent
+
+ALGORITHMS = names("rl.algorithms")
 
 FLOORS = {
     "rl": set(),
@@ -195,6 +199,52 @@ def test_a_section_of_the_report_imports_no_other_section() -> None:
         if f"{found.module}.".startswith(f"{folder}.")
     ]
     assert not wrong
+
+
+# Only these name a concrete algorithm: its own file, the face, and the scripts that show it.
+NAMES_ALGORITHMS = {"rl/__init__.py", *(f"recipes/{name}.py" for name in (*ALGORITHMS, "align"))}
+
+
+def algorithm_literals(tree: ast.Module, algorithms: Collection[str]) -> Iterator[tuple[int, str]]:
+    """(line, text) of each string that is an algorithm's name or begins as its metric keys do.
+    Docstrings may name one as an example."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            first = node.value.partition("/")[0].lower()
+            if first in algorithms and id(node) not in docstrings:
+                yield node.lineno, node.value
+
+
+def test_no_algorithm_is_named_outside_its_folder() -> None:
+    """A new algorithm is one file: nothing else knows that there is one of that name."""
+    wrong = []
+    for name, file in sources().items():
+        place = str(file.relative_to(ROOT))
+        if place.startswith("rl/algorithms/") or place in NAMES_ALGORITHMS:
+            continue
+        wrong += [
+            f"{found.place} imports {found.module}"
+            for found in all_imports()[name]
+            if found.module.startswith(tuple(f"rl.algorithms.{a}" for a in ALGORITHMS))
+            or found.module in {f"rl.{a.upper()}" for a in ALGORITHMS}
+        ]
+        tree = ast.parse(file.read_text())
+        wrong += [
+            f"{place}:{line}: {text!r}" for line, text in algorithm_literals(tree, ALGORITHMS)
+        ]
+    assert not wrong
+
+
+def test_a_named_algorithm_is_found() -> None:
+    tree = ast.parse('"""SFT first."""\nlr = {"sft": 1}\nkey = "kto/z"\nfile = "sft.jsonl"\n')
+    assert sorted(algorithm_literals(tree, ALGORITHMS)) == [(2, "sft"), (3, "kto/z")]
 
 
 def test_the_packages_import_without_any_heavy_library() -> None:

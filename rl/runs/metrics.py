@@ -32,7 +32,7 @@ METRICS: dict[str, str] = {
     "frac_zero_std": "Share of groups whose rewards are all equal: they teach nothing.",
     "frac_truncated": "Share of completions ended by the length limit.",
     "frac_error": "Share of completions whose reward failed: our error, outside every mean.",
-    "frac_unscored": "Share of completions that no reward applied to.",
+    "frac_unscored": "Share of completions without a score: no reward applied, or it failed.",
     "accuracy/token": "Share of trained tokens whose log-prob is above log 1/2.",
     "rewards/chosen": (
         "Mean implicit reward of chosen (desirable) answers: beta times log-ratio to the reference."

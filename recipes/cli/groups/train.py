@@ -53,7 +53,7 @@ def one_stage(algorithm: str) -> Callable[..., None]:
     return command
 
 
-for _name in sorted(names("rl.algorithms"), key=lambda name: (name != "sft", name)):
+for _name in names("rl.algorithms"):
     GROUP.command(_name)(one_stage(_name))
 
 

@@ -289,7 +289,6 @@ def test_grpo(
 
     no_signal = [has_no_signal(rewards_of(tree)) for tree in trees]
     assert no_signal == [False, True]
-    assert theirs_of("frac_reward_zero_std") == 0.5
     if off_policy:
         assert 0 < mean(ours[2]["clip_frac"]) < 1
         assert mean(ours[2]["clip_frac"]) == pytest.approx(theirs_of("clip_ratio/region_mean"))
