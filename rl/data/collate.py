@@ -1,4 +1,18 @@
-"""A planned micro-batch as tensors: ids, masks, positions and images."""
+"""A planned micro-batch as tensors of one forward pass: token ids, attention mask, positions and
+images.
+
+A row of the model's input holds one or several trees, one after another; what a row holds of one
+tree is a *lane* (`rl/data/pack.py`): the trunk (the prompt), then the branches (the answers). Three
+things make a lane equal to separate rows of prompt and answer, to rounding:
+
+- attention: a token sees earlier tokens of its own lane that are in the trunk or in its own branch;
+- positions: every branch continues from the end of the trunk, as if the other branches were not
+  there;
+- the first token of every branch is predicted at the last token of the trunk.
+
+Shapes: R rows, T tokens of a row, N trained tokens of the micro-batch, A position axes (1, or 3
+where a model has positions in time, height and width).
+"""
 
 from __future__ import annotations
 
@@ -15,36 +29,48 @@ from torch import Tensor
 from rl.batch import MicroBatch
 from rl.core import ImageSource
 from rl.data.images import open_image
-from rl.data.pack import Plan
+from rl.data.pack import Lane, Plan
 from rl.data.tree import Tree
 from rl.errors import DataError
 from rl.models.spec import Layout, ModelSpec
+
+Inputs = dict[str, Tensor]  # one image's (or several images') arguments of the vision tower
 
 # -- images
 
 
 class ImageStore:
-    """Vision inputs of images, kept by content: the least recently used go first beyond
-    `max_bytes`.
+    """The vision inputs of images, kept by the hash of the image file, so that an image that comes
+    again is not decoded and resized again. Beyond `max_bytes` the least recently used are dropped.
+
+        store = ImageStore(spec)
+        [inputs] = store.get([ImageSource(path="cat.png")])   # {"pixel_values": ..., ...}
     """
 
     def __init__(self, spec: ModelSpec, max_bytes: int = 512 * 2**20) -> None:
         self.spec, self.max_bytes = spec, max_bytes
-        self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+        self._kept: OrderedDict[str, Inputs] = OrderedDict()
         self.bytes = 0
 
     @cached_property
-    def blank(self) -> dict[str, Tensor]:
+    def blank(self) -> Inputs:
         """A white image's inputs."""
         return self.spec.pixels([PIL.Image.new("RGB", (64, 64), "white")])[0]
 
-    def get(self, images: Sequence[ImageSource]) -> list[dict[str, Tensor]]:
-        """One dict of tensors an image. Raises: DataError for an image that does not decode."""
+    def get(self, images: Sequence[ImageSource]) -> list[Inputs]:
+        """The inputs of each image, in the order given.
+
+        Raises: DataError for an image that does not decode.
+        """
         missing = {i.sha256: i for i in images if i.sha256 not in self._kept}
-        fresh: dict[str, dict[str, Tensor]] = {}
+        fresh: dict[str, Inputs] = {}
         if missing:
             made = self.spec.pixels([open_image(image) for image in missing.values()])
-            fresh = {key: _detached(fields) for key, fields in zip(missing, made, strict=True)}
+            # Cloned: a view of the batch's tensor would keep the whole batch in memory.
+            fresh = {
+                key: {name: value.clone() for name, value in inputs.items()}
+                for key, inputs in zip(missing, made, strict=True)
+            }
         found = [fresh.get(i.sha256) or self._kept[i.sha256] for i in images]
         for key in dict.fromkeys(image.sha256 for image in images):
             if key in fresh:
@@ -57,29 +83,11 @@ class ImageStore:
         return found
 
 
-def _detached(fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with storage of their own: a view would keep its whole batch in memory."""
-    return {name: value.clone() for name, value in fields.items()}
-
-
-def _size(fields: Mapping[str, Tensor]) -> int:
-    return sum(value.nbytes for value in fields.values())
+def _size(inputs: Inputs) -> int:
+    return sum(value.nbytes for value in inputs.values())
 
 
 # -- micro-batches
-
-
-@dataclass
-class _Page:
-    """The token tensors of a micro-batch while rows are laid out, and what the trained tokens
-    need.
-    """
-
-    ids_RT: Tensor
-    lane_RT: Tensor  # which lane a token belongs to; -1: padding
-    branch_RT: Tensor  # 0: trunk, else branch number + 1 within its lane
-    depth_RT: Tensor  # predecessors on the token's own path
-    positions_ART: Tensor
 
 
 def collate(
@@ -93,25 +101,31 @@ def collate(
     finds_positions: bool = False,
     never_without_image: bool = False,
 ) -> MicroBatch:
-    """The tensors of one micro-batch. `finds_positions`: leave positions to the model itself
-    (rows only, a check). `never_without_image`: a batch without images carries a blank one that
-    no token sees, so that the vision tower runs (and gets its zero gradient) where other ranks
-    run theirs.
+    """The tensors of one micro-batch.
+
+    trees: the trees of the whole step; `plan` says which of them are in this micro-batch.
+    layout: `tree` or `rows`, as the plan was made for.
+    dtype: of the attention mask: that of the model.
+    finds_positions: leaves the positions to the model itself (rows layout only). A check of ours.
+    never_without_image: a micro-batch without images carries a blank one that no token sees. Where
+        several ranks share a vision tower (ZeRO-3), all of them have to run it or none.
+
+    Raises: DataError for an image that does not decode, or a first token that is to be trained.
     """
-    order, fields, each = _images(trees, plan, store)
-    if fields is None and never_without_image:
-        fields = store.blank
-    page = _lay_out(trees, plan, spec, each)
+    order, images, images_of = _images(trees, plan, store)
+    if images is None and never_without_image:
+        images = store.blank
+    rows = _lay_out(trees, plan, spec, images_of)
     own: dict[str, Any] = {}
     if finds_positions:
         assert layout == "rows", "a model finds positions of plain rows only"
-        own = spec.own_position_inputs(page.ids_RT, fields, order)
-    positions = page.positions_ART[0] if len(page.positions_ART) == 1 else page.positions_ART
+        own = spec.own_position_inputs(rows.ids_RT, images, order)
+    positions = rows.positions_ART[0] if len(rows.positions_ART) == 1 else rows.positions_ART
     return MicroBatch(
-        input_ids=page.ids_RT,
-        attention=_attention(page, spec, layout, dtype),
+        input_ids=rows.ids_RT,
+        attention=_attention(rows, spec, layout, dtype),
         positions=None if finds_positions else positions,
-        images=fields,
+        images=images,
         image_order=order,
         own_positions=own,
         **_trained(trees, plan),
@@ -120,8 +134,9 @@ def collate(
 
 def _images(
     trees: Sequence[Tree], plan: Plan, store: ImageStore
-) -> tuple[tuple[int, ...], dict[str, Tensor] | None, dict[int, list[dict[str, Tensor]]]]:
-    """Placeholder runs -> distinct images, their joined inputs, and the inputs tree by tree."""
+) -> tuple[tuple[int, ...], Inputs | None, dict[int, list[Inputs]]]:
+    """(which distinct image fills each run of placeholders, the distinct images' inputs joined,
+    the inputs of each tree's images)."""
     lanes = [lane for row in plan.rows for lane in row]
     distinct = {image.sha256: image for lane in lanes for image in trees[lane.tree].images}
     if not distinct:
@@ -130,22 +145,39 @@ def _images(
     number = {key: i for i, key in enumerate(distinct)}
     order = tuple(number[image.sha256] for lane in lanes for image in trees[lane.tree].images)
     first = next(iter(inputs.values()))
-    fields = {name: torch.cat([value[name] for value in inputs.values()]) for name in first}
-    each = {lane.tree: [inputs[i.sha256] for i in trees[lane.tree].images] for lane in lanes}
-    return order, fields, each
+    joined = {name: torch.cat([value[name] for value in inputs.values()]) for name in first}
+    images_of = {lane.tree: [inputs[i.sha256] for i in trees[lane.tree].images] for lane in lanes}
+    return order, joined, images_of
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a micro-batch, token by token.
+
+    lane_RT: which lane of its row a token belongs to; -1: padding.
+    branch_RT: 0 for the trunk, else the branch's number within its tree + 1.
+    depth_RT: how many tokens come before it on its own path (trunk, then its branch).
+    """
+
+    ids_RT: Tensor
+    lane_RT: Tensor
+    branch_RT: Tensor
+    depth_RT: Tensor
+    positions_ART: Tensor
 
 
 def _lay_out(
-    trees: Sequence[Tree],
-    plan: Plan,
-    spec: ModelSpec,
-    images: Mapping[int, list[dict[str, Tensor]]],
-) -> _Page:
+    trees: Sequence[Tree], plan: Plan, spec: ModelSpec, images_of: Mapping[int, list[Inputs]]
+) -> _Rows:
     _, width = plan.shape
-    ids, lanes, branches, depths = [], [], [], []
+    ids: list[list[int]] = []
+    lanes: list[list[int]] = []
+    branches: list[list[int]] = []
+    depths: list[list[int]] = []
     positions: list[Tensor] = []
-    trunks = {
-        index: spec.positions(trees[index].trunk_ids, images.get(index, []))
+    # In rows layout several lanes repeat one trunk: its positions are computed once.
+    trunk_positions = {
+        index: spec.positions(trees[index].trunk_ids, images_of.get(index, []))
         for index in {lane.tree for row in plan.rows for lane in row}
     }
     for row in plan.rows:
@@ -155,29 +187,25 @@ def _lay_out(
         row_depths: list[int] = []
         pieces: list[Tensor] = []
         for number, lane in enumerate(row):
-            tree, trunk_positions = trees[lane.tree], trunks[lane.tree]
+            tree = trees[lane.tree]
             trunk = len(tree.trunk_ids)
-            after = int(trunk_positions.max()) + 1
             row_ids += tree.trunk_ids
             row_branches += [0] * trunk
             row_depths += range(trunk)
-            steps: list[int] = []
             for place in lane.branches:
                 tokens = tree.branches[place].token_ids
                 row_ids += tokens
                 row_branches += [place + 1] * len(tokens)
                 row_depths += range(trunk, trunk + len(tokens))
-                steps += range(after, after + len(tokens))
             row_lanes += [number] * lane.length
-            pieces += [trunk_positions, torch.tensor(steps).expand(len(trunk_positions), -1)]
+            pieces += _lane_positions(tree, lane, trunk_positions[lane.tree])
         padding = width - len(row_ids)
         ids.append(row_ids + [spec.end_id] * padding)
         lanes.append(row_lanes + [-1] * padding)
         branches.append(row_branches + [0] * padding)
         depths.append(row_depths + [0] * padding)
-        joined = torch.cat(pieces, 1)
-        positions.append(torch.nn.functional.pad(joined, (0, padding)))
-    return _Page(
+        positions.append(torch.nn.functional.pad(torch.cat(pieces, 1), (0, padding)))
+    return _Rows(
         ids_RT=torch.tensor(ids),
         lane_RT=torch.tensor(lanes),
         branch_RT=torch.tensor(branches),
@@ -186,27 +214,41 @@ def _lay_out(
     )
 
 
-def _attention(page: _Page, spec: ModelSpec, layout: Layout, dtype: torch.dtype) -> Any:
+def _lane_positions(tree: Tree, lane: Lane, trunk_positions: Tensor) -> list[Tensor]:
+    """Positions of a lane, trunk then branches, each [A, tokens].
+
+    Every branch starts one after the *largest* position of the trunk. That is not the trunk's
+    length: an image of many tokens takes up only as many positions as its longer side.
+    """
+    after = int(trunk_positions.max()) + 1
+    steps: list[int] = []
+    for place in lane.branches:
+        steps += range(after, after + len(tree.branches[place].token_ids))
+    return [trunk_positions, torch.tensor(steps).expand(len(trunk_positions), -1)]
+
+
+def _attention(rows: _Rows, spec: ModelSpec, layout: Layout, dtype: torch.dtype) -> Any:
+    """Rows layout: which tokens are no padding, [R, T]. Tree layout: which token sees which, as the
+    family wants it."""
     if layout == "rows":
-        return (page.lane_RT >= 0).long()
-    lane, branch = page.lane_RT, page.branch_RT
+        return (rows.lane_RT >= 0).long()
+    lane, branch = rows.lane_RT, rows.branch_RT
     width = lane.shape[1]
     is_before = torch.ones(width, width, dtype=torch.bool).tril()
+    # [R, T, 1] against [R, 1, T]: the token that looks against the token that is looked at.
     same_lane = lane[:, :, None] == lane[:, None, :]
     on_path = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
-    return spec.attention(is_before & same_lane & on_path, page.depth_RT, dtype)
+    return spec.attention(is_before & same_lane & on_path, rows.depth_RT, dtype)
 
 
 def _trained(trees: Sequence[Tree], plan: Plan) -> dict[str, Any]:
-    """Where the trained tokens are predicted, in the order of branches; trunk ones lead the
-    first branch.
-    """
-    width = plan.shape[1]
+    """The fields of `MicroBatch` about trained tokens, in the order of branches. Trained tokens of
+    a trunk come first in its tree's first branch."""
     predict: list[int] = []
     target: list[int] = []
     branch_of: list[int] = []
     owners: list[tuple[int, int]] = []
-    for tree_index, place, trunk_start, start in _branch_starts(trees, plan, width):
+    for tree_index, place, trunk_start, start in _branch_starts(trees, plan):
         tree = trees[tree_index]
         branch = tree.branches[place]
         number = len(owners)
@@ -221,6 +263,8 @@ def _trained(trees: Sequence[Tree], plan: Plan) -> dict[str, Any]:
         last_of_trunk = trunk_start + len(tree.trunk_ids) - 1
         for i, token in enumerate(branch.token_ids):
             if branch.trained is None or branch.trained[i]:
+                # A token is predicted one place before it; the first of a branch at the end of the
+                # trunk, which in the row is further away where other branches lie between.
                 predict.append(start + i - 1 if i else last_of_trunk)
                 target.append(token)
                 branch_of.append(number)
@@ -235,10 +279,10 @@ def _trained(trees: Sequence[Tree], plan: Plan) -> dict[str, Any]:
     }
 
 
-def _branch_starts(
-    trees: Sequence[Tree], plan: Plan, width: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """(tree, branch, flat index of its trunk, flat index of the branch), row by row."""
+def _branch_starts(trees: Sequence[Tree], plan: Plan) -> Iterator[tuple[int, int, int, int]]:
+    """(tree, branch, index of the trunk's first token, index of the branch's first token) of every
+    branch, row by row. Indices are into the R * T tokens of the micro-batch laid end to end."""
+    _, width = plan.shape
     for number, row in enumerate(plan.rows):
         at = number * width
         for lane in row:

@@ -1,4 +1,10 @@
-"""Trees to micro-batches: rows of one or several trees, similar lengths together."""
+"""Which trees go into which row and micro-batch: rows are filled well, and rows of similar length
+are together, so that little of a forward pass is padding.
+
+Two layouts. In `tree` layout a row holds whole trees, one after another: each prompt (trunk) once,
+with all its answers (branches). In `rows` layout every branch has a row of its own, with a copy of
+the trunk before it; it serves models for which the tree's attention mask is not valid.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +17,14 @@ from rl.models.spec import Layout
 
 @dataclass(frozen=True)
 class Lane:
-    """What lies in a row from one tree: the trunk and some of its branches (all of them in tree
-    layout).
+    """What a row holds of one tree: the trunk and some of its branches.
+
+    tree: index into the trees of the step.
+    branches: which branches of the tree; in tree layout all of them, in rows layout one.
+    length: tokens of trunk and branches.
     """
 
-    tree: int  # index into the step's trees
+    tree: int
     branches: tuple[int, ...]
     length: int
 
@@ -25,15 +34,19 @@ Rows = tuple[tuple[Lane, ...], ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """One micro-batch: its rows, each a tuple of lanes. `trees` are whole: a pair or group is
-    never split.
+    """One micro-batch: its rows, each a tuple of lanes. All branches of a tree are in one
+    micro-batch, so a pair or a group is never split.
+
+    >>> plan = Plan(((Lane(0, (0, 1), 9), Lane(2, (0,), 3)), (Lane(1, (0,), 10),)))
+    >>> plan.shape, plan.num_tokens
+    ((2, 12), 22)
     """
 
     rows: Rows
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(R, T) of the token tensor."""
+        """(R, T): rows and padded tokens of a row."""
         return len(self.rows), max(sum(lane.length for lane in row) for row in self.rows)
 
     @property
@@ -45,16 +58,17 @@ class Plan:
 def pack(
     trees: Sequence[Tree], *, layout: Layout, row_tokens: int, tokens_per_microbatch: int
 ) -> list[Plan]:
-    """Every tree once, in micro-batches of at most `tokens_per_microbatch` padded tokens (one
-    tree may exceed it).
+    """The micro-batches of a step: every tree once.
 
-    Rows are filled best fit, longest tree first, up to `row_tokens`; a longer tree has a row of
-    its own. Rows of similar length share a micro-batch.
+    row_tokens: the length up to which trees share a row (tree layout); a longer tree has a row of
+        its own.
+    tokens_per_microbatch: padded tokens (R * T) of a micro-batch; one tree alone may exceed it.
     """
     if layout == "tree":
         bundles: list[Rows] = [(row,) for row in _fill_rows(trees, row_tokens)]
     else:
         bundles = [_one_row_a_branch(tree, index) for index, tree in enumerate(trees)]
+    # Longest first: then the first row of a micro-batch says how wide all of its rows are.
     bundles.sort(key=lambda rows: -_longest(rows))
     plans: list[Plan] = []
     rows: list[tuple[Lane, ...]] = []
@@ -72,7 +86,8 @@ def _longest(rows: Sequence[tuple[Lane, ...]]) -> int:
 
 
 def _fill_rows(trees: Sequence[Tree], row_tokens: int) -> list[tuple[Lane, ...]]:
-    """Best-fit decreasing: each tree goes where it leaves the least room."""
+    """Best-fit decreasing bin packing: the longest tree first, each into the row in which it leaves
+    the least room, or into a new row where it fits in none."""
     rows: list[list[Lane]] = []
     room: list[int] = []
     order = sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i))
