@@ -41,7 +41,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_help_begins_with_everyday_commands() -> None:
     shown = CliRunner().invoke(app, ["--help"]).output
-    order = ["Run a recipe:", " run ", " plan ", "Train one stage from flags:", " sft ", " grpo "]
+    order = ["Run a recipe:", " run ", " plan ", "Train one stage from flags:", " grpo ", " sft "]
     order += ["Evaluate a model:", " eval ", "Read results:", " report ", "Look up:", " doctor "]
     order += ["Make synthetic models and data:", " tiny "]
     assert sorted(order, key=shown.index) == order
