@@ -163,9 +163,9 @@ class Contamination(Record):
         if not self.checked:
             return "unchecked"
         images, questions = self.overlap_images, len(self.flagged)
-        told = [f"{images} overlapping image{'s' if images > 1 else ''}"] if images else []
-        told += [f"{questions} known question{'s' if questions > 1 else ''}"] if questions else []
-        return ", ".join(told) or "clean"
+        found = [f"{images} overlapping image{'s' if images > 1 else ''}"] if images else []
+        found += [f"{questions} known question{'s' if questions > 1 else ''}"] if questions else []
+        return ", ".join(found) or "clean"
 
 
 class Result(Record):
@@ -202,10 +202,10 @@ class Result(Record):
         """What the statistic can be on the part; older files tell it of both parts together."""
         return self.primary.max if part is None or part.max is None else part.max
 
-    def against(self, whom: Literal["parent", "base"]) -> Against | None:
-        return self.comparisons.get(whom)
+    def against(self, role: Literal["parent", "base"]) -> Against | None:
+        return self.comparisons.get(role)
 
-    def comparison(self, whom: Literal["parent", "base"]) -> Comparison | None:
+    def comparison(self, role: Literal["parent", "base"]) -> Comparison | None:
         """The comparison on the part that is shown."""
-        against = self.against(whom)
+        against = self.against(role)
         return against.part(self.shown) if against else None

@@ -50,9 +50,9 @@ class Contents:
         except (PlumblineError, KeyError):
             return score
         found = [
-            self._one(judge, one, told.score, told.parsed, profile)
-            for one, told in zip(answers, verdicts, strict=True)
-            if told.score is not None
+            self._one(judge, one, verdict.score, verdict.parsed, profile)
+            for one, verdict in zip(answers, verdicts, strict=True)
+            if verdict.score is not None
         ]
         return max(score, sum(found) / len(found)) if found else score
 

@@ -117,13 +117,13 @@ def shares(questions: Sequence[Question], columns: int) -> list[dict[str, Share]
         return found.reshape(*totals.shape[:-1], 2 * cells)
 
     _, sums_CK = cluster_rows([question.cluster for question in questions], rows_NK)
-    told = bootstrap(sums_CK, means, resamples=_RESAMPLES)
+    estimates = bootstrap(sums_CK, means, resamples=_RESAMPLES)
     out: list[dict[str, Share]] = []
     for column in range(columns):
         mine = {}
         for category, at in index.items():
             cell = column * len(categories) + at
-            score, content = told[cell], told[cells + cell]
+            score, content = estimates[cell], estimates[cells + cell]
             if counts_K[cell]:
                 mine[category] = Share(
                     int(counts_K[cell]),
@@ -159,8 +159,8 @@ def content_intervals(
         found: Floats = totals[..., 0::2] / np.maximum(totals[..., 1::2], 1)
         return found
 
-    told = paired_bootstrap(ours_CK, theirs_CK, means, resamples=_RESAMPLES)
-    return {key: (one.low, one.high) for key, one in zip(pairs, told, strict=True)}
+    estimates = paired_bootstrap(ours_CK, theirs_CK, means, resamples=_RESAMPLES)
+    return {key: (one.low, one.high) for key, one in zip(pairs, estimates, strict=True)}
 
 
 def as_dicts(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,14 +172,14 @@ def tallies_from(value: Mapping[str, Any] | None) -> dict[str, Tally]:
     """The reverse of `as_dicts`, of tallies."""
     return {
         category: Tally(
-            n=told["n"],
-            score=_pair(told["score"]),
-            content=_pair(told["content"]),
-            won=told["won"],
-            lost=told["lost"],
-            shift=None if told["shift"] is None else Shift(**told["shift"]),
+            n=kept["n"],
+            score=_pair(kept["score"]),
+            content=_pair(kept["content"]),
+            won=kept["won"],
+            lost=kept["lost"],
+            shift=None if kept["shift"] is None else Shift(**kept["shift"]),
         )
-        for category, told in (value or {}).items()
+        for category, kept in (value or {}).items()
     }
 
 
@@ -187,13 +187,13 @@ def shares_from(value: Mapping[str, Any] | None) -> dict[str, Share]:
     """The reverse of `as_dicts`, of shares."""
     return {
         category: Share(
-            told["n"],
-            told["accuracy"],
-            _pair(told["interval"]),
-            told["content"],
-            _pair(told["content_interval"]),
+            kept["n"],
+            kept["accuracy"],
+            _pair(kept["interval"]),
+            kept["content"],
+            _pair(kept["content_interval"]),
         )
-        for category, told in (value or {}).items()
+        for category, kept in (value or {}).items()
     }
 
 

@@ -110,23 +110,23 @@ def in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """What changed in how a stage answers, whatever is right; empty where nothing did to speak of.
     Both are `Habits` as dictionaries.
     """
-    told = []
+    parts = []
     if after.get("yes_wanted") is not None and (moved := _moved(before, after, "yes")):
-        told.append(f"yes {moved} (wanted {PERCENT.value(after['yes_wanted'])})")
+        parts.append(f"yes {moved} (wanted {PERCENT.value(after['yes_wanted'])})")
     excess = after.get("letter_excess") or 0.0
     if excess >= 2 * _SPOKEN:
         points = number(100 * excess, 1, sign=True)
-        told.append(f"leans to {after['letter']}, {points} points beyond its share")
+        parts.append(f"leans to {after['letter']}, {points} points beyond its share")
     if moved := _moved(before, after, "refused"):
-        told.append(f"refusals {moved}")
+        parts.append(f"refusals {moved}")
     old, new = before.get("mean_tokens"), after.get("mean_tokens")
     if old and new and not 0.8 <= new / old <= 1.25:
-        told.append(f"length {number(old, 1)} → {number(new, 1)} tokens")
+        parts.append(f"length {number(old, 1)} → {number(new, 1)} tokens")
     ceased = _ceased(before, after)
     missed = [never_in_words(ceased)] if ceased else []
     if missed := missed + _gone(before, after, {answer for answer, _, _ in ceased}):
-        told.append(f"it no longer answers {', '.join(missed)}")
-    return ", ".join(told)
+        parts.append(f"it no longer answers {', '.join(missed)}")
+    return ", ".join(parts)
 
 
 def _ceased(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, float]]:
@@ -139,7 +139,7 @@ def _ceased(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[s
     ]
 
 
-def _gone(before: Mapping[str, Any], after: Mapping[str, Any], told: set[str]) -> list[str]:
+def _gone(before: Mapping[str, Any], after: Mapping[str, Any], listed: set[str]) -> list[str]:
     """What at least 3 % of the answers were and none is now, in whatever words; known only where
     every different answer is.
     """
@@ -149,7 +149,7 @@ def _gone(before: Mapping[str, Any], after: Mapping[str, Any], told: set[str]) -
     return [
         f"{answer} ({PERCENT.value(share)} of the answers before)"
         for answer, share in before.get("common") or ()
-        if answer and share >= _SPOKEN and not any(holds(answer, one) for one in told)
+        if answer and share >= _SPOKEN and not any(holds(answer, one) for one in listed)
         if not any(holds(answer, said) or holds(said, answer) for said in given)
     ]
 

@@ -16,7 +16,7 @@ Summaries = Mapping[str, Mapping[str, Any]]  # benchmark -> what its answers cam
 def split_of(
     summaries: Summaries, benchmark: str, stage: str, other: str | None
 ) -> moves.Split | None:
-    """The split of one difference, from what the browser's data told."""
+    """The split of one difference, from what is kept of the answers."""
     found = summaries.get(benchmark, {}).get("splits", {})
     return moves.from_dict(found.get(f"{stage}\n{other}"))
 
@@ -24,28 +24,28 @@ def split_of(
 def turned_of(
     summaries: Summaries, benchmark: str, stage: str, other: str | None
 ) -> dict[str, Turned]:
-    """By category, which answers turned, from what the browser's data told."""
+    """By category, which answers turned, from what is kept of the answers."""
     return from_lists(summaries.get(benchmark, {}).get("turned", {}).get(f"{stage}\n{other}"))
 
 
 def tallies_of(
     summaries: Summaries, benchmark: str, stage: str, other: str | None
 ) -> dict[str, groups.Tally]:
-    """By category, what became of score and content, from what the browser's data told."""
+    """By category, what became of score and content, from what is kept of the answers."""
     return groups.tallies_from(
         summaries.get(benchmark, {}).get("tallies", {}).get(f"{stage}\n{other}")
     )
 
 
 def shares_of(summaries: Summaries, benchmark: str, stage: str) -> dict[str, groups.Share]:
-    """By category, a stage's score and content, from what the browser's data told."""
+    """By category, a stage's score and content, from what is kept of the answers."""
     return groups.shares_from(summaries.get(benchmark, {}).get("shares", {}).get(stage))
 
 
 def floors_of(summaries: Summaries, benchmark: str) -> dict[str, skills.Floor]:
     """By category, what always giving one answer is right on."""
-    told = summaries.get(benchmark, {}).get("baselines", {})
-    return {category: skills.Floor(*found) for category, found in told.items()}
+    kept = summaries.get(benchmark, {}).get("baselines", {})
+    return {category: skills.Floor(*found) for category, found in kept.items()}
 
 
 def skills_of(run: Run, stage: Stage, benchmark: str, summaries: Summaries) -> list[skills.Skill]:
@@ -69,5 +69,5 @@ def _now(summaries: Summaries, benchmark: str, result: Result) -> dict[str, Inte
     found = shares_of(summaries, benchmark, result.stage)
     if found:
         return {category: one.content_interval for category, one in found.items()}
-    told = result.part.categories.items()
-    return {category: one.interval for category, one in told if one.interval}
+    categories = result.part.categories.items()
+    return {category: one.interval for category, one in categories if one.interval}

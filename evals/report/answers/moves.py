@@ -1,4 +1,4 @@
-"""Why a score moved: the difference in accuracy, question by question, as answered, form and sight.
+"""Why a score moved: the difference in accuracy, by question, as answered, form and sight.
 
 An answer has a score and a content (`evals.report.answers.content`): the score it would have
 without the words around it. Every question's difference is the difference of the contents plus that
@@ -82,16 +82,20 @@ class Split:
 
     @property
     def seen(self) -> str:
-        """What other answers are called: where they only moved between yes and no, no sight."""
+        """The name of the part for other answers: where they only shifted between yes and no, this
+        is not called sight.
+        """
         return "shift of yes" if self.shift is not None and self.shift.is_all else "sight"
 
     @property
     def is_spoken(self) -> bool:
-        """Whether anything moved to speak of."""
+        """Whether the parts moved by enough to be reported."""
         return sum(map(abs, self.parts.values())) >= _HARDLY
 
     def is_beyond(self, baseline: float | None) -> bool:
-        """Whether more of the new answers are right than the most common answer would be."""
+        """Whether the new answers are right more often than the most common answer would be, by
+        more than two standard errors.
+        """
         n = self.newly.questions
         if not n or baseline is None:
             return False
@@ -119,11 +123,11 @@ class Split:
 def split(questions: Sequence[Question], now: int, before: int) -> Split | None:
     """The difference between two stages as a sum of moves; None where they share no question.
 
-    >>> from evals.report.answers import Answer, Question
+    >>> from evals.report.answers.answer import Answer, Question
     >>> wordy = Answer("it is 3", 0.0, "ok", "it is 3", True, False, False, 3, None, content=1.0)
     >>> bare = Answer("3", 1.0, "ok", "3", True, False, False, 1, None)
-    >>> told = split([Question("a", "", "", [], [], [wordy, bare])], 1, 0)
-    >>> told.total, told.form, told.sight, told.what
+    >>> parts = split([Question("a", "", "", [], [], [wordy, bare])], 1, 0)
+    >>> parts.total, parts.form, parts.sight, parts.what
     (100.0, 100.0, 0.0, 'form')
     """
     pairs = shared(questions, now, before)
@@ -159,7 +163,7 @@ def split(questions: Sequence[Question], now: int, before: int) -> Split | None:
 
 
 def _reason(answer: Answer) -> str:
-    """Why it is no answer: the first of `REASONS`."""
+    """Why this is no answer: the first of `REASONS` that holds."""
     return "refused" if answer.is_refused else "cut" if answer.is_cut else "unreadable"
 
 
@@ -168,18 +172,18 @@ def _answered(found: Sequence[float]) -> Answered:
 
 
 def in_words(split: Split, baseline: float | None) -> str:
-    """One sentence that tells what was answered, form and sight apart."""
+    """One sentence on the three parts of a difference: answered, form and sight."""
     if not split.is_spoken:
         return "accuracy moved neither by form nor by sight"
     what = split.what
-    told = [
+    named = [
         (points, _part(split, name, points))
         for name, points in split.parts.items()
         if abs(points) >= _HARDLY or (name == "sight" and what == "form")
     ]
     parts = [
         f"{number(points, 1, sign=True)}{'' if at else ' points'} {words}"
-        for at, (points, words) in enumerate(told)
+        for at, (points, words) in enumerate(named)
     ]
     text = [f"{what}: {', '.join(parts)}"]
     if "answered" in what:
@@ -219,11 +223,11 @@ def _answered_in_words(split: Split) -> str:
 
 
 def _against_always(split: Split, baseline: float) -> str:
-    """What the new answers are worth beside always giving the most common one."""
+    """The share right of the new answers, beside that of always giving the most common one."""
     more = split.is_beyond(baseline)
     return (
         f"{split.new_answers}, the most common answer would be on {PERCENT.value(baseline)}: "
-        f"{'more than answering at all' if more else 'answering at all explains it'}"
+        f"{'more than' if more else 'not clearly more than'} answering at all would give"
     )
 
 
@@ -236,7 +240,7 @@ def seen(split: Split) -> str:
         return "it sees better"
     if high < 0:
         return "it sees worse"
-    return "it does not see better" if moved <= 0 else "no evidence that it sees better"
+    return "no evidence that it sees better"
 
 
 def _seen(split: Split) -> str:
@@ -244,12 +248,12 @@ def _seen(split: Split) -> str:
     before, now = split.content
     moved = now - before
     figures = f"{number(100 * moved, 1, sign=True)} {PERCENT.interval(split.interval)}".rstrip()
-    told = f"right in content {PERCENT.value(before)} → {PERCENT.value(now)}"
-    return f"{seen(split)}: {told} ({figures})"
+    right = f"right in content {PERCENT.value(before)} → {PERCENT.value(now)}"
+    return f"{seen(split)}: {right} ({figures})"
 
 
 def as_dict(split: Split | None) -> dict[str, Any] | None:
-    """As it is kept between two reports."""
+    """The form in which it is kept between two reports."""
     return None if split is None else asdict(split)
 
 

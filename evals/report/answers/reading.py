@@ -107,11 +107,11 @@ def _answer(row: dict[str, Any], score: dict[str, Any], contents: Contents, prof
     tokens = row.get("num_tokens")
     is_cut = status == "truncated" or row.get("finish_reason") == "length"
     is_refused = status == "refused" or _REFUSAL.match(text) is not None
-    told = float(value) if isinstance(value, int | float) else None
-    states = told if is_refused else contents.of(row, told, parsed, profile)
+    worth = float(value) if isinstance(value, int | float) else None
+    states = worth if is_refused else contents.of(row, worth, parsed, profile)
     return Answer(
         text=text,
-        score=None if told is None else round(told, 4),
+        score=None if worth is None else round(worth, 4),
         status=status,
         parsed=None if parsed is None else _text(parsed)[:200],
         is_parsed=parsed not in (None, "", "other") and status != "unparsed",

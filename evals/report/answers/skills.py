@@ -186,11 +186,11 @@ def _named(skill: Skill, turned: Turned | None) -> str:
         moved = f"{'rose' if now > before else 'fell'} {_from_to(tally.score)}"
         if abs(now - before) < 5e-4:
             moved = f"stayed at {PERCENT.value(now)}"
-        told = f"{_right(tally)}, while the score {moved}"
-        return f"{skill.category} ({told})"
+        shares = f"{_right(tally)}, while the score {moved}"
+        return f"{skill.category} ({shares})"
     points = f"{number(skill.points, 1, sign=True)} points, " if skill.points is not None else ""
-    told = (turned or Turned(became=skill.won, ceased=skill.lost)).in_words
-    return f"{skill.category} ({points}{told})"
+    counts = (turned or Turned(became=skill.won, ceased=skill.lost)).in_words
+    return f"{skill.category} ({points}{counts})"
 
 
 def _right(tally: Tally) -> str:

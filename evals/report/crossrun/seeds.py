@@ -120,8 +120,8 @@ def _recipe(run: Run) -> str:
 def _are_unlike(rows: Sequence[Row]) -> bool:
     """Whether they answered other questions, or were scored by other rules."""
     kept = ("prompt_hash", "data_fingerprint", "max_pixels", "max_new_tokens", "temperature")
-    told = {
+    settings = {
         (row.version, row.profile, row.part, *(str(row.settings.get(key)) for key in kept))
         for row in rows
     }
-    return len(told) > 1
+    return len(settings) > 1

@@ -27,7 +27,7 @@ def _model(run: Run) -> str:
     path = str(page.get("path") or "") if isinstance(page, dict) else ""
     facts = ", ".join(_architecture(run))
     named = f"{path} ({facts})".strip() if facts else path
-    learned = [f"{stage.name} {told}" for stage in run.stages if (told := _data(run, stage))]
+    learned = [f"{stage.name} {text}" for stage in run.stages if (text := _data(run, stage))]
     parts = [f"the model is {named}"] if named else []
     return _sentence("; ".join([*parts, ", ".join(learned)] if learned else parts))
 
@@ -42,10 +42,10 @@ def _data(run: Run, stage: Stage) -> str:
     if isinstance(counts, dict) and counts.get("prompts"):
         return f"answers {' and '.join(names)} ({count(counts['prompts'])} prompts)"
     rows = stage.facts.get("rows")
-    told = f" ({count(rows)} rows)" if isinstance(rows, int) else ""
+    size = f" ({count(rows)} rows)" if isinstance(rows, int) else ""
     sampled = stage_cost(run, stage).sampled
     own = f"its own {count(sampled)} answers to " if sampled else ""
-    return f"learns from {own}{' and '.join(names)}{told}"
+    return f"learns from {own}{' and '.join(names)}{size}"
 
 
 def _architecture(run: Run) -> list[str]:
@@ -76,18 +76,18 @@ def parameters(files: Iterable[Path]) -> int:
                 raise ValueError(f"{path.name} has a header of {size} bytes")
             header = json.loads(file.read(size))
         total += sum(
-            math.prod(told["shape"]) for name, told in header.items() if name != "__metadata__"
+            math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
         )
     return total
 
 
 def _benchmarks(run: Run) -> str:
-    told = []
+    named = []
     for name in run.benchmarks:
         result = next((s.results[name] for s in run.stages if name in s.results), None)
         if result is not None:
-            told.append(_benchmark(run, name, result))
-    return _sentence(f"measured on {'; '.join(told)}") if told else ""
+            named.append(_benchmark(run, name, result))
+    return _sentence(f"measured on {'; '.join(named)}") if named else ""
 
 
 def _benchmark(run: Run, name: str, result: Result) -> str:

@@ -74,8 +74,8 @@ class BenchmarkFacts:
         """Category -> stage -> what the statistic is a sum of; empty where it is no such sum."""
         found: dict[str, dict[str, Mapping[str, float]]] = {}
         for stage, _, result in self.columns:
-            told = result.part.metrics.get("categories") if result else None
-            for category, piece in (told if isinstance(told, dict) else {}).items():
+            kept = result.part.metrics.get("categories") if result else None
+            for category, piece in (kept if isinstance(kept, dict) else {}).items():
                 if isinstance(piece, dict) and "acc_plus" in piece and "score" in piece:
                     found.setdefault(str(category), {})[stage.name] = piece
         return found
@@ -135,14 +135,14 @@ class BenchmarkFacts:
         most = self.largest_move * 1.001
         return any(max(map(abs, split.parts.values())) > most for split in self.splits.values())
 
-    def largest_change(self, whom: str) -> float:
+    def largest_change(self, against: str) -> float:
         """The axis of the differences with parent or base, zero in the middle."""
         return charts.round_up(
             charts.scale_of(
                 [
                     max(abs(end) for end in (*other.interval, other.difference or 0.0))
                     for _, row, _ in self.columns
-                    if row and (other := getattr(row, whom)) and other.interval
+                    if row and (other := getattr(row, against)) and other.interval
                 ]
             )
         )

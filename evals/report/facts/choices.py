@@ -1,5 +1,5 @@
-"""Why a stage stands on its parent: the select scores that `best(...)` compared, so that a reader
-can check the choice.
+"""Why a stage starts from its parent: the select scores that `best(...)` compared, so that a
+reader can check the choice.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ class Choice:
 
     @property
     def sentence(self) -> str:
-        """Who won, by how much, and what that does not say."""
+        """Which candidate has the highest mean, by how much, and whether the intervals overlap."""
         highest, others = self.highest, [c for c in self.candidates if c is not self.highest]
         if self.chosen is not highest:
             name = self.chosen.stage if self.chosen else "another stage"
             return (
                 f"{name} was chosen, but {highest.stage} has the highest mean now: scores were "
-                "made again after the choice"
+                "computed again after the choice"
             )
         second = max(others, key=lambda item: item.mean)
         ahead = 100 * (highest.mean - second.mean)
-        told = f"{number(ahead, 2)} points ahead of {second.stage}"
-        text = f"{highest.stage} has the highest mean, {told}"
+        lead = f"{number(ahead, 2)} points ahead of {second.stage}"
+        text = f"{highest.stage} has the highest mean, {lead}"
         apart = _are_apart(highest, second)
         if apart is not None:
-            text += "; their intervals do not meet" if apart else "; their intervals overlap"
+            text += "; their intervals do not overlap" if apart else "; their intervals overlap"
         return text
 
     @property
@@ -95,7 +95,7 @@ def choice(run: Run, stage: Stage) -> Choice | None:
     if found is None:
         return None
     names = [name.strip() for name in found[1].split(",")]
-    stages = [run.stage(name) for name in dict.fromkeys(_stands_for(run, n) for n in names)]
+    stages = [run.stage(name) for name in dict.fromkeys(_replaced_by(run, n) for n in names)]
     scored = [
         (one.name, {name: r for name, r in one.results.items() if _has_select(r)})
         for one in stages
@@ -122,7 +122,7 @@ def _candidate(
         shares.append((part.value or 0.0) / most)
         if part.interval is not None:
             halves.append((part.interval[1] - part.interval[0]) / 2 / most)
-    # Benchmarks share no question: their errors add as squares.
+    # Benchmarks share no question, so their errors are independent: variances add.
     half = math.hypot(*halves) / len(shares) if len(halves) == len(shares) else None
     mean = math.fsum(shares) / len(shares)
     return Candidate(name, results, mean, half, name == parent, _shown(results, benchmarks))
@@ -141,7 +141,7 @@ def _shown(results: dict[str, Result], benchmarks: list[str]) -> float | None:
 
 
 def _are_apart(higher: Candidate, lower: Candidate) -> bool | None:
-    """Whether the intervals of two means do not meet; None where one has none."""
+    """Whether the intervals of two means do not overlap; None where one has none."""
     if higher.half is None or lower.half is None:
         return None
     return higher.mean - higher.half > lower.mean + lower.half
@@ -152,8 +152,8 @@ def _has_select(result: Result) -> bool:
     return part is not None and part.n > 0 and part.value is not None and result.primary.max > 0
 
 
-def _stands_for(run: Run, name: str) -> str:
-    """The stage whose weights a name means: where it was rolled back, what stands for it."""
+def _replaced_by(run: Run, name: str) -> str:
+    """The stage whose weights a name means; after a rollback, the stage that replaces it."""
     seen = {name}
     while (stage := run.stage(name)) and (to := stage.facts.get("rolled_back_to")):
         name = str(to)

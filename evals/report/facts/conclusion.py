@@ -1,5 +1,5 @@
-"""What came of the run: the last stage against base, and which stages on its way made the
-difference, a line a benchmark.
+"""The conclusion of a run: its last stage against base, and which of the stages on the way there
+made the difference, one sentence per benchmark.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from evals.report.display.figures import PERCENT
 from evals.report.facts.rows import Against, Row
 from evals.report.run import Run, Stage
 
-_TOLD = 4  # benchmarks that are told one by one
+_LISTED = 4  # benchmarks that get a sentence each
 _NAMED = 2  # categories
 _CLAIMS = {
     "better": "better than",
@@ -25,20 +25,21 @@ _CLAIMS = {
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A sentence, or what its lines have in common, and a line a benchmark."""
+    """A sentence alone, or what comes before the lines, and a line per benchmark."""
 
     lead: str = ""
     lines: tuple[str, ...] = ()
 
 
 def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> Conclusion:
-    """It claims no more than the tables, and is empty where no stage has been compared. Behind a
-    gain or a loss stands what it was, answering, form or sight, where the answers tell.
+    """The conclusion, which claims no more than the tables; empty where no stage has been compared.
+    A gain or a loss is followed by its main part (answering, form or sight) where the stored
+    answers show it.
     """
     found = {(row.stage, row.benchmark): row for row in rows}
     compared = {row.stage for row in rows if row.base}
-    standing = [stage for stage in run.scored if not stage.facts.get("rolled_back_to")]
-    ends = [stage for stage in standing if stage.name in compared]
+    kept = [stage for stage in run.scored if not stage.facts.get("rolled_back_to")]
+    ends = [stage for stage in kept if stage.name in compared]
     if not ends:
         return Conclusion()
     last = ends[-1]
@@ -47,24 +48,26 @@ def conclusion(run: Run, rows: list[Row], summaries: Summaries) -> Conclusion:
     way = " → ".join(stage.name for stage in line)
     so_far = "So far " if run.is_running else ""
     text = f"{so_far}{last.name} ({way})"
-    if len(mine) > _TOLD:
+    if len(mine) > _LISTED:
         return Conclusion(f"{text} is {_counted(mine)}.")
-    parents = {stage.parent for stage in standing}
+    parents = {stage.parent for stage in kept}
     others = [stage for stage in ends[:-1] if stage.name not in parents]
     lines = [_one(run, row, line, found, summaries) for row in mine]
-    lines += [_other(run, stage, found, summaries) for stage in others[:_TOLD]]
+    lines += [_other(run, stage, found, summaries) for stage in others[:_LISTED]]
     return Conclusion(f"{text}:", tuple(lines))
 
 
 def _other(run: Run, stage: Stage, found: dict[tuple[str, str], Row], summaries: Summaries) -> str:
-    """What a stage scores on which another line ends, and what it did to its parent."""
-    told = []
+    """A stage that is not on the way to the last one: its scores, and its verdict against its
+    parent.
+    """
+    scores = []
     for benchmark in run.benchmarks:
         row = found.get((stage.name, benchmark))
         if row is not None and row.value is not None:
             claim = _against_parent(run, row, stage, summaries)
-            told.append(f"{benchmark} {_written(row)}{claim}")
-    return f"{stage.name}, the end of another line: {'; '.join(told)}"
+            scores.append(f"{benchmark} {_written(row)}{claim}")
+    return f"{stage.name}, from which no later stage starts: {'; '.join(scores)}"
 
 
 def _against_parent(run: Run, row: Row, stage: Stage, summaries: Summaries) -> str:
@@ -85,7 +88,7 @@ def _one(
     found: dict[tuple[str, str], Row],
     summaries: Summaries,
 ) -> str:
-    """One benchmark: from what to what, and where on the way it moved."""
+    """One benchmark: its score in base and now, and the stages between that moved it."""
     base = row.base
     assert base is not None
     before = found.get((base.stage, row.benchmark))
@@ -96,7 +99,7 @@ def _one(
 
 
 def _verdict(against: Against) -> str:
-    """The verdict; one that was shown by force claims nothing here."""
+    """The verdict; a comparison that was forced despite unequal settings claims nothing here."""
     return "refused" if against.refused or against.unequal else against.verdict
 
 
@@ -107,7 +110,7 @@ def _steps(
     found: dict[tuple[str, str], Row],
     summaries: Summaries,
 ) -> list[str]:
-    """The stages of the line by their verdict against the stage before them."""
+    """The stages on the way, grouped by their verdict against the stage before them."""
     by_verdict: dict[str, list[str]] = {}
     for stage in line:
         row = found.get((stage.name, benchmark))
@@ -124,7 +127,8 @@ def _steps(
 
 
 def _why(run: Run, row: Row, stage: Stage, summaries: Summaries) -> str:
-    """` (by form, it sees worse on “where is …”)` where a change was shown and the answers tell."""
+    """` (by form, it sees worse on “where is …”)` where a change was shown and the
+    stored answers show its parts."""
     parts = split_of(summaries, row.benchmark, stage.name, stage.parent)
     is_shown = row.parent is not None and _verdict(row.parent) in ("better", "worse")
     if not is_shown or parts is None or parts.what == "neither":
@@ -134,16 +138,16 @@ def _why(run: Run, row: Row, stage: Stage, summaries: Summaries) -> str:
         beyond = parts.is_beyond(row.majority_baseline)
         what = what.replace("answered", "answering" if beyond else "answering at all")
         always = f"the most common answer would be on {PERCENT.value(row.majority_baseline)}"
-        told = [f"{what}: {parts.new_answers}", always] if beyond else [what]
+        reasons = [f"{what}: {parts.new_answers}", always] if beyond else [what]
     elif "form" in what:
         sight = seen(parts)
         if worse and sight == "it sees worse":
             sight, worse = f"{sight} on {worse}", ""
-        told = [what, sight]
+        reasons = [what, sight]
     else:
-        told = [what]
-    told += [f"worse on {worse}"] if worse else []
-    return f" (by {', '.join(told)})"
+        reasons = [what]
+    reasons += [f"worse on {worse}"] if worse else []
+    return f" (by {', '.join(reasons)})"
 
 
 def _worse(found: list[Skill]) -> str:
@@ -159,15 +163,15 @@ def _counted(mine: list[Row]) -> str:
     for row in mine:
         if row.base is not None:
             named.setdefault(_verdict(row.base), []).append(row.benchmark)
-    told = [f"better than base on {len(named.get('better', []))} of {len(mine)} benchmarks"]
+    counts = [f"better than base on {len(named.get('better', []))} of {len(mine)} benchmarks"]
     if worse := named.get("worse"):
-        more = f" and {len(worse) - _TOLD} more" if len(worse) > _TOLD else ""
-        told.append(f"worse on {len(worse)} ({', '.join(worse[:_TOLD])}{more})")
+        more = f" and {len(worse) - _LISTED} more" if len(worse) > _LISTED else ""
+        counts.append(f"worse on {len(worse)} ({', '.join(worse[:_LISTED])}{more})")
     else:
-        told.append("worse on none")
+        counts.append("worse on none")
     if rest := len(mine) - sum(len(named.get(word, [])) for word in ("better", "worse")):
-        told.append(f"without evidence of a difference on {rest}")
-    return ", ".join(told)
+        counts.append(f"without evidence of a difference on {rest}")
+    return ", ".join(counts)
 
 
 def _and(names: list[str]) -> str:

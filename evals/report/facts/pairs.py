@@ -43,10 +43,10 @@ def pairs(run: Run, folder: Path) -> dict[str, Table]:
     and made again only when an answer changed.
     """
     raw = {name: _of(run, name, folder) for name in run.benchmarks}
-    keys = list(dict.fromkeys(key for told in raw.values() for key in told))
+    keys = list(dict.fromkeys(key for tests in raw.values() for key in tests))
     found: dict[str, Table] = {name: {} for name in run.benchmarks}
     for key in keys:
-        adjusted = holm({name: told[key][3] for name, told in raw.items() if key in told})
+        adjusted = holm({name: tests[key][3] for name, tests in raw.items() if key in tests})
         for name, p_holm in adjusted.items():
             difference, low, high, p = raw[name][key]
             verdict = adjusted_verdict(verdict_of(difference, p), p_holm)
@@ -61,8 +61,8 @@ def _of(run: Run, benchmark: str, folder: Path) -> dict[tuple[str, str], list[fl
         return {}
     kept = folder / "data" / slug(benchmark) / "pairs.json"
     key = [SCHEMA, judge.version, signature(files_of(run, benchmark))]
-    told = kept_or_made(kept, key, lambda: _tested(run, benchmark, judge, stages))
-    return {(later, earlier): figures for later, earlier, figures in told}
+    tests = kept_or_made(kept, key, lambda: _tested(run, benchmark, judge, stages))
+    return {(later, earlier): figures for later, earlier, figures in tests}
 
 
 def _tested(
@@ -102,18 +102,18 @@ def _alike(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     images serves them all only then.
     """
     ids = {
-        name: [(str(row["sample_id"]), score.score is None) for row, score in _rows(told)]
-        for name, told in scored.items()
+        name: [(str(row["sample_id"]), score.score is None) for row, score in _rows(side)]
+        for name, side in scored.items()
     }
     sets = [frozenset(mine) for mine in ids.values() if not all(failed for _, failed in mine)]
     most = max(sets, key=sets.count, default=frozenset())
     found: dict[str, Scored] = {}
     order: list[tuple[str, bool]] = []
-    for name, told in scored.items():
+    for name, side in scored.items():
         if most and frozenset(ids[name]) == most:
             order = order or ids[name]
             where = {uid: number for number, uid in enumerate(ids[name])}
-            found[name] = told.at([where[uid] for uid in order])
+            found[name] = side.at([where[uid] for uid in order])
     return found
 
 

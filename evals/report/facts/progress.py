@@ -124,7 +124,7 @@ def _sentence(objective: str, begin: float, end: float, lines: list[Line]) -> tu
     fell = [line.benchmark for line in lines if line.verdict == "worse"]
     if end > begin and fell:
         names = " and ".join(fell)
-        text += f": the objective rose while {names} became worse; look for reward hacking"
+        text += f": the objective rose while {names} became worse; check for reward hacking"
         return text, "worse"
     if any(line.verdict == "worse" for line in lines):
         return text, "worse"

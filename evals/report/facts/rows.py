@@ -79,9 +79,9 @@ class Row:
 def rows(run: Run) -> list[Row]:
     """The leaderboard's rows: benchmarks in the page's order, and within each the stages."""
     p_values = {
-        (stage.name, whom): adjusted(stage, whom)
+        (stage.name, role): adjusted(stage, role)
         for stage in run.scored
-        for whom in ("parent", "base")
+        for role in ("parent", "base")
     }
     return [
         _row(run, stage, stage.results[benchmark], p_values)
@@ -92,7 +92,7 @@ def rows(run: Run) -> list[Row]:
 
 
 def adjusted(
-    stage: Stage, whom: Literal["parent", "base"], part: PartName | None = None
+    stage: Stage, role: Literal["parent", "base"], part: PartName | None = None
 ) -> dict[str, float]:
     """Holm-adjusted p-values of a stage over its benchmarks, on the part that is shown or on this
     one.
@@ -100,7 +100,7 @@ def adjusted(
     found = {
         name: comparison.p_value
         for name, result in stage.results.items()
-        if (against := result.against(whom)) is not None
+        if (against := result.against(role)) is not None
         and (comparison := against.part(part or result.shown)) is not None
         and comparison.p_value is not None
     }
@@ -112,8 +112,8 @@ def _row(
 ) -> Row:
     part = result.part
     against = {
-        whom: _against(run, result, whom, p_values[stage.name, whom].get(result.benchmark))
-        for whom in ("parent", "base")
+        role: _against(run, result, role, p_values[stage.name, role].get(result.benchmark))
+        for role in ("parent", "base")
     }
     return Row(
         stage=stage.name,
@@ -148,12 +148,12 @@ def _row(
 
 
 def _against(
-    run: Run, result: Result, whom: Literal["parent", "base"], p_holm: float | None
+    run: Run, result: Result, role: Literal["parent", "base"], p_holm: float | None
 ) -> Against | None:
-    against = result.against(whom)
+    against = result.against(role)
     if against is None or against.stage is None or against.stage == result.stage:
         return None
-    comparison = result.comparison(whom)
+    comparison = result.comparison(role)
     if comparison is None and against.refused is None:
         return None
     other = run.stage(against.stage)

@@ -56,14 +56,16 @@ def _state(stage: Stage, *, is_judged: bool) -> Clause | None:
         why = " ".join(str(stage.facts.get("error") or "no reason was written").split())
         return Clause("failed", f"failed after {count(stage.steps)} steps: {why[:300]}")
     if to := stage.facts.get("rolled_back_to"):
-        return Clause("failed", f"failed the gate and was rolled back: {to} stands for it")
+        return Clause(
+            "failed", f"failed the gate and was rolled back: later stages start from {to}"
+        )
     if stage.status == "running":
         return Clause("running", f"still running, {count(stage.steps)} steps done")
     if is_judged:
         return None
     if stage.kind == "sample":
         return Clause(
-            "plain", f"drew answers from {stage.parent or 'the model'}; no weights changed"
+            "plain", f"sampled answers from {stage.parent or 'the model'}; no weights changed"
         )
     waiting = " and ".join(f"{count(n)} answers on {b}" for b, n in stage.pending.items())
     return Clause("plain", f"not evaluated yet{f' ({waiting} so far)' if waiting else ''}")
@@ -82,9 +84,9 @@ def _words(row: Row, against: Against | None) -> str:
             own = "" if row.max == 1 else f"{PERCENT.value(row.accuracy)} right, "
             text += f" ({own}always giving the most common answer: {baseline})"
         return text
-    whom = f"its parent {against.stage}" if against is row.parent else against.stage
+    name = f"its parent {against.stage}" if against is row.parent else against.stage
     if against.refused and against.difference is None:
-        return f"not compared with {whom} on {row.benchmark}: {against.refused}"
+        return f"not compared with {name} on {row.benchmark}: {against.refused}"
     unit = f" {row.scale.unit}"
     change = row.scale.difference(against.difference)
     beside = f" (unequal settings: {', '.join(against.unequal)})" if against.unequal else ""
@@ -94,9 +96,9 @@ def _words(row: Row, against: Against | None) -> str:
     )
     if against.verdict in ("better", "worse"):
         return (
-            f"{against.verdict} than {whom} on {row.benchmark} by {change}{unit} {figures}{beside}"
+            f"{against.verdict} than {name} on {row.benchmark} by {change}{unit} {figures}{beside}"
         )
-    text = f"no evidence of a difference from {whom} on {row.benchmark}: "
+    text = f"no evidence of a difference from {name} on {row.benchmark}: "
     text += f"{change}{unit} {figures}{beside}"
     if seen := _seen(row, against):
         text += f" ({seen})"
@@ -119,16 +121,16 @@ def detectable(row: Row, against: Against) -> list[tuple[str, str]]:
 
 def _seen(row: Row, against: Against) -> str:
     """What is seen 4 times in 5, each measure in a statement of its own."""
-    told = detectable(row, against)
-    if not told:
+    measures = detectable(row, against)
+    if not measures:
         return ""
     amounts = [
         f"{amount} in {'accuracy' if measure == 'accuracy' else f'the {measure}'}"
-        for measure, amount in told
+        for measure, amount in measures
     ]
     text = f"a change of {amounts[0]} would be seen 4 times in 5"
-    if len(told) == 2:
-        text += f"; of the accuracy, tested by itself, one of {told[1][1]}"
+    if len(measures) == 2:
+        text += f"; of the accuracy, tested by itself, one of {measures[1][1]}"
     return text
 
 

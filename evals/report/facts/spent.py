@@ -178,7 +178,7 @@ def stage_cost(run: Run, stage: Stage) -> Spent:
     trained, forward, generated = (
         metric_sum(stage, f"tokens/{kind}") for kind in ("trained", "forward", "generated")
     )
-    told = _mapping(stage.facts.get("cost"))
+    kept = _mapping(stage.facts.get("cost"))
     return Spent(
         stage=stage,
         seconds=_seconds(run, stage, parts),
@@ -190,7 +190,7 @@ def stage_cost(run: Run, stage: Stage) -> Spent:
         heldout=counts.get("heldout"),
         trained=_and(trained, redone.trained),
         forward=_and(forward, redone.forward),
-        generated=_and(generated or told.get("tokens/generated"), redone.generated),
+        generated=_and(generated or kept.get("tokens/generated"), redone.generated),
         questions=sum(result.cost.questions or 0 for result in stage.results.values()),
     )
 
@@ -227,9 +227,9 @@ def _seconds(run: Run, stage: Stage, parts: tuple[Part, ...]) -> float | None:
 
 def _sampled(run: Run, stage: Stage, generated: float | None) -> float | None:
     """Answers drawn; of a sample stage that did not count them, prompts times the recipe's `n`."""
-    told = _mapping(stage.facts.get("cost")).get("rollouts")
-    if told is not None:
-        return float(told)
+    rollouts = _mapping(stage.facts.get("cost")).get("rollouts")
+    if rollouts is not None:
+        return float(rollouts)
     if generated is not None:
         found = samples(stage)
         return None if found is None else float(round(found))

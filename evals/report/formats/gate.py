@@ -71,8 +71,8 @@ def _lines(stage: Stage) -> Iterator[str]:
             for reason in (*result.gate.reasons, *result.gate.alarms):
                 yield f"{name}, {plain(result.benchmark)}: {plain(reason)}"
     if inside := inside_of(stage):
-        told = ", ".join(f"step {step} {VERDICTS[int(seen)]}" for step, seen in inside)
-        yield f"{name}, inside the stage: {told}"
+        verdicts = ", ".join(f"step {step} {VERDICTS[int(seen)]}" for step, seen in inside)
+        yield f"{name}, inside the stage: {verdicts}"
     if isinstance(ended := stage.facts.get("ended"), dict):
         yield f"{name} ended early: {plain(str(ended.get('why', '')))}"
     if to := stage.facts.get("rolled_back_to"):

@@ -48,18 +48,18 @@ def _result(run: Run, row: Row) -> Any:
         metric_type=row.metric,
         metric_name=row.metric,
         metric_value=row.value,
-        metric_args=_told(row),
+        metric_args=_metric_args(row),
     )
 
 
-def _told(row: Row) -> dict[str, Any]:
+def _metric_args(row: Row) -> dict[str, Any]:
     """How the figure was made and how sure it is."""
-    told: dict[str, Any] = {"profile": row.profile, "version": row.version, "max": row.max}
+    args: dict[str, Any] = {"profile": row.profile, "version": row.version, "max": row.max}
     if row.interval:
-        told["interval_95"] = [float(end) for end in row.interval]
+        args["interval_95"] = [float(end) for end in row.interval]
     if row.contamination != "clean":
-        told["training_rows_in_benchmark"] = row.contamination
-    return told
+        args["training_rows_in_benchmark"] = row.contamination
+    return args
 
 
 class _Hub(NamedTuple):

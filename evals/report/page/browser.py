@@ -77,8 +77,8 @@ def _summary(
     pairs = _pairs(stages)
     is_open = _is_open(questions)
     for column, stage in enumerate(stages):
-        told = habits(questions, column)
-        found["habits"][stage.name] = asdict(told) if told else None
+        mine = habits(questions, column)
+        found["habits"][stage.name] = asdict(mine) if mine else None
     intervals = groups.content_intervals(questions, list(pairs.values())) if is_open else {}
     for key, (now, before) in pairs.items():
         parts = split(questions, now, before)

@@ -73,7 +73,7 @@ def rules(run: Run, benchmark: str, folder: Path) -> Rules | None:
     kept = folder / "data" / slug(benchmark) / "rules.json"
     key = [SCHEMA, judge.version, list(judge.profiles), signature(files_of(run, benchmark))]
     evals = run.root / "evals"
-    told = kept_or_made(
+    scores = kept_or_made(
         kept,
         key,
         lambda: {
@@ -83,7 +83,7 @@ def rules(run: Run, benchmark: str, folder: Path) -> Rules | None:
             for stage in stages
         },
     )
-    return _table(run, benchmark, judge, told)
+    return _table(run, benchmark, judge, scores)
 
 
 def rescore(judge: Benchmark, folder: Path, part: str) -> dict[str, list[Any]]:
@@ -92,28 +92,28 @@ def rescore(judge: Benchmark, folder: Path, part: str) -> dict[str, list[Any]]:
     before = {
         str(row.get("sample_id")): row.get("score") for row in read_lines(folder / "scores.jsonl")
     }
-    told: dict[str, list[Any]] = {}
+    by_profile: dict[str, list[Any]] = {}
     for profile in judge.profiles:
         try:
             scored = score_rows(judge, rows, profile)
             value = scored.value(judge.for_profile(profile), profile) if rows else None
         except (PlumblineError, KeyError) as error:
-            told[profile] = [None, 0, " ".join(str(error).split())[:200]]
+            by_profile[profile] = [None, 0, " ".join(str(error).split())[:200]]
             continue
         differ = sum(
             score.score is not None and score.score != before.get(str(row.get("sample_id")))
             for row, score in zip(rows, scored.scores, strict=True)
         )
-        told[profile] = [value, differ, ""]
-    return told
+        by_profile[profile] = [value, differ, ""]
+    return by_profile
 
 
 def _table(
-    run: Run, benchmark: str, judge: Benchmark, told: Mapping[str, Mapping[str, Sequence[Any]]]
+    run: Run, benchmark: str, judge: Benchmark, found: Mapping[str, Mapping[str, Sequence[Any]]]
 ) -> Rules:
     stages = stages_of(run, benchmark)
     cells = {
-        profile: {stage.name: Cell(*told[stage.name][profile]) for stage in stages}
+        profile: {stage.name: Cell(*found[stage.name][profile]) for stage in stages}
         for profile in judge.profiles
     }
     reported = next((stage.results[benchmark].profile for stage in stages), "official")

@@ -60,12 +60,12 @@ def overview(
     rewards: list[Progress],
 ) -> list[Words]:
     """Every stage of the run in words."""
-    told = {sentence.stage: sentence for sentence in verdicts(run, rows)}
+    by_stage = {sentence.stage: sentence for sentence in verdicts(run, rows)}
     beside = {item.stage.name: item for item in rewards}
     return [
         Words(
             stage=stage,
-            clauses=told.get(stage.name, Sentence(stage.name, ())).clauses,
+            clauses=by_stage.get(stage.name, Sentence(stage.name, ())).clauses,
             choice=choice(run, stage),
             skills=_skills(run, stage, summaries),
             why=_why(run, stage, summaries),
@@ -82,20 +82,21 @@ def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, lis
     out = []
     for benchmark in run.benchmarks:
         if found := skills_of(run, stage, benchmark, summaries):
-            told = turned_of(summaries, benchmark, stage.name, stage.parent)
-            out.append((benchmark, skills.in_words(found, told)))
+            changes = turned_of(summaries, benchmark, stage.name, stage.parent)
+            out.append((benchmark, skills.in_words(found, changes)))
     return out
 
 
 def _heldout(stage: Stage) -> str:
     """How a stage ranks the pairs that it was kept from; empty where none were kept."""
-    told = stage.facts.get("heldout")
-    right = told.get("implicit_reward_accuracy") if isinstance(told, dict) else None
-    if not isinstance(right, int | float) or not told:
+    heldout = stage.facts.get("heldout")
+    right = heldout.get("implicit_reward_accuracy") if isinstance(heldout, dict) else None
+    if not isinstance(right, int | float) or not heldout:
         return ""
+    n = figures.count(heldout.get("pairs"))
     return (
-        f"preference accuracy {figures.share(right)}: of {figures.count(told.get('pairs'))} pairs "
-        "that no step trained on, the share whose chosen answer has the higher implicit reward"
+        f"preference accuracy {figures.share(right)}: of {n} pairs that no step trained on, the "
+        "share whose chosen answer has the higher implicit reward"
     )
 
 
@@ -116,8 +117,8 @@ def _why(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, str]]:
         parts = split_of(summaries, benchmark, stage.name, stage.parent)
         if result is not None and parts is not None:
             sentence = moves.in_words(parts, result.part.majority_baseline)
-            told = summaries.get(benchmark, {}).get("habits", {})
-            before, after = told.get(stage.parent), told.get(stage.name)
+            kept = summaries.get(benchmark, {}).get("habits", {})
+            before, after = kept.get(stage.parent), kept.get(stage.name)
             changed = habits.in_words(before, after) if before and after else ""
             out.append((benchmark, f"{sentence}; {changed}" if changed else sentence))
     return out
@@ -152,8 +153,8 @@ def cost(item: Spent) -> str:
 def _time(item: Spent) -> str:
     text = ("at least " if item.is_at_least else "") + figures.duration(item.seconds)
     if len(item.parts) > 1:
-        told = " + ".join(figures.duration(part.seconds) for part in item.parts)
-        text += f" in {len(item.parts)} parts ({told})"
+        times = " + ".join(figures.duration(part.seconds) for part in item.parts)
+        text += f" in {len(item.parts)} parts ({times})"
     return text
 
 

@@ -32,8 +32,8 @@ def section(facts: Facts) -> Section | None:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that has to hold before the figures mean anything. `mood`: good, bad or open;
-    `link` and `more`: the section that shows it, and what it shows.
+    """One condition for the figures to be meaningful, as question and answer. `mood` is good, bad
+    or open; `link` is the section that shows it and `more` the text of that link.
     """
 
     question: str
@@ -44,7 +44,7 @@ class Check:
 
 
 def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
-    """The lines under the title: comparability, overlap with training data, selection, errors, and
+    """The list under the scores: comparability, overlap with training data, selection, errors, and
     the gate.
     """
     if not rows:
@@ -125,12 +125,12 @@ def _errors(rows: list[Row]) -> Check:
     return Check(
         question,
         "open",
-        f"{figures.count(failed)} of {answers}; they stand outside every mean",
+        f"{figures.count(failed)} of {answers}; they are left out of every mean",
     )
 
 
 def _gate(run: Run) -> list[Check]:
-    """Whether the gate held everywhere; no line where nothing was compared."""
+    """Whether the gate held everywhere; empty where nothing was compared."""
     where: dict[str, list[str]] = {}
     judged = 0
     for stage in run.stages:
@@ -153,7 +153,7 @@ def _gate(run: Run) -> list[Check]:
     )
     drop = f"a loss beyond the allowed {' or '.join(allowed)} of the maximum"
     question, link = "Did the gate hold?", {"link": "gate.md", "more": "gate.md"}
-    told = [
+    found = [
         words
         for words in (
             f"failed: {drop} is shown for {_listed(where.get('fail', []))}",
@@ -161,10 +161,10 @@ def _gate(run: Run) -> list[Check]:
         )
         if not words.endswith(" for ")
     ]
-    told += [f"not judged: {'; '.join(gaps[:2])}" + " and more" * (len(gaps) > 2)] if gaps else []
-    if told:
+    found += [f"not judged: {'; '.join(gaps[:2])}" + " and more" * (len(gaps) > 2)] if gaps else []
+    if found:
         mood = "bad" if "fail" in where else "open"
-        return [Check(question, mood, f"Not everywhere, {'; '.join(told)}", **link)]
+        return [Check(question, mood, f"Not everywhere, {'; '.join(found)}", **link)]
     return [Check(question, "good", f"Yes: {drop} is ruled out for every stage", **link)]
 
 

@@ -341,7 +341,7 @@ def test_an_open_page_of_a_run_that_goes_on_loads_itself_again(page, tmp_path):
     run = MadeRun(tmp_path / "live", stages=("base", "sft"), images=2, steps=3).write()
     (run / "events.jsonl").write_text('{"time": 1.79e9, "event": "run_started"}\n')
     page.goto(build_report(run).as_uri())
-    assert page.js("document.querySelector('.live').textContent") == "the run goes on"
+    assert page.js("document.querySelector('.live').textContent") == "still running"
     (run / "events.jsonl").write_text('{"time": 1.79e9, "event": "run_finished"}\n')
     build_report(run)
     begun = time.monotonic()

@@ -50,7 +50,7 @@ def test_the_sentence_says_who_won_and_how_sure_that_is(run):
         "dpo has the highest mean, 0.50 points ahead of kto; their intervals overlap"
     )
     select(run, "dpo", "textvqa", 0.6, 0.04)
-    assert of(run).sentence.endswith("their intervals do not meet")
+    assert of(run).sentence.endswith("their intervals do not overlap")
     text = build_report(run).read_text()
     assert "Why from <bdi>dpo</bdi>?" in text
     assert '<tr class="picked"><th scope="row"><bdi>dpo</bdi> <small' in text

@@ -207,8 +207,8 @@ def test_a_kind_that_does_not_occur_is_counted_and_not_offered(fresh):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("kind=known", "No question fits “known from training” for grpo held against dpo."),
-        ("kind=won&against=grpo", "grpo is held against itself"),
+        ("kind=known", "No question fits “known from training” for grpo compared with dpo."),
+        ("kind=won&against=grpo", "grpo is compared with itself"),
         ("kind=constructor&category=none&text=zzz", "questions that the other filters leave"),
         ("kind=all&text=nothing+holds+this", "None of the 60 questions holds “nothing holds this”"),
     ],

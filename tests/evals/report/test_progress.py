@@ -146,7 +146,7 @@ def test_a_stage_in_words_says_skill_form_and_cost(make_run):
     assert [name for name, _ in words["grpo"].skills] == ["mme", "textvqa"]
     assert words["sft"].why[0][1].startswith("answered: ")
     assert words["grpo"].cost.startswith("1 min 36 s, 60 steps, 246")
-    assert words["pairs"].clauses[0].text.startswith("drew answers from sft")
+    assert words["pairs"].clauses[0].text.startswith("sampled answers from sft")
 
 
 def test_one_difference_far_beyond_the_others_does_not_hide_them():

@@ -51,6 +51,6 @@ def test_the_page_holds_them_as_text(tmp_path):
     answers = {("dpo", "mme", f"report-{n:04d}-0"): hostile for n in range(12)}
     text = build_report(MadeRun(tmp_path / "run", answers=answers).write()).read_text()
     assert "became right</small>" in text
-    assert "Answers that turned in grpo" in text
+    assert "Answers that changed in grpo" in text
     assert "&lt;/td&gt;&lt;script&gt;window.harmed = 1&lt;/script&gt; ⟨RLO⟩tfel" in text
     assert "window.harmed = 1</script>" not in text

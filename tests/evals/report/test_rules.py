@@ -37,7 +37,7 @@ def test_a_sign_that_turns_is_named(make_run, tmp_path):
     assert table.change("vlmevalkit", "sft", "base") == 200.0
     assert table.turned == (("vlmevalkit", "sft"),)
     text = build_report(run).read_text()
-    assert "a change turns its sign: vlmevalkit, sft" in text
+    assert "a change has the other sign: vlmevalkit, sft" in text
 
 
 def test_a_table_is_kept_until_an_answer_changes(make_run, tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def test_steps_done_twice_are_told_apart_and_their_tokens_count(make_run):
     total = total_cost(read_run(run))
     assert total.steps == 75
     text = build_report(run).read_text()
-    assert "of it done twice" in text
+    assert "of which done twice" in text
     assert "at least 2 min 58 s" in text
     assert "and 15 done twice (24 s)" in text
 

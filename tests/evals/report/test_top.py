@@ -77,7 +77,8 @@ def test_a_line_a_benchmark_says_what_came_of_the_run(make_run):
         "grpo (base → sft → dpo → grpo):",
         (
             "textvqa: better than base, 0.0\u202f% → 95.8\u202f%; gained in sft, dpo and grpo",
-            "kto, the end of another line: textvqa 66.7\u202f%, not shown to differ from sft",
+            "kto, from which no later stage starts: textvqa 66.7\u202f%, "
+            "not shown to differ from sft",
         ),
     )
 
@@ -103,7 +104,7 @@ def test_a_gain_by_form_says_whether_the_stage_sees_better(make_run):
     assert (
         conclusion(run, rows(run), summaries)
         .lines[0]
-        .endswith("; gained in sft and dpo (by form, it does not see better)")
+        .endswith("; gained in sft and dpo (by form, no evidence that it sees better)")
     )
 
 
@@ -137,7 +138,7 @@ def test_a_loss_in_content_is_named_beside_the_gain(make_run):
     assert (
         conclusion(run, rows(run), {"textvqa": told})
         .lines[0]
-        .endswith("gained in sft (by form, it does not see better, worse on lost)")
+        .endswith("gained in sft (by form, no evidence that it sees better, worse on lost)")
     )
 
 

@@ -1,13 +1,13 @@
-// The list of answers: which questions the filters leave, and the address that names them.
+// The list of examples: which questions pass the filters, and the address that holds the choice.
 
 if (!pick.benchmark) return;
 const PAGE = matchMedia("(max-width: 640px)").matches ? 5 : 20; // examples drawn at once
 const cards = at("cards");
-let shown = ""; // the benchmark that `data` is of
-let found = []; // numbers of the questions that the filters leave
+let shown = ""; // the benchmark whose index is in `data`
+let found = []; // numbers of the questions that pass the filters
 let drawn = 0;
-let waiting = 0; // for the end of typing
-let turn = 0; // grows with every search: an older one that is still loading gives up
+let waiting = 0; // the timer that waits for the end of typing
+let turn = 0; // grows with every search, so that an older one that is still loading stops
 
 const TESTS = {
   all: () => true,
@@ -38,7 +38,7 @@ const tell = (searched) => hold(cards, () => {
     ? `${count(found.length)} found, still searching: ${count(searched)} of ${count(all)} questions read`
     : `${count(found.length)} of ${count(all)} questions${found.length ? `, ${count(drawn)} shown` : ""}`;
 });
-// Draws the next examples: in place of those that are there, or below them.
+// Draws the next examples, in place of those on the page or below them.
 const draw = async (mine, isFresh = false) => {
   const numbers = found.slice(drawn, drawn + PAGE);
   drawn += numbers.length;
@@ -55,19 +55,19 @@ const fail = (error) => hold(cards, () => {
   at("found").textContent = `${error.message}. Is the whole report folder here?`;
 });
 
-// Why nothing is left, and the way back to everything.
+// Says why no question is left, with a button that shows all of them again.
 const blank = (left) => {
   const [stage, against] = [pick.stage, pick.against].map((select) => data.stages[Number(select.value)][0]);
   const kind = KINDS.get(pick.kind.value);
   const of = pick.category.value === "*" ? "" : ` of the category ${pick.category.selectedOptions[0].textContent}`;
   const all = count(data.category.length);
   const text = pick.text.value.trim();
-  let words = `No question${of} fits “${kind}” for ${stage} held against ${against}.`;
+  let words = `No question${of} fits “${kind}” for ${stage} compared with ${against}.`;
   if (text && left) {
     const among = left < data.category.length ? `the ${count(left)} questions that the other filters leave` : `the ${all} questions`;
-    words = `None of ${among} holds “${text}”: not in the question, its options, the right answers, or what a stage said.`;
+    words = `None of ${among} has “${text}” in the question, its options, the right answers, or the answer of a stage.`;
   } else if (stage === against) {
-    words = `${stage} is held against itself, so nothing rose or fell. Hold it against another stage, or look at all questions.`;
+    words = `${stage} is compared with itself, so nothing rose or fell. Compare it with another stage, or look at all questions.`;
   }
   const button = make("button", "", `Show all ${all} questions`);
   button.type = "button";
@@ -81,8 +81,8 @@ const blank = (left) => {
   hold(cards, () => cards.replaceChildren(box));
 };
 
-// Counts every kind of question under the filters beside it: a kind that does not occur is not
-// offered. Returns the numbers of the chosen kind.
+// Counts the questions of every kind that pass the other filters; a kind without questions cannot
+// be chosen. Returns the numbers of the chosen kind.
 const sift = () => {
   const [stage, against] = [Number(pick.stage.value), Number(pick.against.value)];
   const category = pick.category.value === "*" ? null : Number(pick.category.value);
@@ -187,7 +187,8 @@ const fillControls = (wanted) => {
   const usual = stages.length < 2 ? "all" : "changed";
   pick.kind.value = KINDS.has(wanted.kind) ? wanted.kind : usual;
 };
-// Sets every control, and the list, to a choice; what it leaves open is as on a fresh page.
+// Sets every control, and the list, to a choice. What the choice leaves open is set as when the
+// page is opened.
 const show = async (wanted, done = () => {}) => {
   const mine = ++turn;
   clearTimeout(waiting);
@@ -218,7 +219,7 @@ const write = (how, address) => {
   try { history[how]({ choice }, "", address); } catch { /* not allowed on this address */ }
 };
 const isWritten = () => Boolean(history.state && "choice" in history.state);
-let choice = isWritten() ? history.state.choice : fromAddress(); // null: as on a fresh page
+let choice = isWritten() ? history.state.choice : fromAddress(); // null: nothing was chosen yet
 
 const keep = () => {
   const [stage, against] = [pick.stage, pick.against].map((select) => data.stages[Number(select.value)][0]);
@@ -230,11 +231,12 @@ const changed = () => {
   if (shown === pick.benchmark.value) {
     keep();
     search();
-  } else { // its index is still on the way
+  } else { // its index is still loading
     show({ ...choice, benchmark: pick.benchmark.value, kind: pick.kind.value, text: pick.text.value }, keep);
   }
 };
-// The reader went to another entry: Back, Forward, a link, an address put into the same tab.
+// The reader went to another entry of the history: by Back, Forward, a link, or a new address in the
+// same tab.
 const follow = async () => {
   const isNew = !isWritten();
   const wanted = isNew ? fromAddress() || choice : history.state.choice;
@@ -245,7 +247,7 @@ const follow = async () => {
   if (!isSame || (isNew && fromAddress())) requestAnimationFrame(land);
 };
 addEventListener("popstate", follow);
-addEventListener("hashchange", follow); // where a changed hash is no popstate
+addEventListener("hashchange", follow); // in browsers where a changed hash sends no popstate
 
 pick.benchmark.addEventListener("change", () => {
   const stage = data ? data.stages[Number(pick.stage.value)][0] : undefined;
@@ -305,7 +307,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// --- begin: when the section comes near, or at once where the address names a choice ----------------
+// --- start: when the section comes near, or at once where the address names a choice ----------------
 
 write("replaceState");
 at("filters").hidden = false;

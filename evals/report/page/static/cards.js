@@ -1,6 +1,6 @@
-// One question as a card: its images, what is right, and what every stage said.
+// One question as a card: its images, the right answers, and the answer of every stage.
 
-const LONG = 360; // characters of an answer that are shown folded
+const LONG = 360; // characters of an answer that are shown before it is unfolded
 
 const pick = {
   benchmark: at("by-benchmark"), stage: at("by-stage"), against: at("by-against"),

@@ -1,8 +1,8 @@
 // Data files beside the page. Each calls plumbline(name, json): a browser that refuses to fetch from disk still runs
-// a script. This and the other parts of the script stand in one function, one after the other.
+// a script. This file and the other scripts are joined into one function, in a fixed order.
 
 const loaded = new Map(); // name -> value, or the promise of it
-const arrived = new Map(); // name -> what to call when it is there
+const arrived = new Map(); // name -> what to call when it has arrived
 window.plumbline = (name, json) => {
   const value = JSON.parse(json);
   const done = arrived.get(name);

@@ -1,4 +1,4 @@
-// The theme's button, and the reload of a page whose run goes on.
+// The button of the theme, and the reload of the page while its run is still running.
 
 const theme = at("theme");
 if (theme) {
@@ -11,7 +11,7 @@ if (theme) {
     const next = order[(order.indexOf(root.dataset.theme || "") + 1) % order.length];
     if (next) root.dataset.theme = next;
     else delete root.dataset.theme;
-    try { localStorage.setItem("plumbline-theme", next); } catch { /* storage is closed to this page */ }
+    try { localStorage.setItem("plumbline-theme", next); } catch { /* this page may not use storage */ }
     show();
   });
 }
@@ -19,7 +19,7 @@ if (theme) {
 if (document.querySelector("main[data-running]") || location.protocol.startsWith("http")) {
   const look = async () => {
     let stamp = root.dataset.stamp;
-    try { stamp = await request("stamp"); } catch { /* the file is being replaced, or nobody serves it */ }
+    try { stamp = await request("stamp"); } catch { /* the file is being replaced, or the server has stopped */ }
     const typing = document.activeElement && document.activeElement.tagName === "INPUT";
     if (stamp !== root.dataset.stamp && !typing) location.reload();
     else setTimeout(look, 5000);

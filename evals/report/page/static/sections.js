@@ -1,20 +1,20 @@
-// Moving between sections: where the reader has landed stays in sight while the page grows above it.
+// Moving between sections: the place that the reader went to stays in view while the page grows above it.
 
-// Changes the page at `place`. What lies below it in the page stays where it is on the screen, if
-// that is what the reader sees: the answers above may arrive after he has landed.
+// Changes the page at `place`. If the reader is looking at what is below it, that stays where it is
+// on the screen: answers may arrive above after the reader has gone further down.
 const hold = (place, change) => {
   const below = place.closest("section").nextElementSibling;
   const edge = parseFloat(getComputedStyle(root).scrollPaddingTop) + 1;
   const before = below.getBoundingClientRect().top;
   const isPast = before < edge || place.getBoundingClientRect().bottom < edge;
   const own = root.style.overflowAnchor;
-  root.style.overflowAnchor = "none"; // the browser's own anchoring would move the page once more
+  root.style.overflowAnchor = "none"; // else the browser's own anchoring would move the page a second time
   change();
   if (isPast) scrollBy({ top: below.getBoundingClientRect().top - before, behavior: "instant" });
   root.style.overflowAnchor = own;
 };
 
-// What the address names.
+// The element that the address names.
 const named = () => {
   try { return at(decodeURIComponent(location.hash.slice(1).split("?")[0])); } catch { return null; }
 };
@@ -22,7 +22,7 @@ const land = () => {
   const target = named();
   if (target) target.scrollIntoView();
 };
-// What is named lies in sight, even in details that are closed.
+// Shows the named element, even inside details that are closed.
 const reveal = () => {
   const target = named();
   let isClosed = false;

@@ -1,6 +1,6 @@
-// Elements and foreign text. Text from models and data reaches the page through textContent only.
+// Making elements, and showing text from models and data: through textContent only.
 
-const MANY_MARKS = 400; // beyond it, unseen characters get a name but no element each
+const MANY_MARKS = 400; // above this number, invisible characters are named without an element each
 const at = (id) => document.getElementById(id);
 const root = document.documentElement;
 
@@ -19,8 +19,8 @@ const nameOf = (mark) => {
   const code = mark.charCodeAt(0);
   return `⟨${NAMES[code] || "U+" + code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
 };
-// Foreign text: isolated from what stands around it; what cannot be seen, or turns the writing
-// direction, is named instead of obeyed.
+// Foreign text is isolated from the text around it. Characters that are invisible, or that change the
+// writing direction, are replaced by their names.
 const say = (node, text) => {
   const found = text.match(UNSEEN);
   if (!found) {

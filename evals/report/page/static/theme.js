@@ -1,6 +1,6 @@
-// Light or dark, before anything is drawn. Where a page may keep nothing, the system decides.
+// Sets light or dark before anything is drawn. Without storage, the setting of the system is used.
 "use strict";
 try {
   const kept = localStorage.getItem("plumbline-theme");
   if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
-} catch { /* storage is closed to this page */ }
+} catch { /* this page may not use storage */ }
