@@ -35,7 +35,8 @@ DOORS = {
 }
 SERVERS = ("aiohttp", "fastapi", "flask", "gradio", "http.server", "starlette", "uvicorn")
 SERVER_FILES = {
-    "evals/report/serve.py"
+    "rl/runtime/sign_in.py",
+    "evals/report/serve.py",
 }  # an HTTP or UI server only in a file of its own, named here
 
 # package -> the most modules in one chain of imports; "" is the whole tree

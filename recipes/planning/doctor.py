@@ -23,6 +23,8 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+from rl.runtime.shared_cores import container_limit
+
 LOCK = Path(__file__).resolve().parents[2] / "requirements" / "cpu.lock"
 GIB = 2**30
 PROBE_TIMEOUT_S = 180
@@ -91,6 +93,7 @@ def checkup() -> list[Finding]:
         check_shared_memory,
         check_disk,
         check_loopback,
+        check_ray_nodes,
         check_gpus,
     ]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -231,7 +234,7 @@ def check_build_tools() -> Finding:
 
 def check_cores() -> Finding:
     """The processor cores that this process may use, a container's limit included."""
-    return judge_cores(len(os.sched_getaffinity(0)), cgroup_cores())
+    return judge_cores(len(os.sched_getaffinity(0)), container_limit())
 
 
 def judge_cores(cores: int, limit: float | None) -> Finding:
@@ -242,15 +245,6 @@ def judge_cores(cores: int, limit: float | None) -> Finding:
         do = "expect the quickstart to take more than its stated time"
         return Finding("cores", "warning", detail, do)
     return Finding("cores", "ok", detail)
-
-
-def cgroup_cores() -> float | None:
-    """The container's limit, in cores."""
-    quota = read_first("/sys/fs/cgroup/cpu.max")
-    if not quota or quota.startswith("max"):
-        return None
-    allowed, period = quota.split()
-    return int(allowed) / int(period)
 
 
 def check_memory() -> Finding:
@@ -324,6 +318,50 @@ def check_loopback() -> Finding:
         detail = f"port {DASHBOARD_PORT} is taken: Ray's dashboard will use the next free one"
         return Finding("loopback", "ok", detail)
     return Finding("loopback", "ok", f"local ports open, {DASHBOARD_PORT} free for Ray's dashboard")
+
+
+def check_ray_nodes() -> Finding:
+    """Whether a Ray cluster's node runs on this machine, and how. A run's own Ray is as it should
+    be: `rl.runtime.loopback` sees to it."""
+    return judge_ray_nodes([node for node in ray_nodes() if not node[0].startswith("127.")])
+
+
+def judge_ray_nodes(clusters: list[tuple[str, str]]) -> Finding:
+    """(address, niceness of its workers) of every cluster's node on this machine."""
+    if not clusters:
+        detail = (
+            "no cluster here: a run starts its own Ray, on 127.0.0.1 alone and at normal priority"
+        )
+        return Finding("Ray nodes", "ok", detail)
+    addresses = ", ".join(sorted({address for address, _ in clusters}))
+    detail = f"a cluster listens on {addresses}: its ports run what is sent to them"
+    do = "keep its network closed to others"
+    if any(niceness != "0" for _, niceness in clusters):
+        detail += "; its workers give way to every other program (niceness 15)"
+        do += ", and start its nodes with RAY_worker_niceness=0 ray start ..."
+    return Finding("Ray nodes", "warning", detail, do)
+
+
+def ray_nodes() -> list[tuple[str, str]]:
+    """(address, niceness of its workers) of the Ray nodes on this machine. The niceness is "" if it
+    is Ray's default, or if the node is another user's."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text(errors="replace").split("\0")
+            if Path(command[0]).name != "raylet":
+                continue
+            address = _value(command, "--node_ip_address=")
+            found.append((address, ""))
+            variables = (process / "environ").read_text(errors="replace").split("\0")
+            found[-1] = (address, _value(variables, "RAY_worker_niceness="))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
+
+
+def _value(items: Iterable[str], prefix: str) -> str:
+    return next((item.removeprefix(prefix) for item in items if item.startswith(prefix)), "")
 
 
 def is_free(port: int) -> bool:

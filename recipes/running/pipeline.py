@@ -31,6 +31,7 @@ from rl.errors import ConfigError, GateError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
 from rl.runs.metrics import Metrics
 from rl.runs.store import RunStore, StageStore, write_json
+from rl.runtime.shared_cores import CoreUse
 from rollouts.collect import collect
 from rollouts.pairs import write_pairs
 
@@ -71,6 +72,7 @@ class Pipeline:
             return self._run(time.perf_counter())
 
     def _run(self, started: float) -> Path:
+        cores = CoreUse.now()
         self.prepared = prepare(self.recipe, rejects=self.root / "rejects")
         self.store = open_run(self.recipe, self.root, **self._opening)
         if self._is_finished():
@@ -79,6 +81,7 @@ class Pipeline:
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
         overlaps = find_overlaps(self.recipe, self.prepared, self.console)
+        _warn_of_shared_cores(self.console, cores)
         say(
             self.console,
             "starting Ray, the learner and the rollout workers (a machine's first start compiles "
@@ -157,9 +160,18 @@ class Pipeline:
         cluster = self.engines.cluster
         say(self.console, f"engines up in {seconds:.0f} s; run folder {self.root}")
         if cluster.dashboard_url:
-            say(self.console, f"Ray dashboard {cluster.dashboard_url}")
-        say(self.console, f"metrics for Prometheus {cluster.metrics_url}")
-        self.store.event("engines_up", seconds=round(seconds, 1), metrics_url=cluster.metrics_url)
+            # Ray asks for a token there, which the command gives to the browser.
+            address = (
+                f"plumbline dashboard {self.root}" if cluster.is_local else cluster.dashboard_url
+            )
+            say(self.console, f"Ray dashboard: {address}")
+        say(self.console, f"metrics for Prometheus: {cluster.metrics_url}")
+        self.store.event(
+            "engines_up",
+            seconds=round(seconds, 1),
+            metrics_url=cluster.metrics_url,
+            dashboard_url=cluster.dashboard_url,
+        )
 
     def _base(self) -> None:
         """The untrained model: served, checked for parity, scored."""
@@ -351,9 +363,16 @@ def sample_pairs(
 def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
     """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a
     run."""
-    stage = recipe.stages[0]
+    stage, cores = recipe.stages[0], CoreUse.now()
     prepared = prepare(recipe)
+    _warn_of_shared_cores(console, cores)
     with Engines(recipe, prepared.renderer, prepared.prompts, name="sample") as engines:
         engines.serve(Path(recipe.model.path))
         facts = sample_pairs(engines, stage, prepared.records[stage.name], out, console)
     write_json(out / "sample.json", {"model": recipe.model.path, **facts})
+
+
+def _warn_of_shared_cores(console: Console, since: CoreUse | None) -> None:
+    """Says so if other programs keep the cores busy: a run beside them is much slower."""
+    if since is not None and (line := since.warning()):
+        say(console, line)

@@ -28,6 +28,7 @@ from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.rank_passes import RankPasses
 from rl.learners.ranks import Ranks
+from rl.learners.rendezvous import store_on_loopback
 from rl.learners.schedule import rate
 from rl.learners.weights import Weights, write_checkpoint, write_file
 from rl.models.adapters import Adapter
@@ -361,6 +362,6 @@ def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     backend = "nccl" if is_on_gpu() else "gloo"
-    with no_stale_locks():
+    with no_stale_locks(), store_on_loopback(rank, master_addr, master_port):
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
     return deepspeed

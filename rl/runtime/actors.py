@@ -1,10 +1,21 @@
-"""Handles on actors, whatever runs them: Ray (`rl.runtime.cluster`) or this very process
-(`LocalHandle`)."""
+"""Actors without Ray: the handle that callers hold, an actor in this process (`LocalHandle`), and
+what runs in an actor's process (`ActorProcess`). `rl.runtime.cluster` starts actors on Ray.
+
+A call is submitted at once and waited for later, always with a deadline:
+
+    pending = handle.submit("generate", requests)   # the actor works, the caller continues
+    results = pending.result(deadline_s=600)        # the value, or the actor's own error
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
+
+from rl.errors import PlumblineError, RunError
 
 
 class Pending(Protocol):
@@ -65,3 +76,56 @@ class LocalHandle:
 
     def stop(self) -> None:
         self._target = None
+
+
+class ActorProcess:
+    """Runs inside the actor's process: makes the target, and hands errors back as values that
+    pickle."""
+
+    def __init__(
+        self, module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._target: Any = None
+        self._failure: PlumblineError | None = None
+        try:
+            self._target = _lookup(module, name)(*args, **kwargs)
+        except Exception as error:  # handed to whoever waits for the start
+            self._failure = flatten(error)
+
+    def started(self) -> tuple[bool, Any]:
+        return (False, self._failure) if self._failure is not None else (True, None)
+
+    def run(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:
+        if self._failure is not None:
+            return False, self._failure
+        try:
+            return True, getattr(self._target, method)(*args, **kwargs)
+        except Exception as error:  # the driver decides what follows
+            return False, flatten(error)
+
+
+def flatten(error: Exception) -> PlumblineError:
+    """An error that any process can unpickle: our own as they are, others as RunError with
+    cause and place."""
+    if isinstance(error, PlumblineError):
+        error.__cause__ = error.__context__ = None
+        flat: PlumblineError = error
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+        place = f"{Path(frame.filename).name}:{frame.lineno}" if frame else ""
+        flat = RunError(f"{type(error).__name__}: {first_line(error)}", where=place)
+    flat.__dict__["remote_traceback"] = "".join(traceback.format_exception(error))
+    return flat
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that is not empty, else the name of its class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _lookup(module: str, name: str) -> Any:
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

@@ -1,7 +1,8 @@
-"""Ray behind one door: actors with names and deadlines, errors that cross processes whole, the
-metrics sink.
+"""The only file that imports Ray: a session, actors with names and deadlines, the metrics sink.
 
-Actor classes are plain Python; this file wraps them. Local Ray by default, a cluster by address.
+Actor classes are plain Python and know nothing of Ray; `Cluster.actor` starts an instance of one in
+a process of its own and gives a handle to it. Ray is started on this machine for one run, or a
+cluster that runs already is joined by its address.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import contextlib
 import logging
 import os
 import re
-import socket
 import sys
 import time
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rl.errors import ActorLostError, ConfigError, DeadlineError, PlumblineError, RunError
 from rl.plugins import OWN
-from rl.runtime.actors import Pending
+from rl.runtime import loopback
+from rl.runtime.actors import ActorProcess, Pending, first_line
 from rl.runtime.placement import Placement, Role, RuntimeConfig
 from rl.runtime.sigterm import kept_sigterm
 
@@ -34,55 +34,74 @@ CODE = ("rl", "rewards", "rollouts", "evals", "recipes")
 
 
 class Cluster:
-    """A Ray session. Use as a context: what it started ends with it."""
+    """A Ray session. Use as a context: what it started ends with it.
+
+        with Cluster(RuntimeConfig(), namespace="example") as cluster:
+            cpus = cluster.resources()["CPU"]
+            roles = [Role("learner", count=2), Role("rollout", count=1)]
+            cluster.reserve(place(roles, cluster_cpus=cpus, cluster_gpus=0))
+            rank = cluster.actor(Rank, "path/to/model", role="learner", place=0)
+            rank.ready(deadline_s=600)              # waits for Rank.__init__
+            loss = rank.call("step", 1, deadline_s=60)
+
+    Without an address Ray is started here, and it and the actors listen on 127.0.0.1 alone. With
+    one, a cluster is joined whose machines reach one another over their network.
+    Raises: RunError if Ray does not start here, ConfigError if the address cannot be joined.
+    """
 
     def __init__(self, config: RuntimeConfig, *, namespace: str) -> None:
         self.config = config
         self._handles: list[RayHandle] = []
         self._roles: dict[str, Role] = {}
         self._groups: dict[str, PlacementGroup] = {}
-        # Set by `ray job submit` for its entry point.
+        # `ray job submit` sets RAY_ADDRESS for the program that it runs.
         self.address = config.address or os.environ.get("RAY_ADDRESS")
         self._sink: RaySink | None = None
-        self._metrics_port = config.metrics_port or free_port()
+        self._metrics_port = config.metrics_port or loopback.free_port()
         logging.getLogger("ray").setLevel(logging.ERROR)
-        options: dict[str, Any] = {
-            "namespace": namespace,
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-        }
-        if self.address is None:
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            options |= {
-                "address": "local",  # without it Ray joins whatever cluster this machine runs
-                "num_cpus": config.num_cpus,
-                "include_dashboard": config.dashboard,
-                "dashboard_host": "127.0.0.1",
-                "dashboard_port": config.dashboard_port,
-                "object_store_memory": config.object_store_mib * 2**20,
-                "_metrics_export_port": self._metrics_port,
-            }
-        else:
-            here = Path(__file__).resolve().parents[2]
-            options |= {
-                "address": self.address,
-                "runtime_env": {"py_modules": [str(here / package) for package in CODE]},
-            }
+        options = {"namespace": namespace, "log_to_driver": False, "logging_level": "ERROR"}
+        # Ray's start replaces the handler of SIGTERM by one that ends the process at once.
         try:
-            with kept_sigterm():  # Ray ends the process on it with codes of its own
-                self._context = ray.init(
-                    **{key: value for key, value in options.items() if value is not None}
-                )
-        except (RayError, ConnectionError, ValueError, RuntimeError) as error:
-            kind = RunError if self.address is None else ConfigError  # the address is the user's
-            raise kind(
-                f"Ray did not start: {_first_line(error)}",
-                where=f"runtime.address: {self.address or 'local'}",
-                do="check the address, or leave it out to start Ray here",
-            ) from error
-        except BaseException:
-            ray.shutdown()  # what it had started
-            raise
+            with kept_sigterm():
+                if self.address is None:
+                    self._context = self._start(options)
+                else:
+                    self._context = _join(self.address, options)
+        except BaseException as error:
+            ray.shutdown()  # ends what was started so far
+            # Ctrl-C, or our own error from a handler of SIGTERM, is no failure of Ray. All else is,
+            # whatever its class: Ray raises a plain Exception too.
+            if isinstance(error, PlumblineError) or not isinstance(error, Exception):
+                raise
+            raise self._not_started(error) from error
+
+    def _not_started(self, error: Exception) -> RunError | ConfigError:
+        what, where = f"Ray did not start: {first_line(error)}", "runtime.address: "
+        if self.address is None:
+            do = "look at the logs in /tmp/ray/session_latest/logs, and run `plumbline doctor`"
+            return RunError(what, where=f"{where}local", do=do)
+        do = "check the address, or leave it out to start Ray here"
+        return ConfigError(what, where=f"{where}{self.address}", do=do)  # a user's mistake
+
+    def _start(self, options: Mapping[str, Any]) -> Any:
+        """Starts Ray on this machine, for this run alone."""
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        local = {
+            "address": "local",  # without it Ray joins whatever cluster this machine runs
+            "num_cpus": self.config.num_cpus,
+            "include_dashboard": self.config.dashboard,
+            "dashboard_host": loopback.HOST,
+            "dashboard_port": self.config.dashboard_port,
+            "object_store_memory": self.config.object_store_mib * 2**20,
+            "_metrics_export_port": self._metrics_port,
+        }
+        present = {key: value for key, value in local.items() if value is not None}
+        with (
+            loopback.environment(loopback.ray_environment()),
+            _without_cluster_ports(),
+            _private_token(),
+        ):
+            return ray.init(**options, **present)
 
     def __enter__(self) -> Cluster:
         return self
@@ -102,6 +121,11 @@ class Cluster:
         ray.shutdown()
 
     @property
+    def is_local(self) -> bool:
+        """Whether Ray was started here: everything is on this machine then."""
+        return self.address is None
+
+    @property
     def dashboard_url(self) -> str | None:
         """http address of the Ray dashboard, None where it is off."""
         return f"http://{self._context.dashboard_url}" if self._context.dashboard_url else None
@@ -110,7 +134,7 @@ class Cluster:
     def metrics_url(self) -> str:
         """Prometheus endpoint of this node: Ray's metrics and ours (`ray_plumbline_*`)."""
         if self.address is None:
-            return f"http://127.0.0.1:{self._metrics_port}/metrics"
+            return f"http://{loopback.HOST}:{self._metrics_port}/metrics"
         port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
         return f"http://127.0.0.1:{port}/metrics"
 
@@ -148,7 +172,7 @@ class Cluster:
     def rendezvous(self, role: str) -> tuple[str, int]:
         """(address, free port) of the node of a role's first place, where its ranks meet."""
         if self.address is None:
-            return "127.0.0.1", free_port()
+            return loopback.HOST, loopback.free_port()
         meet = ray.remote(_own_address).options(num_cpus=0, **self._scheduling(role, 0))
         address, port = _get(meet.remote(), role, "rendezvous", self.config.place_deadline_s)
         return str(address), int(port)
@@ -168,13 +192,15 @@ class Cluster:
         `env` is set before the class's module is imported.
         """
         name = f"{role}-{place}"
-        wrapped = ray.remote(type(kind.__name__, (_Actor,), {})).options(
+        everyone = loopback.actor_environment() if self.is_local else {}
+        variables = {str(key): str(value) for key, value in {**everyone, **(env or {})}.items()}
+        wrapped = ray.remote(type(kind.__name__, (ActorProcess,), {})).options(
             name=name,
             num_cpus=self._roles[role].cpus or 0.0,
             num_gpus=self._roles[role].gpus,
             max_restarts=0,
             max_task_retries=0,
-            runtime_env={"env_vars": {str(key): str(value) for key, value in (env or {}).items()}},
+            runtime_env={"env_vars": variables},
             **self._scheduling(role, place),
         )
         ends = time.monotonic() + _NAME_DEADLINE_S
@@ -253,30 +279,44 @@ class _RayPending:
         return _take(self._actor, self._phase, self._reference, deadline_s)
 
 
-class _Actor:
-    """Runs inside the actor's process: makes the target, and hands errors back as values that
-    pickle."""
+def _join(address: str, options: Mapping[str, Any]) -> Any:
+    """Joins a cluster. Our own code is sent along, so its machines need not have it."""
+    here = Path(__file__).resolve().parents[2]
+    packages = [str(here / package) for package in CODE]
+    return ray.init(address=address, runtime_env={"py_modules": packages}, **options)
 
-    def __init__(
-        self, module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> None:
-        self._target: Any = None
-        self._failure: PlumblineError | None = None
-        try:
-            self._target = _lookup(module, name)(*args, **kwargs)
-        except Exception as error:  # handed to whoever waits for the start
-            self._failure = flatten(error)
 
-    def started(self) -> tuple[bool, Any]:
-        return (False, self._failure) if self._failure is not None else (True, None)
+def dashboard_token() -> str:
+    """The token that the user's Ray asks for, found as Ray finds it: RAY_AUTH_TOKEN,
+    RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token. "" if there is none."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
-    def run(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:
-        if self._failure is not None:
-            return False, self._failure
-        try:
-            return True, getattr(self._target, method)(*args, **kwargs)
-        except Exception as error:  # the driver decides what follows
-            return False, flatten(error)
+    return str(AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True))
+
+
+@contextlib.contextmanager
+def _private_token() -> Iterator[None]:
+    """A token that Ray writes in this block is readable by its user alone. Ray writes it with the
+    permissions of any file, which often lets every user of the machine read it."""
+    file = Path.home() / ".ray" / "auth_token"
+    was_there = file.exists()
+    yield
+    if not was_there and file.exists():
+        file.chmod(0o600)
+
+
+@contextlib.contextmanager
+def _without_cluster_ports() -> Iterator[None]:
+    """Ray reads RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER when it is imported, which the caller may have
+    done long ago; the processes that it starts in this block read it for themselves."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def pickle_own_files_whole() -> None:
@@ -310,28 +350,6 @@ class RaySink:
         """Gauges live as long as the session."""
 
 
-def flatten(error: Exception) -> PlumblineError:
-    """An error that any process can unpickle: our own as they are, others as RunError with
-    cause and place."""
-    if isinstance(error, PlumblineError):
-        error.__cause__ = error.__context__ = None
-        flat: PlumblineError = error
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-        place = f"{Path(frame.filename).name}:{frame.lineno}" if frame else ""
-        flat = RunError(f"{type(error).__name__}: {_first_line(error)}", where=place)
-    flat.__dict__["remote_traceback"] = "".join(traceback.format_exception(error))
-    return flat
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _get(reference: Any, actor: str, phase: str, deadline_s: float) -> Any:
     """Raises: DeadlineError, ActorLostError, RunError."""
     try:
@@ -344,20 +362,20 @@ def _get(reference: Any, actor: str, phase: str, deadline_s: float) -> Any:
         ) from None
     except RayActorError as error:
         raise ActorLostError(
-            f"the actor died: {_first_line(error)}",
+            f"the actor died: {first_line(error)}",
             where=f"{actor} in {phase}",
             do="look at its log in the Ray dashboard",
         ) from None
     except RayError as error:
         raise RunError(
-            _first_line(error),
+            first_line(error),
             where=f"{actor} in {phase}",
             do="look at the actor's log in the Ray dashboard",
         ) from None
 
 
 def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
-    """What an `_Actor` hands back. Raises: the actor's own error, and what `_get` raises."""
+    """What an `ActorProcess` returns. Raises: the actor's own error, and what `_get` raises."""
     is_fine, value = _get(reference, actor, phase, deadline_s)
     if is_fine:
         return value
@@ -368,7 +386,7 @@ def _take(actor: str, phase: str, reference: Any, deadline_s: float) -> Any:
 
 
 def _own_address() -> tuple[str, int]:
-    return ray.util.get_node_ip_address(), free_port()
+    return ray.util.get_node_ip_address(), loopback.free_port("")
 
 
 def _free_on_nodes() -> str:
@@ -376,17 +394,3 @@ def _free_on_nodes() -> str:
 
     free = available_resources_per_node().values()
     return "; ".join(f"{n.get('CPU', 0):g} CPU, {n.get('GPU', 0):g} GPU" for n in free)
-
-
-def _lookup(module: str, name: str) -> Any:
-    from importlib import import_module
-
-    found: Any = import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

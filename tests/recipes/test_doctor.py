@@ -10,6 +10,8 @@ from rich.console import Console
 
 from recipes.planning import doctor
 from recipes.planning.doctor import GIB, Finding
+from rl.runtime.cluster import Cluster
+from rl.runtime.placement import RuntimeConfig
 
 
 def test_versions_as_locked_are_well() -> None:
@@ -92,6 +94,26 @@ def test_a_taken_dashboard_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(doctor, "DASHBOARD_PORT", server.getsockname()[1])
         assert "is taken" in doctor.check_loopback().detail
+
+
+def test_a_clusters_node_is_told_with_its_open_address_and_its_priority() -> None:
+    assert doctor.judge_ray_nodes([]).status == "ok"
+    slow = doctor.judge_ray_nodes([("10.0.0.5", ""), ("10.0.0.6", "0")])
+    assert slow.status == "warning"
+    assert "listens on 10.0.0.5, 10.0.0.6" in slow.detail
+    assert "niceness 15" in slow.detail
+    assert "RAY_worker_niceness=0 ray start" in slow.do
+    quick = doctor.judge_ray_nodes([("10.0.0.5", "0")])
+    assert quick.status == "warning"
+    assert "niceness" not in quick.detail + quick.do
+
+
+@pytest.mark.engine
+def test_a_node_of_this_machine_is_found() -> None:
+    """A run's own Ray: on loopback, so that `check_ray_nodes` has nothing to say of it."""
+    config = RuntimeConfig(num_cpus=1, dashboard=False, object_store_mib=80)
+    with Cluster(config, namespace="test-doctor"):
+        assert ("127.0.0.1", "0") in doctor.ray_nodes()
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("problem", 1)])

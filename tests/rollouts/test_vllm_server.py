@@ -15,7 +15,7 @@ import pytest
 
 from rl.core import Message, Sample, Sampling, Text
 from rl.errors import RolloutError
-from rl.runtime.cluster import free_port
+from rl.runtime.loopback import free_port
 from rollouts.endpoint import Endpoint, EndpointConfig
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
