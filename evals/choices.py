@@ -1,6 +1,8 @@
-"""Multiple-choice benchmarks: options by letter, two prompt forms, one letter read and compared.
+"""Multiple-choice benchmarks: options by letter, a prompt, and one letter that is read and
+compared.
 
-A file states how its rows hold options and answer, and which rule reads the letter.
+A benchmark's file says how its rows hold options and answer, and which rule reads the letter of a
+response. The rules themselves, lmms-eval's and VLMEvalKit's, are in `rewards/letters.py`.
 """
 
 from __future__ import annotations
@@ -18,15 +20,19 @@ from rl.core import ImageSource, Sample
 from rl.errors import DataError
 
 CLOSING = "Answer with the option's letter from the given choices directly."
-# What lmms-eval's extractor looks for where a row states no options.
+# The letters that lmms-eval's extractor accepts where a row states no options.
 DEFAULT_LETTERS = LETTERS[:8]
 
 Options = dict[str, str]
 
 
 class ChoiceBenchmark(AccuracyBenchmark):
-    """One right letter a question. `official` reads as VLMEvalKit does without a judge, unless a
-    file says otherwise; what cannot be read is wrong and counted.
+    """A benchmark with one right letter a question.
+
+    A subclass gives, besides the card, `options`, `answer` and `facts`. It may give `question` and
+    `hint`, and overrides `read` where its letter is read by a rule of its own. By default
+    `official` reads as VLMEvalKit does without a judge. An answer without a readable letter is
+    wrong, and counted as unparsed.
     """
 
     @abstractmethod
@@ -39,26 +45,26 @@ class ChoiceBenchmark(AccuracyBenchmark):
 
     @abstractmethod
     def facts(self, row: Row, number: int) -> tuple[str, str, dict[str, Any]]:
-        """(what its uid ends in, its category, the columns that its response row keeps)."""
+        """(the end of its uid, its category, the columns that its response row keeps)."""
 
     def question(self, row: Row) -> str:
         """The question without its options."""
         return str(row["question"])
 
     def hint(self, row: Row) -> str:
-        """What precedes the question; "" for nothing."""
+        """The text before the question; "" for none."""
         return ""
 
     def read(self, text: str, row: Row, profile: str) -> str | None:
-        """The letter that a response states by the profile's rule, which asks for the row's options
-        where it needs them. Raises: DataError.
+        """The letter that a response states, by the profile's rule; None where none can be read.
+        Raises: DataError where the rule needs the row's options and there are none.
         """
         if profile == "lmms_eval":
             return letter_lmms_eval(text, row_letters(row, self.id, DEFAULT_LETTERS))
         return letter_vlmevalkit(text, row_options(row, self.id))
 
     def prompt(self, row: Row, profile: str) -> str:
-        """Question, a line for each option, the closing line; VLMEvalKit's own form in its
+        """Question, one line an option, and the closing line; VLMEvalKit's own form by its
         profile.
         """
         if profile == "vlmevalkit":
@@ -67,7 +73,7 @@ class ChoiceBenchmark(AccuracyBenchmark):
         return f"{hint}{self.question(row)}\n{option_lines(self.options(row))}\n{CLOSING}"
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
-        """Raises: DataError where the answer is none of the options."""
+        """The question. Raises: DataError where the answer is none of the options."""
         options, answer = self.options(row), self.answer(row)
         if answer not in options:
             raise DataError(f"answer {answer!r}", expected=f"one of {', '.join(options)}")
@@ -83,7 +89,7 @@ class ChoiceBenchmark(AccuracyBenchmark):
         return Item(sample, self.question(row), cluster, category, "report", columns)
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """1 where the letter read is the reference. Raises: DataError."""
+        """1 where the letter that was read is the reference, else 0. Raises: DataError."""
         reference = row_letter(row, self.id)
         letter = self.read(response_text(row, self.id), row, profile)
         is_parsed = letter is not None and letter != DECLINED
@@ -94,7 +100,7 @@ class ChoiceBenchmark(AccuracyBenchmark):
         return score.parsed not in (None, "", DECLINED)
 
     def random_baseline(self, rows: Sequence[Row]) -> float | None:
-        """What guessing scores on average: the mean of 1/number of options."""
+        """What guessing scores on average: the mean of 1 / number of options."""
         counts = [len(row_options(row, self.id)) for row in rows if row.get("options")]
         return sum(1 / count for count in counts) / len(counts) if counts else None
 
@@ -127,7 +133,12 @@ def letter_at(options: Options, index: Any) -> str:
 
 
 def option_lines(options: Options) -> str:
-    """One line an option: "A. red"."""
+    """One line an option.
+
+    >>> print(option_lines({"A": "red", "B": "blue"}))
+    A. red
+    B. blue
+    """
     return "\n".join(f"{letter}. {text}" for letter, text in options.items())
 
 
@@ -142,8 +153,11 @@ def vlmevalkit_prompt(question: str, options: Options, hint: str = "") -> str:
 
 
 def row_options(row: Row, benchmark: str) -> Options:
-    """A response row's options by letter: a list of texts (or a text that holds one), or texts by
-    letter. Raises: DataError where there are none.
+    """A response row's options by letter. The row holds a list of texts, a text with such a list in
+    it, or a mapping from letters to texts. Raises: DataError where it holds none.
+
+    >>> row_options({"options": "['red', 'blue']"}, "mine")
+    {'A': 'red', 'B': 'blue'}
     """
     options = row.get("options")
     if isinstance(options, str):
@@ -155,14 +169,14 @@ def row_options(row: Row, benchmark: str) -> Options:
             f"options are {row.get('options')!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="a list of texts",
-            do="mend the row",
+            do="fix the row",
         )
     return by_letter(options)
 
 
 def row_letters(row: Row, benchmark: str, otherwise: Sequence[str]) -> list[str]:
-    """The letters of a response row's options; `otherwise` where it states none. Raises: DataError
-    where what it states is no options.
+    """The letters of a response row's options; `otherwise` where it has no options. Raises:
+    DataError where its options cannot be read.
     """
     stated = row.get("options") is not None
     return list(row_options(row, benchmark) if stated else otherwise)
@@ -175,32 +189,33 @@ def listed(text: str) -> list[Any] | None:
     (['a', 'b'], None)
     """
     text = text.strip()
-    if not text.lstrip("( \n\t").startswith("["):  # most texts are none; Python warns of some
+    # Most texts hold no list, and Python warns about some of them ("\d") when it parses them.
+    if not text.lstrip("( \n\t").startswith("["):
         return None
     try:
-        found = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return found if isinstance(found, list) else None
+    return value if isinstance(value, list) else None
 
 
 def row_letter(row: Row, benchmark: str) -> str:
-    """A response row's reference letter, the first of several. Raises: DataError where there is
-    none.
-    """
+    """A response row's reference letter; of several the first. Raises: DataError without one."""
     return reference_letters(row, benchmark)[0]
 
 
 def reference_letters(row: Row, benchmark: str) -> list[str]:
-    """A response row's reference letters. Raises: DataError where the first is none. One that no
-    option has is not refused: nothing that is read equals it, as in the official programs.
+    """A response row's reference letters. Raises: DataError where the first is empty.
+
+    A letter that no option has is not refused. No answer equals it, so the question counts as
+    wrong; the official programs do the same.
     """
-    found = [text.strip().upper() for text in reference_texts(row, benchmark)]
-    if not found[0]:
+    letters = [text.strip().upper() for text in reference_texts(row, benchmark)]
+    if not letters[0]:
         raise DataError(
             f"references are {row['references']!r}"[:200],
             where=f"{benchmark} {row.get('sample_id', '?')}",
             expected="the right letter",
-            do="mend the row",
+            do="fix the row",
         )
-    return found
+    return letters

@@ -1,5 +1,5 @@
-"""Benchmarks of a user's own without code: a YAML page says where the rows are, how they are asked
-and which reward judges them.
+"""Benchmarks without code: a YAML file says where the rows are, how they are asked and which reward
+scores them.
 
     name: parts
     data: parts.jsonl
@@ -9,8 +9,9 @@ and which reward judges them.
     categories: kind
     aggregate: macro
 
-With `columns.options` the questions are multiple choice. Statistics, parts and report are those of
-every other benchmark. One with code is a file: `./mine.py:Mine` (see `evals.accuracy`).
+With `columns.options` the questions are multiple choice. Parts, intervals, gate and report are
+those of every other benchmark. A benchmark with code is a class of your own, `./mine.py:Mine`
+(`evals.base` shows one).
 """
 
 from __future__ import annotations
@@ -42,13 +43,17 @@ _MACRO_RULE = "The mean of the categories' mean scores; each question scores fro
 _CHOICE_PROMPT = (
     "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 )
-# What a response row says in its own words, or any reward may ask for.
-_TAKEN = {*SUPPLIED, "solution", "question", "category", "part", "response", "error", "options"}
-_CHECKED = 200  # rows whose own references are scored when the data is opened
+# Names that a response row uses itself or that every reward is given: a data column of such a name
+# is not copied for the scorer.
+_RESERVED = {*SUPPLIED, "solution", "question", "category", "part", "response", "error", "options"}
+_NUM_CHECKED = 200  # rows whose own references are scored when the data is opened
 
 
 class ColumnsSection(Section):
-    """How the data's columns are called."""
+    """The names of the data's columns.
+
+    columns: {question: query, answer: label, images: [photo], options: choices}
+    """
 
     question: str = Field("question", description="The question's text.")
     answer: str = Field(
@@ -59,39 +64,42 @@ class ColumnsSection(Section):
     images: tuple[str, ...] = Field(
         ("image",),
         description="The image columns, the first of them required; [] for questions on text. "
-        "`<image 1>` in a question says where an image stands.",
+        "`<image 1>` in a question marks the place of an image.",
     )
     options: str | tuple[str, ...] | None = Field(
-        None, description="The options: one column that holds a list, or a column for each."
+        None, description="The options: one column that holds a list, or one column for each."
     )
-    id: str | None = Field(None, description="What names a row; by default its number.")
+    id: str | None = Field(None, description="The column that names a row; by default its number.")
 
 
-class BenchmarkPage(Section):
-    """The page of a benchmark without code."""
+class BenchmarkFile(Section):
+    """The YAML file of a benchmark without code; the module docstring shows one."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Its id in results.")
     data: str | None = Field(
-        None, description="A file or folder, relative to this page; a recipe's `path` goes first."
+        None, description="A file or folder, relative to this file; a recipe's `path` goes first."
     )
-    columns: ColumnsSection = Field(ColumnsSection(), description="What the data calls them.")
+    columns: ColumnsSection = Field(
+        ColumnsSection(), description="The names of the data's columns."
+    )
     prompt: str | None = Field(
-        None, description="The text asked: {question}, {options} and any column stand for values."
+        None,
+        description="The text asked; {question}, {options} and any column's name become values.",
     )
     scorer: RewardConfig | None = Field(
-        None, description="The reward that judges an answer, in [0, 1]; `choice` for options."
+        None, description="The reward that scores an answer, in [0, 1]; `choice` for options."
     )
     categories: str | None = Field(None, description="The column by which scores are grouped.")
     aggregate: Literal["mean", "macro"] = Field(
         "mean", description="The mean of all scores, or of the categories' means."
     )
     max_new_tokens: int = Field(32, ge=1, description="The answers' length limit.")
-    version: str = Field("1", description="Raise it when the data changes its meaning.")
+    version: str = Field("1", description="Raise it when the data or the rule changes.")
     source: str | None = Field(None, description="Where the data is from.")
-    licence: str | None = Field(None, description="Under which terms.")
+    licence: str | None = Field(None, description="The licence of the data.")
 
     @model_validator(mode="after")
-    def _whole(self) -> BenchmarkPage:
+    def _whole(self) -> BenchmarkFile:
         if self.scorer is None and self.columns.options is None:
             raise ValueError("give `scorer` (a reward's name), or `columns.options`")
         if self.aggregate == "macro" and self.categories is None:
@@ -99,43 +107,49 @@ class BenchmarkPage(Section):
         return self
 
 
-def page_benchmark(path: Path) -> PageBenchmark:
-    """The benchmark of a YAML page. Raises: ConfigError with file:line."""
+def yaml_benchmark(path: Path) -> YamlBenchmark:
+    """The benchmark that a YAML file describes. Raises: ConfigError with file:line."""
     written = load_config(path)
-    page = build(BenchmarkPage, written)
-    if page.name in names("evals.benchmarks"):
+    config = build(BenchmarkFile, written)
+    if config.name in names("evals.benchmarks"):
         raise ConfigError(
-            f"{page.name!r} is a built-in benchmark's name",
+            f"{config.name!r} is a built-in benchmark's name",
             where=written.where("name"),
-            do="call it otherwise",
+            do="choose another name",
         )
-    scorer = page.scorer or RewardConfig(name="choice")
-    rule = f"{scorer.model_dump_json()} {page.aggregate}"
-    listed = page.columns.options
+    scorer = config.scorer or RewardConfig(name="choice")
+    # Another scorer or average gives other scores, so the rule is part of the version.
+    rule = f"{scorer.model_dump_json()} {config.aggregate}"
+    listed = config.columns.options
     options = (listed,) if isinstance(listed, str) else tuple(listed or ())
     facts = {
-        "id": page.name,
-        "version": f"{page.version}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}",
-        "source": page.source or str(path),
-        "licence": page.licence or "own",
+        "id": config.name,
+        "version": f"{config.version}-{hashlib.sha256(rule.encode()).hexdigest()[:8]}",
+        "source": config.source or str(path),
+        "licence": config.licence or "own",
         "columns": tuple(
             dict.fromkeys(
-                [page.columns.question, page.columns.answer, *page.columns.images[:1], *options]
-                + [name for name in (page.columns.id, page.categories) if name is not None]
+                [
+                    config.columns.question,
+                    config.columns.answer,
+                    *config.columns.images[:1],
+                    *options,
+                ]
+                + [name for name in (config.columns.id, config.categories) if name is not None]
             )
         ),
-        "image_columns": page.columns.images,
-        "question_column": page.columns.question,
-        "max_new_tokens": page.max_new_tokens,
-        "groups": {"categories": "category"} if page.categories is not None else {},
+        "image_columns": config.columns.images,
+        "question_column": config.columns.question,
+        "max_new_tokens": config.max_new_tokens,
+        "groups": {"categories": "category"} if config.categories is not None else {},
         "primary_rule": _MACRO_RULE
-        if page.aggregate == "macro"
+        if config.aggregate == "macro"
         else AccuracyBenchmark.primary_rule,
-        "page": page,
+        "config": config,
         "folder": path.resolve().parent,
         "rubric": _rubric(scorer, path, written),
     }
-    made: type[PageBenchmark] = type("PageBenchmark", (PageBenchmark,), facts)
+    made: type[YamlBenchmark] = type("YamlBenchmark", (YamlBenchmark,), facts)
     return made()
 
 
@@ -146,44 +160,42 @@ def _rubric(scorer: RewardConfig, path: Path, written: ConfigFile) -> Rubric:
         raise error.at(written.where(f"scorer.{error.key}".rstrip("."))) from error
 
 
-class PageBenchmark(AccuracyBenchmark):
-    """A benchmark whose class variables a page fills."""
+class YamlBenchmark(AccuracyBenchmark):
+    """A benchmark whose class variables come from a YAML file."""
 
     hub_ids: ClassVar[dict[str, HubData]] = {}
     expected_rows: ClassVar[int] = 0
     profiles: ClassVar[tuple[str, ...]] = ("official",)
     examples: ClassVar[tuple[Row, ...]] = ()
-    page: ClassVar[BenchmarkPage]
+    config: ClassVar[BenchmarkFile]
     folder: ClassVar[Path]
     rubric: ClassVar[Rubric]
 
     @property
     def default_path(self) -> str | None:
-        """The page's own data, relative to the page."""
-        return None if self.page.data is None else str(self.folder / self.page.data)
+        """The file's own `data`, relative to the file."""
+        return None if self.config.data is None else str(self.folder / self.config.data)
 
     def prompt(self, row: Row, profile: str) -> str:
-        """The page's prompt with its slots filled. Raises: DataError for a slot that is no
-        column.
-        """
-        values = {**row, "question": row[self.page.columns.question]}
+        """The prompt with its slots filled. Raises: DataError for a slot that is no column."""
+        values = {**row, "question": row[self.config.columns.question]}
         options = self.options(row)
         if options:
             lines = zip(LETTERS, options, strict=False)
             values["options"] = "\n".join(f"{letter}. {text}" for letter, text in lines)
-        template = self.page.prompt or (_CHOICE_PROMPT if options else _OPEN_PROMPT)
+        template = self.config.prompt or (_CHOICE_PROMPT if options else _OPEN_PROMPT)
         unknown = [name for name in _SLOT.findall(template) if name not in values]
         if unknown:
             raise DataError(
                 f"prompt: {{{unknown[0]}}} is no column{did_you_mean(unknown[0], values)}",
                 expected=", ".join(sorted(values)),
-                do="mend the slot in the page's `prompt`",
+                do="fix the slot in the benchmark file's `prompt`",
             )
         return _SLOT.sub(lambda slot: str(values[slot[1]]), template)
 
     def options(self, row: Row) -> list[str]:
-        """The option texts; empty columns are no options. Raises: DataError."""
-        where = self.page.columns.options
+        """The texts of the options; a column that holds nothing is no option. Raises: DataError."""
+        where = self.config.columns.options
         if where is None:
             return []
         found = row[where] if isinstance(where, str) else [row[column] for column in where]
@@ -192,8 +204,8 @@ class PageBenchmark(AccuracyBenchmark):
         return [str(option) for option in found if option is not None]
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
-        """Raises: DataError for an answer that is none, or none of the options."""
-        columns, options = self.page.columns, self.options(row)
+        """Raises: DataError where the answer is no text or number, or none of the options."""
+        columns, options = self.config.columns, self.options(row)
         answer = row[columns.answer]
         references = _texts(answer)
         if options:
@@ -205,7 +217,7 @@ class PageBenchmark(AccuracyBenchmark):
         kept: dict[str, Any] = {
             argument.name: row[argument.name]
             for argument in self.rubric.rewards[0].arguments
-            if argument.name in row and argument.name not in _TAKEN
+            if argument.name in row and argument.name not in _RESERVED
         }
         if options:
             kept["options"] = options
@@ -215,7 +227,7 @@ class PageBenchmark(AccuracyBenchmark):
             images,
             references,
             str(row[columns.question]),
-            category=str(row[self.page.categories]) if self.page.categories else "all",
+            category=str(row[self.config.categories]) if self.config.categories else "all",
             marks=marks,
             **kept,
         )
@@ -229,8 +241,9 @@ class PageBenchmark(AccuracyBenchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark; a scorer that gives the references themselves nothing is refused.
-        Raises: DataError, EvalError.
+        """As for every benchmark. In addition the first references are scored as if they were
+        answers: a scorer that gives all of them 0 cannot read this data. Raises: DataError,
+        EvalError.
         """
         items = super().load(path, part, profile=profile, prompt=prompt, limit=limit)
         rows = [
@@ -241,7 +254,7 @@ class PageBenchmark(AccuracyBenchmark):
                 "category": item.category,
                 "question": item.question,
             }
-            for item in items[:_CHECKED]
+            for item in items[:_NUM_CHECKED]
         ]
         gold = [self._own_score(row, item) for row, item in zip(rows, items, strict=False)]
         if gold and not any(gold):
@@ -249,7 +262,7 @@ class PageBenchmark(AccuracyBenchmark):
                 f"scorer {self.rubric.labels[0]} gives no reference itself more than 0",
                 where=f"benchmark {self.id}, {path}",
                 expected="a scorer that reads such answers",
-                do="choose another `scorer`, or mend the answers",
+                do="choose another `scorer`, or fix the answers",
             )
         return items
 
@@ -262,11 +275,13 @@ class PageBenchmark(AccuracyBenchmark):
                 f"scorer {self.rubric.labels[0]} {error.what}",
                 where=item.place,
                 expected=error.expected or "references that it reads",
-                do="mend the row, or choose another `scorer`",
+                do="fix the row, or choose another `scorer`",
             ) from error
 
     def judge(self, row: Row, profile: str) -> ItemScore:
-        """The scorer's verdict. Raises: DataError, RewardError, EvalError."""
+        """The scorer's verdict. Raises: EvalError for a score outside [0, 1]; what the scorer
+        raises.
+        """
         score = self._score(row)
         if score.value is None:
             return ItemScore(None, "error")
@@ -279,11 +294,13 @@ class PageBenchmark(AccuracyBenchmark):
             )
         text = response_text(row, self.id)
         is_parsed = score.status not in ("unparsed", "refused")
-        parsed = choice_letter(text) if self.page.columns.options else text.strip()
+        parsed = choice_letter(text) if self.config.columns.options else text.strip()
         return verdict(row, score.value, parsed if is_parsed else None, is_parsed=is_parsed)
 
     def _score(self, row: Row) -> Score:
-        """The reward's verdict on a response row, which it sees as a sample and its answer."""
+        """The reward's verdict. Rewards score a sample and a completion, so the response row is
+        made into these.
+        """
         sample = Sample(
             uid=str(row.get("sample_id", "?")),
             messages=(),
@@ -296,11 +313,11 @@ class PageBenchmark(AccuracyBenchmark):
     def aggregate(
         self, rows: Sequence[Row], scores: Sequence[ItemScore], profile: str = "official"
     ) -> dict[str, Any]:
-        """The mean score and the categories'; with `macro` the primary one is the categories'
-        mean.
+        """The mean score and each category's. With `macro` the accuracy is the mean of the
+        categories' means, and `micro` the mean over all questions.
         """
         metrics = super().aggregate(rows, scores, profile)
-        if self.page.aggregate == "macro":
+        if self.config.aggregate == "macro":
             means = group_means(rows, scores, "category")
             metrics["micro"] = metrics["accuracy"]
             metrics["accuracy"] = sum(means.values()) / len(means) if means else None
@@ -308,7 +325,7 @@ class PageBenchmark(AccuracyBenchmark):
 
     def layout(self, rows: Sequence[Row]) -> list[str]:
         """One cell, or with `macro` one for each category."""
-        if self.page.aggregate == "mean":
+        if self.config.aggregate == "mean":
             return ["all"]
         return sorted({str(row["category"]) for row in rows if row.get("category") is not None})
 
@@ -316,13 +333,13 @@ class PageBenchmark(AccuracyBenchmark):
         self, rows: Sequence[Row], scores: Sequence[ItemScore], layout: Sequence[str]
     ) -> tuple[list[str], Floats]:
         """A cluster's sum of scores and number of questions, cell by cell: [C, 2 x cells]."""
-        is_mean = self.page.aggregate == "mean"
+        is_mean = self.config.aggregate == "mean"
         numbers = {name: number for number, name in enumerate(layout)}
         cells = [0 if is_mean else numbers.get(str(row.get("category"))) for row in rows]
         return cell_sums(rows, scores, cells, len(layout))
 
     def statistic(self, totals: Floats) -> Floats:
-        """The mean of the cells' means; a resample without any question of a cell leaves it out."""
+        """The mean of the cells' means; a cell without a question in this resample is left out."""
         cells = totals.reshape(*totals.shape[:-1], -1, 2)
         means = cells[..., 0] / np.maximum(cells[..., 1], 1)
         is_there = cells[..., 1] > 0
@@ -331,14 +348,20 @@ class PageBenchmark(AccuracyBenchmark):
 
 
 def _texts(answer: Any) -> list[str]:
-    given = answer if isinstance(answer, list) else [answer]
-    if not given or not all(isinstance(a, str | int | float) for a in given):
+    """The references as texts. Raises: DataError."""
+    answers = answer if isinstance(answer, list) else [answer]
+    if not answers or not all(isinstance(a, str | int | float) for a in answers):
         raise DataError(f"answer {answer!r}"[:200], expected="a text, a number or a list of texts")
-    return [str(a) for a in given]
+    return [str(a) for a in answers]
 
 
 def _letter(answer: Any, options: Sequence[str]) -> str:
-    """The letter of a reference: a letter, a number from 0, or the option's text."""
+    """The letter of a reference that is a letter, a number from 0, or an option's text. Raises:
+    DataError.
+
+    >>> _letter(1, ["red", "blue"]), _letter("b", ["red", "blue"]), _letter("blue", ["red", "blue"])
+    ('B', 'B', 'B')
+    """
     letters: Mapping[Any, str] = dict(zip(options, LETTERS, strict=False))
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
         return LETTERS[answer]

@@ -1,4 +1,9 @@
-"""The benchmark of a name: of the folder `benchmarks`, of a page, or of a file of one's own."""
+"""Finds a benchmark by its name.
+
+get_benchmark("mme")               # the file evals/benchmarks/mme.py
+get_benchmark("./mine.yaml")       # a benchmark without code (evals.custom)
+get_benchmark("./mine.py:Mine")    # a class of your own
+"""
 
 from __future__ import annotations
 
@@ -10,20 +15,22 @@ from rl.plugins import find
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """The benchmark of that id, of a page `./mine.yaml`, or of `./mine.py:Mine`. Raises:
-    ConfigError with the nearest name.
+    """The benchmark of that id or file. Raises: ConfigError, which suggests the nearest id for an
+    unknown one.
+
+    >>> get_benchmark("pope").primary_name
+    'f1'
     """
     if name.endswith((".yaml", ".yml")):
-        from evals.custom import (
-            page_benchmark,  # only a file needs it: it is a long chain of imports
-        )
+        # Imported where it is needed: the import depth of the tree is bounded (test_architecture).
+        from evals.custom import yaml_benchmark
 
-        return page_benchmark(Path(name).expanduser())
+        return yaml_benchmark(Path(name).expanduser())
     found = find("evals.benchmarks", name)
     benchmark = found() if isinstance(found, type) else found
     if not isinstance(benchmark, Benchmark):
         raise ConfigError(
-            f"{name!r} is no benchmark",
+            f"{name!r} is not a benchmark",
             expected="a subclass of Benchmark",
             do="name a class or an object of that kind",
         )

@@ -1,7 +1,8 @@
-"""Worked examples in front of a question, from the data set's own train or dev split beside it.
+"""Few-shot prompts: worked examples in front of a question, from the data set's train or dev split.
 
-Without such a split the question is asked alone, with an instruction on the answer's form; the
-response rows say how many examples there were (`num_shots`), and the prompts' hash differs.
+The split is looked for beside the data: in the same folder, or in the hub's repository. Without it
+the question is asked alone, with an instruction on the answer's form. Response rows say how many
+examples there were (`num_shots`), and the prompts' hash differs, so the two are never compared.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from rl.errors import DataError
 
 
 class FewShotBenchmark(Benchmark):
-    """A text benchmark asked with the first `num_shots` examples of its split `shot_split`, those
-    of the question's own subject where the data have subjects.
+    """A text benchmark whose prompt begins with the first `num_shots` rows of the split
+    `shot_split`; where the data have subjects (MMLU), those of the question's own subject.
+
+    A subclass gives `shot_split`, `shot` (one example as text) and, with subjects, `subject`; its
+    `prompt` puts `self.shots(row)` in front of the question.
     """
 
     image_columns: ClassVar[tuple[str, ...]] = ()
@@ -31,16 +35,16 @@ class FewShotBenchmark(Benchmark):
 
     @abstractmethod
     def shot(self, row: Row) -> str:
-        """One worked example as it stands in the prompt: question and answer."""
+        """One worked example as the prompt shows it: question and answer."""
 
     def subject(self, row: Row) -> str:
-        """What a row shares with its examples; "" where all rows do."""
+        """The subject that a row and its examples share; "" where the data have none."""
         return ""
 
     def shots(self, row: Row) -> list[str]:
         """The examples in front of this row's question."""
-        found = self.examples_by_subject.get(self.subject(row), ())
-        return [self.shot(example) for example in found]
+        examples = self.examples_by_subject.get(self.subject(row), ())
+        return [self.shot(example) for example in examples]
 
     def load(
         self,
@@ -51,7 +55,7 @@ class FewShotBenchmark(Benchmark):
         prompt: str | None = None,
         limit: int | None = None,
     ) -> list[Item]:
-        """As every benchmark's; examples are looked for beside the data. Raises: DataError."""
+        """As for every benchmark, with the examples found beside the data. Raises: DataError."""
         with_examples = self.with_examples(path)
         return super(FewShotBenchmark, with_examples).load(
             path, part, profile=profile, prompt=prompt, limit=limit
@@ -59,16 +63,16 @@ class FewShotBenchmark(Benchmark):
 
     def with_examples(self, path: str | Path) -> Self:
         """A copy that has the examples found at a file, a folder or a hub id."""
-        found: dict[str, list[Row]] = {}
+        by_subject: dict[str, list[Row]] = {}
         for config, table in self._example_tables(path):
             for raw in table.rows():
                 row = self.adapt(raw, config or table.config)
-                of_subject = found.setdefault(self.subject(row), [])
-                if len(of_subject) < self.num_shots:
-                    of_subject.append(row)
-        chosen = copy.copy(self)
-        chosen.examples_by_subject = found
-        return chosen
+                examples = by_subject.setdefault(self.subject(row), [])
+                if len(examples) < self.num_shots:
+                    examples.append(row)
+        benchmark = copy.copy(self)
+        benchmark.examples_by_subject = by_subject
+        return benchmark
 
     def _example_tables(self, path: str | Path) -> Iterator[tuple[str, Table]]:
         local = Path(path).expanduser()
@@ -92,6 +96,6 @@ class FewShotBenchmark(Benchmark):
         configs = next((hub.configs for hub in self.hub_ids.values()), ())
         try:
             chosen = choose_files(folder, {"": HubData(self.shot_split, configs)})
-        except DataError:  # no such split: what is wrong with the data itself, `load` says
+        except DataError:  # no such split; what is wrong with the data itself, `load` reports
             return []
         return chosen.rows if chosen.hub is not None else []

@@ -1,5 +1,10 @@
-"""The first layer: asks the model and writes `responses.jsonl`. One queue, append-only, resumable,
-keyed; no scoring here.
+"""Asks a model all questions of a benchmark and writes the answers to `responses.jsonl`.
+
+All questions go through one queue to the engines (`StreamingSampler`), which take new ones while
+others are still being answered. An answer is appended to the file as it comes, so a run that is
+killed resumes where it was. Every answer has a key, a hash of all that decides it: weights, chat
+template, message, image bytes, pixel limit, generation settings, engine. A stored answer is used
+again only under the same key. Nothing is scored here (`evals.scoring`).
 """
 
 from __future__ import annotations
@@ -28,17 +33,22 @@ from rl.core import Completion, Image, Message, Rollout, Sample, Sampling, Strea
 from rl.data.ahead import ImageAhead
 from rl.errors import EvalError
 
-Progress = Callable[[int, int], None]  # answered, all
+Progress = Callable[[int, int], None]  # gets (questions answered, questions in all)
 
-_TRIES = 2  # of a request that the engine aborted
-_OPEN, _CLOSE = "<think>", "</think>"
+_MAX_TRIES = 2  # how often a question is asked if the engine aborts the request
+_THINK_START, _THINK_END = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """What besides weights and questions decides an answer. `backend` names the engine and its
-    version; `files` is a fingerprint of the model's other files (config, tokenizer, processor);
-    `extra` is what else every request to an endpoint says (reasoning_effort, top_p, stop).
+    """Everything besides weights and questions that decides an answer. All of it is part of the
+    key.
+
+    `backend` names the engine and its version, `files` is a fingerprint of the model's other files
+    (config, tokenizer, processor), and `extra` holds further fields of every request to an endpoint
+    (reasoning_effort, top_p, stop).
+
+        EvalSettings(max_new_tokens=32, max_pixels=512 * 512, backend="vllm 0.11", dtype="bfloat16")
     """
 
     max_new_tokens: int
@@ -66,27 +76,34 @@ def evaluate(
     images: Path | None = None,
     ahead: ImageAhead | None = None,
 ) -> None:
-    """Answers every item and leaves `folder/responses.jsonl` in the items' order.
+    """Has every item answered, and leaves `folder/responses.jsonl` in the items' order.
 
-    `weights` is the fingerprint of the weights that answer. Items answered before under the same
-    key (weights, chat template, message, image bytes, pixel limit, generation settings, backend)
-    are not asked again; failures are. `images` is where the thumbnails go (default: `images` two
-    folders up, shared by the run's stages); `ahead` makes images ready while the engines work.
-    What cannot be asked or answered (an image that does not decode, a prompt that the engine
-    refuses) is an error row. Raises: what the sampler raises; what was answered until then is kept.
+    `weights` is the fingerprint of the weights that answer. Items that have an answer under the
+    same key are not asked again; items that failed are. A question that cannot be asked or answered
+    (its image does not decode, the engine refuses its prompt) becomes an error row.
+
+    `images` is the folder for thumbnails (by default `images` two folders up, shared by the run's
+    stages); `ahead` decodes images while the engines work; `progress` is called after each answer.
+
+        evaluate(benchmark, benchmark.load("data/mme"), sampler, Path("runs/a/evals/sft/mme"),
+                 settings=settings, weights=fingerprint)
+        write_result(Path("runs/a/evals/sft/mme"), benchmark, stage="sft", gate=GateConfig())
+
+    Raises: EvalError where the sampler answers too few questions, or one that it was not asked;
+    otherwise what the sampler raises. What was answered until then is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     header = _header(benchmark, items, settings, weights)
     keys = {item.sample.uid: _item_key(header, item) for item in items}
-    # Without a fingerprint nothing says whose the old answers are.
+    # Without a fingerprint nobody knows which weights gave the old answers.
     answered = answered_before(folder / RESPONSES, keys) if weights else {}
     by_uid = {item.sample.uid: item for item in items}
     for uid in answered:
-        answered[uid] |= _facts(by_uid[uid])
+        answered[uid] |= _facts(by_uid[uid])  # the question's category or references may be new
     write_json(folder / HEADER, header)
     write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid if uid in answered])
 
-    asking = _Asking(
+    queue = _Queue(
         sampler,
         Sampling(
             n=settings.n,
@@ -100,7 +117,7 @@ def evaluate(
     )
     todo = [item for item in items if item.sample.uid not in answered]
     with Journal(folder / RESPONSES) as journal:
-        for uid, answer in asking.answers(todo):
+        for uid, answer in queue.answers(todo):
             row = {**_facts(by_uid[uid]), **answer, "key": keys[uid]}
             journal.append(row)
             answered[uid] = row
@@ -109,22 +126,23 @@ def evaluate(
     missing = [uid for uid in by_uid if uid not in answered]
     if missing:
         raise EvalError(
-            f"the sampler gave no answer for {len(missing)} questions, {missing[0]} first",
+            f"the sampler gave no answer for {len(missing):,} questions, {missing[0]} first",
             where=str(folder),
-            do="go on with --resume",
+            do="continue with --resume",
         )
-    # In the items' order whatever was resumed: pairs of questions stay together.
+    # In the items' order, whatever came first: MME's rule pairs two questions that follow each
+    # other.
     write_rows(folder / RESPONSES, [answered[uid] for uid in by_uid])
 
 
 def is_current(
     folder: Path, benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
 ) -> bool:
-    """Whether the folder's answers are to these questions, by these weights, so generated, and
-    none of them failed, nor its judge.
+    """Whether nothing is left to ask: the folder holds an answer to each of these questions, by
+    these weights and settings, and neither an answer nor its judge failed.
     """
     try:
-        header, rows = read_responses(folder)
+        header, rows = read_responses(folder, on_torn=lambda _: None)  # one row fewer: not current
     except (EvalError, ValueError):
         return False
     ours = _header(benchmark, items, settings, weights)
@@ -145,46 +163,54 @@ def split_reasoning(text: str) -> tuple[str, str, bool]:
     >>> split_reasoning("Yes")
     ('', 'Yes', True)
     """
-    before, closed, after = text.rpartition(_CLOSE)
+    before, closed, after = text.rpartition(_THINK_END)
     if closed:
-        return before.replace(_OPEN, "").strip(), after.lstrip(), True
-    if text.lstrip().startswith(_OPEN):
-        return text.lstrip().removeprefix(_OPEN).strip(), "", False
+        return before.replace(_THINK_START, "").strip(), after.lstrip(), True
+    if text.lstrip().startswith(_THINK_START):
+        return text.lstrip().removeprefix(_THINK_START).strip(), "", False
     return "", text, True
 
 
 class _Clock:
-    """How long answers took. At every moment the time that passes is shared by what is under way:
-    the shares add up to the time that the whole took, whatever ran side by side.
+    """How long each answer took, and which share of the time it caused.
+
+    Many questions are answered side by side. At every moment the passing time is divided equally
+    among those under way, so the shares of all answers add up to the time that the benchmark took.
+    With 2 questions under way for 10 s, each has a latency of 10 s and a share of 5 s.
+
+    It is computed without a loop over the questions: `_shared` is the share that a question under
+    way since the start would have by now, so a question's own share is what was added to it since
+    the question was asked.
     """
 
     def __init__(self) -> None:
         self._now = time.monotonic()
-        self._shared = 0.0  # what a request under way from the start would have by now
-        self._begun: dict[str, tuple[float, float]] = {}
+        self._shared = 0.0
+        self._started: dict[str, tuple[float, float]] = {}  # uid -> (time, _shared) when asked
 
     def begin(self, uid: str) -> None:
+        """Notes that a question is asked now."""
         self._pass()
-        self._begun[uid] = (self._now, self._shared)
+        self._started[uid] = (self._now, self._shared)
 
     def end(self, uid: str) -> dict[str, float]:
-        """`seconds`, the answer's share, and `latency_s`, from asked to answered."""
+        """`seconds`, the answer's share of the time, and `latency_s`, from asked to answered."""
         self._pass()
-        begun, shared = self._begun.pop(uid)
-        seconds, latency_s = self._shared - shared, self._now - begun
+        started, shared = self._started.pop(uid)
+        seconds, latency_s = self._shared - shared, self._now - started
         return {"seconds": round(seconds, 6), "latency_s": round(latency_s, 4)}
 
     def is_under_way(self, uid: str) -> bool:
-        return uid in self._begun
+        return uid in self._started
 
     def _pass(self) -> None:
         now = time.monotonic()
-        self._shared += (now - self._now) / max(1, len(self._begun))
+        self._shared += (now - self._now) / max(1, len(self._started))
         self._now = now
 
 
-class _Asking:
-    """Samples go in one queue to the engines; (uid, what a row says of the answer) come out."""
+class _Queue:
+    """Feeds samples to the engines and yields (uid, the answer's part of its row) as they come."""
 
     def __init__(
         self, sampler: StreamingSampler, sampling: Sampling, ahead: ImageAhead, thumbnails: Path
@@ -195,12 +221,14 @@ class _Asking:
         self._failed: list[tuple[str, str]] = []
 
     def answers(self, items: Sequence[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every item once, in any order. What the engine aborted is asked once more."""
+        """The answer to every item, in any order. A request that the engine aborts is sent once
+        more; aborted twice, it is an error row.
+        """
         samples = [item.sample for item in items if not item.problem]
         for item in items:
             if item.problem:
                 yield item.sample.uid, _error(item.problem)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             aborted = []
             stream = self._sampler.sample_stream(
                 self._ready(samples), self._sampling, on_error=self._refused
@@ -208,7 +236,12 @@ class _Asking:
             for rollout in stream:
                 uid = rollout.sample.uid
                 if not self._clock.is_under_way(uid):
-                    raise EvalError(f"the sampler answered {uid!r} unasked", where="evaluate")
+                    raise EvalError(
+                        f"the sampler answered {uid!r} unasked",
+                        where="evaluate",
+                        expected="an answer to a question under way, once",
+                        do="fix the sampler",
+                    )
                 yield from self._failures()
                 took = self._clock.end(uid)
                 if any(c.finish_reason == "abort" for c in rollout.completions):
@@ -223,13 +256,15 @@ class _Asking:
             yield sample.uid, _error("the engine aborted the request")
 
     def _ready(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """What the sampler takes: images ready, the time noted."""
+        """The samples as the sampler pulls them: images decoded, the clock started."""
         for sample in self._ahead.samples(
             samples, thumbnails=self._thumbnails, on_error=self._undecodable
         ):
             self._clock.begin(sample.uid)
             yield sample
 
+    # Both callbacks run while the sampler pulls samples. They only note the failure, and `answers`
+    # yields it: a generator cannot yield from inside a callback.
     def _undecodable(self, sample: Sample, why: str) -> None:
         self._failed.append((sample.uid, f"image cannot be decoded: {why[:300]}"))
 
@@ -248,8 +283,8 @@ def _error(why: str) -> dict[str, Any]:
 
 
 def _response(rollout: Rollout) -> dict[str, Any]:
-    """What a row says of the answer; of several, the first's, and each under `samples`."""
-    each = [_one(completion) for completion in rollout.completions]
+    """The answer's part of its row. Of several answers the first one's, and all under `samples`."""
+    each = [_completion(completion) for completion in rollout.completions]
     row = {**each[0], "prompt_tokens": rollout.num_prompt_tokens}
     if len(each) > 1:
         row["num_tokens"] = sum(one["num_tokens"] for one in each)
@@ -257,7 +292,7 @@ def _response(rollout: Rollout) -> dict[str, Any]:
     return row
 
 
-def _one(completion: Completion) -> dict[str, Any]:
+def _completion(completion: Completion) -> dict[str, Any]:
     reasoning, text, is_closed = split_reasoning(completion.text)
     row: dict[str, Any] = {
         "response": text,
@@ -272,6 +307,7 @@ def _one(completion: Completion) -> dict[str, Any]:
 
 
 def _facts(item: Item) -> dict[str, Any]:
+    """The question's part of its row."""
     return {
         "sample_id": item.sample.uid,
         "cluster_id": item.cluster_id,
@@ -288,13 +324,16 @@ def _facts(item: Item) -> dict[str, Any]:
 def _header(
     benchmark: Benchmark, items: Sequence[Item], settings: EvalSettings, weights: str
 ) -> dict[str, Any]:
+    """What all answers of the folder have in common: benchmark, weights, settings, and hashes over
+    all prompts and all questions.
+    """
     prompts = sorted({json.dumps(_messages(item)) for item in items})
     data = [
         [item.sample.uid, item.part, item.question, *item.sample.references, *_hashes(item)]
         for item in items
     ]
     fixed = asdict(settings) | {"chat_template": digest(settings.chat_template)}
-    if not settings.extra:  # so that answers of before it was a setting keep their key
+    if not settings.extra:  # answers from before `extra` was a setting keep their key
         del fixed["extra"]
     return {
         "schema": 1,
@@ -312,6 +351,7 @@ def _header(
 
 
 def _item_key(header: Mapping[str, Any], item: Item) -> str:
+    """The hash of everything that decides this question's answer."""
     return digest([header["key"], _messages(item), _hashes(item)])
 
 

@@ -1,4 +1,4 @@
-"""A benchmark item's message, with its images where they belong, and what names its images."""
+"""Makes the message of a question, with its images in their places, and the item around it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from rl.errors import DataError
 def user_message(
     text: str, images: Sequence[ImageSource], marks: Mapping[str, int] | None = None
 ) -> Message:
-    """The user's turn: the images, then the text. Where `marks` (text -> number of the image) stand
-    in the text, those images stand there, and only the others in front.
+    """The user's turn: first the images, then the text.
+
+    `marks` maps a piece of text to the number of an image. An image whose mark is in the text takes
+    the mark's place; only the others come first.
+
+    >>> a, b = ImageSource(data=b"a"), ImageSource(data=b"b")
+    >>> user_message("Is <image 2> larger?", (a, b), {"<image 1>": 0, "<image 2>": 1}).parts
+    (Image(index=0), Text(text='Is '), Image(index=1), Text(text=' larger?'))
     """
     marks = marks or {}
     pattern = "|".join(map(re.escape, marks))
@@ -28,7 +34,7 @@ def user_message(
 
 
 def cluster_of(images: Sequence[ImageSource], question: str) -> str:
-    """The hash of the images; of the question where there is none."""
+    """The cluster of a question: the hash of its images, or of the question where it has none."""
     if not images:
         return hashlib.sha256(question.encode("utf-8", errors="surrogatepass")).hexdigest()
     if len(images) == 1:
@@ -47,13 +53,17 @@ def one_turn(
     marks: Mapping[str, int] | None = None,
     **columns: Any,
 ) -> Item:
-    """The item of a question that is one user's turn; `columns` are kept in the response row."""
+    """The item of a question that is a single user's turn: its sample, cluster and columns.
+
+    `prompt` is what is asked and `question` the question alone; `columns` are kept in the response
+    row, where the rule may need them.
+    """
     sample = Sample(uid, (user_message(prompt, images, marks),), images, tuple(references))
     return Item(sample, question, cluster_of(images, question), category, "report", columns)
 
 
 def answer_list(value: Any, *, what: str = "answers", may_be_empty: bool = False) -> list[str]:
-    """A data row's answers. Raises: DataError where they are no list of texts."""
+    """A data row's answers, checked. Raises: DataError where they are no list of texts."""
     if (
         not isinstance(value, list)
         or not all(isinstance(answer, str) for answer in value)

@@ -1,1 +1,1 @@
-"""Training rows that stand in a benchmark."""
+"""Contamination: benchmark questions and pictures that are in the training data."""

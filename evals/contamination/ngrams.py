@@ -1,14 +1,21 @@
-"""Whether benchmark questions stand in training text: by 13-grams, short questions as a whole.
+"""Which benchmark questions are in the training text: by shared 13-grams, short questions as a
+whole.
 
-Text is compared as words: NFKC, case folded, marks dropped, each CJK character a word.
-- A question of 13 words or more is covered by the 13-grams that it shares with any training text;
-  the share of its words that are covered is its overlap.  Source: 13-grams are GPT-3's (arXiv
-  2005.14165, appendix C); the share of covered words is Llama 2's measure (arXiv 2307.09288, A.6).
-- A shorter question without an image counts as a whole: it must stand in one training text, and
-  below 8 words (GPT-3's smallest n) together with a reference answer. That is our own rule.
-- A question about an image of fewer than 26 words says nothing without the image ("Is there a car
-  in the picture?" is asked of many): the image decides. Our own rule too.
-- A 13-gram of more than 10 different questions of one benchmark is its template, and left out.
+Text is compared as words: NFKC, case folded, punctuation dropped, each CJK character a word.
+
+- *13 words or more.* The 13-grams that the question shares with any training text cover some of its
+  words; the share of covered words is its overlap. Source: 13-grams are GPT-3's (arXiv 2005.14165,
+  appendix C); the share of covered words is Llama 2's measure (arXiv 2307.09288, A.6).
+- *Fewer words, no image.* The whole question must be in one training text. Below 8 words (GPT-3's
+  smallest n) a reference answer must be in the same text too: "What is 2 + 2?" alone is common.
+  This is a rule of our own.
+- *An image and fewer than 26 words.* The words are not compared: "Is there a car in the picture?"
+  is asked of many pictures, so only a known picture counts (`perceptual`). A rule of our own too.
+- *Templates.* A 13-gram of more than 10 different questions of one benchmark is its template
+  ("Answer with the option's letter ..."), and is left out.
+
+Millions of training rows are compared with tens of thousands of questions, so n-grams are compared
+by 64-bit rolling hashes, first through a bit table (`_Table.filter`) that rejects nearly all.
 """
 
 from __future__ import annotations
@@ -24,12 +31,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-N, SHORTEST, LONG = 13, 8, 26
-_TEMPLATE = 10
-_CHUNK = 20_000
+N, SHORTEST, LONG = 13, 8, 26  # the three limits above, in words
+_TEMPLATE = 10  # questions that may share a 13-gram before it is a template
+_CHUNK = 20_000  # training texts hashed at once
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 _MARKS = {code: " " for code in range(128) if not chr(code).isalnum()}
+# An odd constant without structure (2^64 / golden ratio): the base of the polynomial hash.
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _FILTER_BITS = 24
 
@@ -37,7 +45,7 @@ Hashes = NDArray[np.uint64]
 
 
 def words_of(text: str) -> list[str]:
-    """The words that are compared.
+    """The words of a text as they are compared.
 
     >>> words_of("What's in the CAR?"), words_of("有几只猫 Ａ")
     (['what', 's', 'in', 'the', 'car'], ['有', '几', '只', '猫', 'a'])
@@ -49,7 +57,7 @@ def words_of(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Question:
-    """A benchmark question, as it is looked for."""
+    """A benchmark question: its text, its reference answers, and whether it is about an image."""
 
     text: str
     references: tuple[str, ...]
@@ -58,14 +66,24 @@ class Question:
 
 @dataclass(frozen=True)
 class Covered:
-    """How much of a question stands in training text (0 to 1), and the first row that holds it."""
+    """The share of a question's words that training text covers (0 to 1), and the first training
+    row that covers any.
+    """
 
     share: float
     row: int | None
 
 
 class TextIndex:
-    """The questions of one benchmark or several (`groups` names each question's)."""
+    """Looks for questions in training texts. `groups` names the benchmark of each question.
+
+    >>> question = Question("How many legs does a spider have?", ("8",), has_image=False)
+    >>> index = TextIndex([question], ["mine"])
+    >>> index.add(["Cats are soft.", "how many legs does a SPIDER have: 8"])
+    2
+    >>> index.covered()
+    [Covered(share=1.0, row=1)]
+    """
 
     def __init__(self, questions: Sequence[Question], groups: Sequence[str]) -> None:
         self.questions = questions
@@ -74,7 +92,7 @@ class TextIndex:
         for words in self._words:
             for word in words:
                 self._numbers.setdefault(word, len(self._numbers) + 1)
-        # Number 0 is every word that no question has.
+        # Each word gets a random 64-bit value. Number 0 is every word that no question has.
         rng = np.random.default_rng(0)
         self._values = rng.integers(0, 2**64, len(self._numbers) + 1, dtype=np.uint64)
         self._grams = [self._of(words) for words in self._words]
@@ -97,12 +115,15 @@ class TextIndex:
         self._answered: dict[int, int] = {}  # question -> row that holds it with its answer
 
     def _of(self, words: list[str]) -> tuple[int, Hashes]:
-        """(n, hashes) of what is looked for."""
+        """(n, hashes) of a question's n-grams; n is 13, or the length of a shorter question."""
         length = min(N, len(words))
         return length, _rolling(self._values[[self._numbers[word] for word in words]], length)
 
     def _drop_templates(self, groups: Sequence[str]) -> None:
-        """Leaves out n-grams of a template, and questions that their image decides about."""
+        """Drops the n-grams of templates, and all n-grams of questions whose image decides. A
+        dropped n-gram keeps its place as hash 0, so that the places of the others stay what they
+        are.
+        """
         texts = {(group, " ".join(words)) for group, words in zip(groups, self._words, strict=True)}
         counts: Counter[tuple[str, int]] = Counter()
         for group, text in texts:
@@ -120,8 +141,8 @@ class TextIndex:
                 self._grams[number] = (length, kept)
 
     def add(self, texts: Iterable[str]) -> int:
-        """Looks through training texts, numbered from where the last call ended. Returns how
-        many.
+        """Looks through training texts. Their row numbers continue those of the last call. Returns
+        how many texts there were.
         """
         stream, done = iter(texts), getattr(self, "_rows", 0)
         start = done
@@ -137,7 +158,7 @@ class TextIndex:
         ends = np.empty(len(texts), dtype=np.int64)
         for at, text in enumerate(texts):
             numbers += [get(word, 0) for word in words_of(text)]
-            numbers.append(0)  # no n-gram runs over the end of a text
+            numbers.append(0)  # a word of no question: no n-gram runs over the end of a text
             ends[at] = len(numbers)
         values = self._values[np.array(numbers, dtype=np.int64)]
         for length, table in self._tables.items():
@@ -149,14 +170,16 @@ class TextIndex:
                         self._answered[question] = first + row
 
     def _holds(self, text: str, question: int) -> bool:
-        """Whether a text that holds the question holds an answer too, outside of it."""
+        """Whether a text that holds the question holds one of its answers too, outside the
+        question.
+        """
         words = words_of(text)
         asked = self._words[question]
         rest = _without(words, asked)
         return any(_contains(rest, answer) for answer in self._answers[question])
 
     def covered(self) -> list[Covered]:
-        """What was found of each question."""
+        """What was found of each question, in their order."""
         return [self._covered(number) for number in range(len(self.questions))]
 
     def _covered(self, number: int) -> Covered:
@@ -181,7 +204,9 @@ class TextIndex:
 
 
 class _Table:
-    """Hashes of one length that are looked for; `seen` maps those found to their first row."""
+    """The n-gram hashes of one length that are looked for; `seen` maps those found to the first row
+    that has them.
+    """
 
     def __init__(self, hashes: Hashes) -> None:
         self.hashes = np.unique(hashes[hashes != 0])
@@ -190,7 +215,9 @@ class _Table:
         self.seen: dict[int, int] = {}
 
     def look_up(self, hashes: Hashes, *, every: bool) -> list[tuple[int, int]]:
-        """(place, hash) of those that are known; unless `every`, the first place of each."""
+        """(place, hash) of the hashes that are looked for; only the first place of each unless
+        `every`.
+        """
         if not len(self.hashes) or not len(hashes):
             return []
         near = np.flatnonzero(self.filter[hashes >> np.uint64(64 - _FILTER_BITS)])
@@ -213,7 +240,8 @@ def _rolling(values: Hashes, length: int) -> Hashes:
     for offset in range(1, length):
         found *= _FACTOR
         found += values[offset : offset + count]
-    # Mixed, or runs that differ in their last word only would share their high bits.
+    # Mixed: runs that differ in their last word alone would otherwise share the high bits, by which
+    # `_Table.filter` looks them up.
     found ^= found >> np.uint64(32)
     found *= np.uint64(0xD6E8FEB86659FD93)
     found[found == 0] = 1
@@ -226,7 +254,9 @@ def _contains(words: Sequence[Any], part: Sequence[Any]) -> bool:
 
 
 def _without(words: list[str], part: list[str]) -> list[str]:
-    """The words after and before the first run `part`."""
+    """The words without the first run `part`; a word that matches nothing takes its place, so that
+    no answer is found across the gap.
+    """
     size = len(part)
     for at in range(len(words) - size + 1):
         if words[at : at + size] == part:

@@ -1,11 +1,11 @@
 """Perceptual hashes: whether two image files show the same picture, though one was resized,
 re-encoded, brightened or cropped a little.
 
-A picture is shrunk to 32 x 32 grey pixels; the signs of its 64 lowest frequencies (DCT-II, without
-the mean, against their median) are its hash. Copies differ in few bits, others in about 32.
-Pictures on one background share low frequencies too, so a near hash is only a candidate: `is_same`
-then lays the small colour pictures over one another. What survives is measured in
-docs/statistics.md.
+A picture is shrunk to 32 x 32 grey pixels and transformed (DCT-II). Its 64 lowest frequencies
+without the mean give one bit each: whether it is above their median. Copies differ in few of the 64
+bits, other pictures in about 32. Pictures on one background share low frequencies too, so a near
+hash only makes a candidate: `is_same` then compares small colour versions of the two, cell by cell.
+docs/statistics.md measures which changes are recognised.
 Source: Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions (2010), ch. 3.2.
 """
 

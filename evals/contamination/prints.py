@@ -1,5 +1,5 @@
-"""Fingerprints of image files, kept on disk: each file is decoded once, however often it is asked
-for.
+"""Fingerprints of image files, kept in an SQLite file: each image is decoded once, however many
+runs ask for it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Print:
-    """One picture: the hash of its pixels, its perceptual hash (None where it is of one colour) and
-    its colours on a 12 x 12 grid.
+    """The fingerprint of one picture: the hash of its pixels, its perceptual hash (None for a
+    picture of one colour) and its colours on a 12 x 12 grid.
     """
 
     pixels: bytes
@@ -39,13 +39,13 @@ class Print:
 
     @property
     def grid(self) -> NDArray[np.float64]:
-        """The colours as numbers. Shapes: [12, 12, 3]."""
+        """The colours as numbers from 0 to 255: [12, 12, 3]."""
         flat = np.frombuffer(self.cells, dtype=np.uint8)
         return flat.reshape(_CELLS, _CELLS, 3).astype(np.float64)
 
 
 def print_of(image: ImageSource) -> Print:
-    """Raises: DataError for an image that cannot be decoded."""
+    """The fingerprint of an image. Raises: DataError where it cannot be decoded."""
     opened = open_image(image)
     small = Small.of(opened)
     cells = np.rint(small.cells()).astype(np.uint8)
@@ -59,7 +59,12 @@ def _digest(pixels: Any) -> bytes:
 
 
 class PrintStore:
-    """Fingerprints by the SHA-256 of the encoded bytes, in an SQLite file (or in memory)."""
+    """Fingerprints by the SHA-256 of the encoded bytes, in an SQLite file; in memory without a
+    path.
+
+    store = PrintStore(root / ".cache" / "images.sqlite")
+    for print in store.of(images): ...
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:

@@ -1,5 +1,8 @@
-"""Whether training rows stand in a benchmark: pictures by their pixels and perceptual hash, text by
-n-grams.
+"""Which questions of a benchmark are in the training data: pictures by their pixels and perceptual
+hash (`perceptual`), text by n-grams (`ngrams`).
+
+    rows = [train_row(record, "sft") for record in records]
+    overlaps(rows, {"mme": items}, PrintStore())["mme"].flags   # question -> why it is suspect
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from evals.data.items import Item
 from rl.core import ImageSource, Labelled, Message, Preference, Sample, Text
 from rl.data.images import open_image
 
-# A question of which so much stands in training text counts as known.
+# A question counts as known where training text covers at least this share of its words.
 MIN_SHARE = 0.5
 
 Record = Sample | Preference | Labelled
@@ -27,8 +30,9 @@ Record = Sample | Preference | Labelled
 
 @dataclass(frozen=True)
 class Flag:
-    """Why a question is suspect: `image` (a picture of it was trained on), `question` (with these
-    very words), `text` (its words were). `train` names a training row.
+    """Why a question is suspect. `kinds` holds `image` (one of its pictures is in the training
+    data), `question` (a row with that picture asks the same words too), `text` (its words are in
+    training text). `train` names a training row.
     """
 
     kinds: tuple[str, ...]
@@ -36,14 +40,14 @@ class Flag:
     train: str
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in result.json."""
+        """The flag as result.json holds it."""
         return {"kinds": list(self.kinds), "text_share": self.text_share, "train": self.train}
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """A benchmark's overlap with training: its pictures that were trained on, and its suspect
-    questions.
+    """A benchmark's overlap with the training data: how many of its pictures are in it, and its
+    suspect questions by sample id.
     """
 
     num_images: int = 0
@@ -51,13 +55,13 @@ class Overlap:
 
     @property
     def sample_ids(self) -> tuple[str, ...]:
-        """The suspect questions."""
+        """The ids of the suspect questions."""
         return tuple(self.flags)
 
 
 @dataclass(frozen=True)
 class TrainRow:
-    """A training row as it is compared: all of its text, and its pictures."""
+    """A training row as it is compared: all its text in one, and its pictures."""
 
     name: str
     text: str
@@ -65,7 +69,7 @@ class TrainRow:
 
 
 def train_row(record: Record, stage: str = "") -> TrainRow:
-    """Prompt, answers and references in one text."""
+    """The row of a training record: prompt, answers and references as one text."""
     sample = record if isinstance(record, Sample) else record.sample
     texts = [message.text for message in sample.messages]
     if isinstance(record, Preference):
@@ -81,9 +85,8 @@ def train_row(record: Record, stage: str = "") -> TrainRow:
 def overlaps(
     rows: Sequence[TrainRow], benchmarks: Mapping[str, Sequence[Item]], store: PrintStore
 ) -> dict[str, Overlap]:
-    """The overlap of every benchmark with these rows. `store` keeps the fingerprints of pictures.
-
-    A picture that cannot be decoded is not counted: training or evaluation reports it.
+    """The overlap of every benchmark with these training rows. `store` keeps the fingerprints of
+    pictures. A picture that cannot be decoded is not compared; training or evaluation reports it.
     """
     items = [(name, item) for name, found in benchmarks.items() for item in found]
     texts = _texts(rows, items)
@@ -130,12 +133,12 @@ def _texts(rows: Sequence[TrainRow], items: Sequence[tuple[str, Item]]) -> list[
 
 
 _Places = dict[str, list[int]]  # a picture's SHA-256 -> the training rows that show it
-_MOST_ROWS = 100  # training rows kept a picture
+_MAX_ROWS = 100  # training rows noted for one picture
 _CHUNK = 20_000
 
 
 def _pictures(rows: Sequence[TrainRow], items: Sequence[Item], store: PrintStore) -> _Places:
-    """The benchmark's pictures that training rows show."""
+    """The benchmark's pictures that are in training rows, with those rows."""
     known = {image.sha256: image for item in items for image in item.sample.images}
     if not known:
         return {}
@@ -154,7 +157,7 @@ def _pictures(rows: Sequence[TrainRow], items: Sequence[Item], store: PrintStore
 
 
 class _Pictures:
-    """The pictures of benchmarks, and where training shows them."""
+    """The pictures of the benchmarks, and the training rows that show each of them."""
 
     def __init__(self, known: Mapping[str, ImageSource], store: PrintStore) -> None:
         self.places: _Places = {}
@@ -177,7 +180,7 @@ class _Pictures:
         self._cells = _directions(cells)
 
     def look_at(self, trained: Sequence[tuple[list[int], Print]]) -> None:
-        """Takes fingerprints of training pictures, each with its rows."""
+        """Compares training pictures, given as (their rows, fingerprint), with the benchmarks'."""
         for places, found in trained:
             for name in self._by_pixels.get(found.pixels, ()):
                 self._note(name, places)
@@ -198,11 +201,13 @@ class _Pictures:
 
     def _note(self, name: str, places: Sequence[int]) -> None:
         rows = self.places.setdefault(name, [])
-        rows += [at for at in places if at not in rows][: _MOST_ROWS - len(rows)]
+        rows += [at for at in places if at not in rows][: _MAX_ROWS - len(rows)]
 
 
 def _directions(cells: Sequence[Any]) -> NDArray[np.float32]:
-    """Grids as unit vectors around their mean colours: products are correlations."""
+    """Grids as unit vectors around their mean colour, so that a dot product of two is their
+    correlation.
+    """
     if not len(cells):
         return np.zeros((0, 1), dtype=np.float32)
     flat = np.array([centred(grid).ravel() for grid in cells], dtype=np.float32)
@@ -212,8 +217,8 @@ def _directions(cells: Sequence[Any]) -> NDArray[np.float32]:
 
 
 def without_images(items: Iterable[Item]) -> list[Item]:
-    """The text-only probe: the same questions, no picture. What is answered right all the same was
-    guessed or known.
+    """The text-only probe: the same questions without their pictures. What is still answered right
+    was guessed or known.
     """
     return [replace(item, sample=_textual(item.sample)) for item in items]
 

@@ -1,5 +1,9 @@
-"""Which files of a folder are the benchmark's: `select*` and `report*` files, or the configuration
-and split of a folder laid out as a downloaded hub repository is.
+"""Which files of a folder hold a benchmark's rows.
+
+select-0.parquet report.jsonl                      the two parts, by name
+en/dev-00000-of-00001.parquet en/test-...          a downloaded hub repository: one configuration
+                                                   and split of it is the benchmark's
+anything.parquet more.jsonl                        all files
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Literal
 
 from rl.errors import DataError
 
-# data/test-00000-of-00002.parquet, also with the hash that older uploads carry.
+# data/test-00000-of-00002.parquet; older uploads have a hash behind it.
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
 _ORIGIN = re.compile(r"(?P<hub_id>[^\s/@]+/[^\s/@]+)@(?P<revision>\w+)(?: (?P<config>\S+))?")
 _SPLITS = ("train", "validation", "val", "dev", "test", "testdev", "testmini")
@@ -23,11 +27,16 @@ _NO_CONFIG = ("", "data", "default")
 class HubData:
     """Which rows of a hub repository are the benchmark's.
 
-    `split` may name several, joined by "+". `configs` are read one after another; none is the
-    repository's default. `images` = (configuration, column): the images stand in a configuration of
-    their own, whose `id` is the rows' `column`. `rows` where this repository's count is not the
-    benchmark's `expected_rows`. `also` is where the repository holds the same rows once more: read
-    where a folder has nothing else of it.
+    - `split` may name several splits, joined by "+".
+    - `configs` are read one after another; none is the repository's default configuration.
+    - `images` = (configuration, column): the images are in a configuration of their own, whose `id`
+      is the rows' `column` (GQA).
+    - `rows` is this repository's row count where it is not the benchmark's `expected_rows`.
+    - `also` is another place in the repository with the same rows. It is read where a folder holds
+      nothing else of the benchmark.
+
+    >>> HubData("dev+test", configs=("en", "cn")).splits
+    ('dev', 'test')
     """
 
     split: str
@@ -38,23 +47,24 @@ class HubData:
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """The splits that `split` names."""
         return tuple(self.split.split("+"))
 
     @property
     def places(self) -> tuple[HubData, ...]:
-        """Where the rows may lie, the first that is there to be read."""
+        """Where the rows may be; the first place that exists is read."""
         return (self,) if self.also is None else (self, *self.also.places)
 
 
 def lmms_lab(name: str, hub: HubData) -> dict[str, HubData]:
-    """That repository under both names it has had: `lmms-lab/*` moved to `lmms-lab-encoder/*`."""
+    """The repository under both of its names: `lmms-lab/*` has moved to `lmms-lab-encoder/*`."""
     return {f"lmms-lab/{name}": hub, f"lmms-lab-encoder/{name}": hub}
 
 
 @dataclass(frozen=True)
 class HubOrigin:
-    """Where rows of the hub came from, as results say it (`data_path`): `id@revision`, and the
-    configuration behind it where there is one.
+    """Where rows of the hub came from, as results say it in `data_path`: `id@revision`, followed by
+    the configuration where there is one.
 
     >>> str(HubOrigin("openai/gsm8k", "e53f048", "main"))
     'openai/gsm8k@e53f048 main'
@@ -69,7 +79,7 @@ class HubOrigin:
 
     @classmethod
     def parse(cls, text: str) -> HubOrigin | None:
-        """What `str` wrote; None for a path.
+        """Reads what `str` wrote; None for a path.
 
         >>> HubOrigin.parse("lmms-lab/ai2d@1f2e3d").revision, HubOrigin.parse("data/lmms-lab/ai2d")
         ('1f2e3d', None)
@@ -88,7 +98,7 @@ class Chosen:
 
 
 def part_named(file: Path, root: Path) -> Literal["select", "report"] | None:
-    """The part that the file's name, or a folder's between `root` and it, states."""
+    """The part that the file's name, or the name of a folder between `root` and it, states."""
     for name in file.relative_to(root).parts:
         if name.startswith("select"):
             return "select"
@@ -98,8 +108,8 @@ def part_named(file: Path, root: Path) -> Literal["select", "report"] | None:
 
 
 def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
-    """The files of the benchmark's rows. Raises: DataError where there is none, where a file stands
-    beside parts, or where none of several splits is the benchmark's.
+    """The files that hold the benchmark's rows. Raises: DataError where there is none, where a file
+    without a part is beside files with one, or where none of several splits is the benchmark's.
     """
     files = sorted(
         file
@@ -133,7 +143,7 @@ def choose_files(folder: Path, hub_ids: Mapping[str, HubData]) -> Chosen:
 
 
 def _place(file: Path, root: Path, splits: set[str]) -> tuple[str, str]:
-    """(configuration, split) as the file's path tells, "" where it does not."""
+    """(configuration, split) by the file's path; "" where the path does not say."""
     folders = list(file.relative_to(root).parts[:-1])
     split = ""
     if match := _SHARD.fullmatch(file.stem):
@@ -164,7 +174,7 @@ def _of_hub(
         {f"{' or '.join(hub.configs[:3]) or 'data'}/{hub.split}" for hub in hub_ids.values()}
     )
     raise DataError(
-        f"{len(found)} splits to choose from: {', '.join(found[:12])}"
+        f"{len(found):,} splits to choose from: {', '.join(found[:12])}"
         + (", ..." if len(found) > 12 else ""),
         where=str(folder),
         expected=" or ".join(expected) if expected else "one split",

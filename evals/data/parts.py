@@ -1,5 +1,11 @@
-"""The two parts of a benchmark's questions, disjoint by image: `select` is what decisions read,
-`report` what the leaderboard shows; and the fixed subsets of them.
+"""The two parts of a benchmark's questions, and fixed subsets of them (`limit`).
+
+Decisions (the gate, `best`) read `select`; the leaderboard and the report show `report`. A model
+that was chosen by its score on some questions looks better on them than it is, so no question and
+no image is in both parts.
+
+Every choice is made by a hash of names and never at random, so it is the same in every run and on
+every machine.
 """
 
 from __future__ import annotations
@@ -15,8 +21,9 @@ _SELECT_SHARE = 1 / 3
 
 
 def with_mates(items: Sequence[Item], ties: Sequence[str]) -> list[Item]:
-    """The items, those that lack their image in the cluster of the first item of the same tie ("":
-    none): questions that are scored together stay together.
+    """Puts an item that lacks its image into the cluster of the first item with the same tie (""
+    is no tie). Without an image it would have a cluster of its own, perhaps in the other part, and
+    questions that are scored together would be separated.
     """
     clusters: dict[str, str] = {}
     for item, tie in zip(items, ties, strict=True):
@@ -29,8 +36,11 @@ def with_mates(items: Sequence[Item], ties: Sequence[str]) -> list[Item]:
 
 
 def split_parts(items: Sequence[Item]) -> list[PartName]:
-    """Each item's part: about a third of the clusters, by hash, is `select`. Items that share any
-    image share the part.
+    """Each item's part: about a third of the images, by hash, is `select`.
+
+    Items that share any image are in the same part, also along a chain: an item with images a and b
+    ties all items about a to all items about b. (`root` finds the smallest name of such a group, by
+    a union-find.)
     """
     parent: dict[str, str] = {}
 
@@ -48,11 +58,15 @@ def split_parts(items: Sequence[Item]) -> list[PartName]:
 
 
 def take(items: Sequence[Item], limit: int) -> list[Item]:
-    """At most `limit` items of each part, whole images, stratified by category, in the order given.
+    """At most `limit` items of each part, in the order given: whole images, the same share of every
+    category.
 
-    Images of a category are ranked by hash and taken at the same pace in every category, so a
-    smaller limit is a subset of a larger one. Raises: DataError where a part's first image has more
-    questions than that (a smaller one in its place would break the nesting).
+    The images of a category are ranked by hash, and the image of rank r of n gets the place (r +
+    1/2) / n. Images are taken in the order of their places over all categories, until the limit is
+    reached. So every category gets its share, and a smaller limit is a subset of a larger one.
+
+    Raises: DataError where the first image of a part has more questions than `limit`. (Taking a
+    smaller image in its place would break the nesting.)
     """
     kept: set[str] = set()
     for part in dict.fromkeys(item.part for item in items):
@@ -70,9 +84,9 @@ def take(items: Sequence[Item], limit: int) -> list[Item]:
         )
         if (needed := len(groups[paced[0][2]])) > limit:
             raise DataError(
-                f"limit {limit} leaves the {part} part without a question",
+                f"limit {limit:,} leaves the {part} part without a question",
                 where=items[0].origin or "take",
-                expected=f"{needed} or more: its first image has {needed} questions",
+                expected=f"{needed:,} or more: its first image has {needed:,} questions",
                 do=f"raise limit (--limit) to {needed}",
             )
         left = limit
@@ -90,13 +104,17 @@ def part_of(cluster_id: str) -> PartName:
 
 
 def hash_share(*names: str) -> float:
-    """A fixed number in [0, 1) for these names, spread evenly."""
+    """A fixed number in [0, 1) for these names, spread evenly.
+
+    >>> hash_share("part", "a") == hash_share("part", "a") != hash_share("part", "b")
+    True
+    """
     digest = hashlib.sha256("\0".join(names).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def require_disjoint(items: Sequence[Item], path: str) -> None:
-    """Raises: DataError where the parts share an image, or a sample id stands twice."""
+    """Raises: DataError where the parts share an image, or two items have one id."""
     parts: dict[str, PartName] = {}
     places: dict[str, str] = {}
     for item in items:
@@ -111,9 +129,9 @@ def require_disjoint(items: Sequence[Item], path: str) -> None:
                 )
         if item.sample.uid in places:
             raise DataError(
-                f"id {item.sample.uid!r} stands in {places[item.sample.uid] or 'another row'} too",
+                f"id {item.sample.uid!r} is in {places[item.sample.uid] or 'another row'} too",
                 where=item.place or path,
                 expected="an id for each row",
-                do="mend the row's id, or take another column for it (`columns.id` of a page)",
+                do="fix the row's id, or name another column for it (`columns.id` in mine.yaml)",
             )
         places[item.sample.uid] = item.place

@@ -1,5 +1,9 @@
-"""Benchmark data as it lies on disk or on the hub: parquet in the hub's schema, JSONL with image
-paths, folders of them, folders laid out as a hub repository is.
+"""Reads benchmark data: parquet in the hub's schema, JSONL with image paths, folders of them,
+downloaded hub repositories, and the hub itself.
+
+    for table in read_table("data/pope", "pope", (("question", "answer"),), {}):
+        for row in table.rows():
+            images = table.images(row, ("image",))
 """
 
 from __future__ import annotations
@@ -18,15 +22,18 @@ _BATCH = 256
 
 
 class MissingImage(DataError):
-    """One row's image is absent: an error row, where other broken data ends the load."""
+    """A row's image is missing. It costs that row, which becomes an error row; other broken data
+    ends the load.
+    """
 
 
 @dataclass(frozen=True)
 class Table:
-    """One file (or hub split) of rows. `part` where the file's name states it, `config` where the
-    hub's does.
+    """One file of rows, or one split of a hub repository.
 
-    `images_by_id` are the images of a joined configuration, `image_key` the column that names them.
+    `part` is set where the file's name states it, `config` where the hub's layout does. Where the
+    images are in a configuration of their own, `images_by_id` holds them and `image_key` is the
+    rows' column that names them.
     """
 
     origin: str
@@ -37,10 +44,10 @@ class Table:
     config: str = ""
     image_key: str = ""
     images_by_id: Mapping[str, Any] = field(default_factory=dict)
-    lines: Sequence[int] = ()  # of JSONL, the rows' lines
+    lines: Sequence[int] = ()  # the rows' line numbers, for JSONL
 
     def place(self, number: int) -> str:
-        """Where a row (from 0) stands: `file:line`, or `file row n` where it has no lines."""
+        """Where a row (from 0) is: `file:line`, or `file row n` for data without lines."""
         if number < len(self.lines):
             return f"{self.origin}:{self.lines[number]}"
         return f"{self.origin} row {number}"
@@ -51,7 +58,7 @@ class Table:
 
     @property
     def column_names(self) -> list[str]:
-        """The columns; of JSONL, those of any row."""
+        """The columns; for JSONL, those that any row has."""
         if hasattr(self.data, "schema_arrow"):
             return list(self.data.schema_arrow.names)
         if hasattr(self.data, "column_names"):
@@ -59,7 +66,7 @@ class Table:
         return list(dict.fromkeys(key for row in self.data for key in row))
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """The rows as dicts, images still encoded, parquet batch by batch. Raises: DataError."""
+        """The rows, images still encoded; parquet is read batch by batch. Raises: DataError."""
         if hasattr(self.data, "iter_batches"):
             yield from _parquet_rows(self.data, self.origin)
         elif self.is_hub:
@@ -70,20 +77,20 @@ class Table:
     def images(
         self, row: Mapping[str, Any], columns: Sequence[str], *, are_optional: bool = False
     ) -> tuple[ImageSource, ...]:
-        """The row's images, in the columns' order: encoded bytes (the hub's schema), or paths
-        relative to the file. The first column may hold none only where `are_optional`; the others
-        always may.
+        """The row's images in the columns' order. A column holds encoded bytes (the hub's schema)
+        or a path relative to the file. The first column must hold an image unless `are_optional`;
+        the others may be empty.
 
         Raises: MissingImage.
         """
-        found = []
+        images = []
         for number, column in enumerate(columns):
             value = row.get(column)
             if value is None and self.images_by_id:
                 value = self.images_by_id.get(str(row.get(self.image_key)))
             image = self._image(value)
             if image is not None:
-                found.append(image)
+                images.append(image)
             elif number == 0 and not are_optional:
                 raise MissingImage(
                     "no image",
@@ -91,7 +98,7 @@ class Table:
                     expected=f"encoded bytes, or a path from the file's, in {column}",
                     do="put the image there, or leave the row out",
                 )
-        return tuple(found)
+        return tuple(images)
 
     def _image(self, value: Any) -> ImageSource | None:
         if isinstance(value, Mapping):
@@ -118,11 +125,11 @@ def read_table(
     schemas: Sequence[Sequence[str]],
     hub_ids: Mapping[str, HubData],
 ) -> list[Table]:
-    """The tables at a file, a folder or a hub id, columns checked against one of `schemas`.
+    """The tables at a file, a folder or a hub id. Each must have the columns of one of `schemas`.
 
-    Of a folder laid out as a downloaded hub repository, the benchmark's configuration and split.
-    Raises: DataError naming the file: missing, unreadable, empty, without a column that the
-    benchmark needs; a folder with several splits of which none is the benchmark's.
+    In a downloaded hub repository the benchmark's configuration and split are read. Raises:
+    DataError naming a file that is missing, unreadable, empty or without a needed column, and for a
+    folder with several splits of which none is the benchmark's.
     """
     local = require_data(path, benchmark, hub_ids)
     if local is None:
@@ -135,8 +142,8 @@ def read_table(
 
 
 def require_data(path: str | Path, benchmark: str, hub_ids: Mapping[str, HubData]) -> Path | None:
-    """The file or folder, without reading it; None for a hub id of the benchmark. Raises: DataError
-    where it is neither.
+    """The file or folder, which is not read; None for one of the benchmark's hub ids. Raises:
+    DataError where the path is neither.
     """
     local = Path(path).expanduser()
     if local.is_file() or local.is_dir():
@@ -148,8 +155,8 @@ def require_data(path: str | Path, benchmark: str, hub_ids: Mapping[str, HubData
         f"no file or folder {path}",
         where=f"benchmark {benchmark}",
         expected=f"a parquet or JSONL file, a folder of them{hub}",
-        do="check the path: it is relative to the folder in which the command runs (`data:` of a "
-        "benchmark's page: to the page's folder)",
+        do="check the path: it is relative to the folder in which the command runs (`data:` in a "
+        "benchmark file such as mine.yaml: relative to that file)",
     )
 
 
@@ -221,8 +228,10 @@ def _unreadable(error: Exception, where: str) -> DataError:
 
 
 def _read_hub(hub_id: str, hub: HubData) -> list[Table]:
-    """A table for each configuration. unverified: no hub was reachable where this was written;
-    names, splits and columns are from data cards.
+    """One table for each configuration.
+
+    unverified: no hub was reachable where this was written. Names, splits and columns are from the
+    data cards; loading them was not seen.
     """
     with errors_as(
         DataError,
@@ -273,7 +282,7 @@ def _hub_split(hub_id: str, config: str, split: str, revision: str) -> Any:
 
 
 def _hub_rows(data: Any) -> Iterator[dict[str, Any]]:
-    """Rows as they are stored: in Arrow's format no image is decoded, nor one in a list."""
+    """The rows as they are stored: in Arrow's format no image is decoded, not even in a list."""
     for batch in data.iter(batch_size=_BATCH):
         yield from batch.to_pylist()
 
@@ -290,19 +299,19 @@ def _require_columns(table: Table, benchmark: str, schemas: Sequence[Sequence[st
             f"no column {', '.join(first)}",
             where=table.origin,
             expected=f"{', '.join(columns)} (benchmark {benchmark}); it has {', '.join(names)}",
-            do="rename the columns, or describe them in a benchmark page of your own (mine.yaml)",
+            do="rename the columns, or describe them in a benchmark file of your own (mine.yaml)",
         )
 
 
 def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -> None:
-    """Raises: DataError where a hub's split has not as many rows as its card says."""
+    """Raises: DataError where a hub's split does not have as many rows as its card says."""
     if hub is not None and all(table.is_hub for table in tables):
         expected = hub.rows or expected
         found = sum(map(len, tables))
         if found != expected:
             raise DataError(
-                f"{found} rows",
+                f"{found:,} rows",
                 where=tables[0].origin,
-                expected=f"{expected} rows",
+                expected=f"{expected:,} rows",
                 do="give the path of the data that is meant",
             )

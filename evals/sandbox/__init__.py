@@ -1,1 +1,1 @@
-"""A model's code run where it can harm nothing."""
+"""Runs code that a model wrote where it can do no harm."""

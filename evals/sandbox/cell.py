@@ -1,11 +1,21 @@
-"""The inside of `evals.sandbox.runner`: a program of its own that shuts itself in and runs code.
+"""The program that `evals.sandbox.runner` starts: it locks itself in, then runs the code.
 
-Reads one JSON object from standard input ({"code", "limits", "token"}), makes namespaces, a root of
-its own, limits and a system-call filter, runs the code, and writes the token to descriptor 3 if the
-code came to its end without an exception. Standard library only; no import of ours.
+Standard input is one JSON object: {"code", "limits", "token", "root"}. The steps, in this order,
+because each needs the rights that the next ones take away:
 
-Exit status: 0 the cell was made (whatever the code did), 70 it could not be made (the reason stands
-on standard error).
+    namespaces         own users, mounts, network, processes
+    root               a read-only copy of the system's libraries and a small /tmp; the rest is gone
+    first process      everything started later dies with it
+    limits             CPU, memory, files, threads
+    no rights          every capability dropped
+    system-call filter no new process, socket, mount or namespace
+    the code           and, if it ends without an exception, the token on descriptor 3
+
+The code cannot know the token, so it cannot claim to have passed by printing or by leaving early.
+Standard library only, and no import of ours: nothing else may be open when the code runs.
+
+Exit status: 0 the cell was made (whatever the code did); 70 it could not be made, with the reason
+on standard error.
 """
 
 from __future__ import annotations
@@ -24,6 +34,8 @@ from pathlib import Path
 
 NO_CELL = 70
 _TOKEN_FD = 3
+# Numbers of the Linux kernel: include/uapi/linux/sched.h, mount.h, seccomp.h, and the system calls
+# of asm/unistd.h.
 _NEW_MOUNT, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = (
     *(0x00020000, 0x04000000, 0x08000000),
     *(0x10000000, 0x20000000, 0x40000000),
@@ -36,8 +48,8 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _MOUNT_SETATTR = 442
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin")
 
-# Calls that code has no use for here, by number. No process can be begun, no socket opened, no
-# mount or namespace changed.
+# System calls that are refused, by number: they would start a process, open a socket, change a
+# mount or a namespace, or reach into the kernel.
 _DENIED = {
     "x86_64": (
         *(41, 53, 57, 58, 59, 322),  # socket, socketpair, fork, vfork, execve, execveat
@@ -87,9 +99,13 @@ def _check(result: int, what: str) -> None:
 
 
 def _enter_namespaces() -> None:
+    """Leaves the host's users, mounts, network and processes. Inside, the caller is root; outside
+    it stays who it was.
+    """
     user, group = os.getuid(), os.getgid()
     flags = _NEW_USER | _NEW_MOUNT | _NEW_NET | _NEW_PID | _NEW_IPC | _NEW_UTS
     _check(_libc.unshare(flags), "unshare")
+    # The kernel demands this before an unprivileged process may map its group; older ones lack it.
     with contextlib.suppress(OSError):
         Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
@@ -97,13 +113,15 @@ def _enter_namespaces() -> None:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    given = (ctypes.c_char_p(text.encode() or None) for text in (source, target, kind))
-    result = _libc.mount(*given, ctypes.c_ulong(flags), options.encode() or None)
+    names = (ctypes.c_char_p(text.encode() or None) for text in (source, target, kind))
+    result = _libc.mount(*names, ctypes.c_ulong(flags), options.encode() or None)
     _check(result, f"mount {target}")
 
 
 def _make_root(root: str, machine: str) -> None:
-    """A root with the system's libraries and the interpreter, read-only, and an own /tmp."""
+    """Makes a root with the system's libraries and the interpreter, read-only, and a /tmp of its
+    own; then makes it the only root there is.
+    """
     _mount("", "/", "", _RECURSIVE | _PRIVATE)
     _mount("tmpfs", root, "tmpfs", _NO_SUID | _NO_DEV, "size=16m,mode=755")
     for path in dict.fromkeys((*_SYSTEM, os.path.realpath(sys.base_prefix), sys.base_prefix)):
@@ -123,14 +141,18 @@ def _make_root(root: str, machine: str) -> None:
     _check(result, "read-only root")
     _mount("tmpfs", f"{root}/tmp", "tmpfs", _NO_SUID | _NO_DEV, "size=16m,mode=700")
     os.chdir(root)
+    # pivot_root(".", ".") puts the old root on top of the new one, and umount takes it off: no
+    # folder for the old root is needed (pivot_root(2), "NOTES").
     _check(_libc.syscall(_PIVOT_ROOT[machine], b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", _DETACH), "umount the old root")
     os.chdir("/tmp")
 
 
 def _be_init(job: Mapping[str, object], machine: str) -> int:
-    """Runs the code in a child; what is left of it dies with this process."""
-    _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # dies with its parent
+    """The first process of the new process namespace: runs the code in a child. When it ends, the
+    kernel kills every process that the code left behind.
+    """
+    _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: ends with its parent
     child = os.fork()
     if child == 0:
         try:
@@ -148,6 +170,7 @@ def _be_init(job: Mapping[str, object], machine: str) -> int:
 
 
 def _limit(limits: Mapping[str, int]) -> None:
+    """Sets the resource limits; a hard limit that is lower already stays."""
     for name, value in (
         ("RLIMIT_CPU", limits["cpu_s"]),
         ("RLIMIT_AS", limits["memory_bytes"]),
@@ -163,9 +186,11 @@ def _limit(limits: Mapping[str, int]) -> None:
 
 
 def _drop_rights() -> None:
-    """No capability, now or later."""
+    """Drops every capability, so that no later call can get one back."""
     for capability in range(64):
-        _libc.prctl(_DROP_BOUND, capability, 0, 0, 0)  # fails behind the last one
+        _libc.prctl(
+            _DROP_BOUND, capability, 0, 0, 0
+        )  # beyond the last capability it fails, which is fine
     _check(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)
     _check(_libc.capset(header, none), "capset")
@@ -199,7 +224,7 @@ def _filter_calls(machine: str) -> None:
 
 
 def _run(code: str, token: str) -> int:
-    """Runs the code; the token goes out only where it came to its end."""
+    """Runs the code, and writes the token only if it ended without an exception."""
     silence = os.memfd_create("output")
     for descriptor in (0, 1, 2):
         os.dup2(silence, descriptor)

@@ -1,10 +1,14 @@
-"""Runs a model's code where it can harm nothing: no network, no home folder, no other process, and
-little CPU, memory, disk and time.
+"""Runs code that a model wrote where it can do no harm: no network, no home folder, no other
+process, and little CPU, memory, disk and time.
 
-The cell is made of unprivileged Linux namespaces (user, mount, network, process, IPC), a root of
-its own with the system's libraries and the interpreter read-only and a 16 MiB /tmp, resource
-limits, no capabilities, and a system-call filter (no new process, no socket, no mount). Where any
-of these cannot be had, nothing is run: `run` refuses with one line.
+    run("assert sorted([2, 1]) == [1, 2]")   # True
+    run("while True: pass")                  # False: out of time
+    run("import socket; socket.socket()")    # False: refused
+
+The code runs in unprivileged Linux namespaces (user, mount, network, process, IPC), with a root of
+its own (the system's libraries and the interpreter read-only, a /tmp of 16 MiB), resource limits,
+no capabilities, and a system-call filter (no new process, socket or mount). `evals.sandbox.cell`
+makes all that. Where any of it is not available nothing is run, and `run` raises.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ _TOKEN_FD = 3
 
 @dataclass(frozen=True)
 class Limits:
-    """What code may use. `threads` bounds threads; a process it cannot begin at all."""
+    """What the code may use. `threads` bounds its threads; processes it cannot start at all."""
 
     wall_s: float = 3.0
     cpu_s: int = 4
@@ -40,7 +44,7 @@ class Limits:
 
 
 def run(code: str, limits: Limits | None = None) -> bool:
-    """Whether the code comes to its end within the limits and without an exception.
+    """Whether the code ends within the limits and without an exception.
 
     Raises: EvalError where the sandbox cannot be made.
     """
@@ -70,7 +74,7 @@ def why_not() -> str:
 
 
 def _run(code: str, limits: Limits) -> tuple[bool, str]:
-    """(whether the code ended well, why the cell could not be made)."""
+    """(whether the code passed, why the cell could not be made or "")."""
     token = secrets.token_hex(16)
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory(prefix="sandbox-") as root:
@@ -90,21 +94,21 @@ def _run(code: str, limits: Limits) -> tuple[bool, str]:
         except subprocess.TimeoutExpired:
             errors = b""
         finally:
-            # The cell's first process dies with its parent, and all in the cell with it.
+            # The cell's first process ends with its parent, and everything in the cell with it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            said = os.read(reading, 1024) if process.returncode == 0 else b""
+            answer = os.read(reading, 1024) if process.returncode == 0 else b""
             os.close(reading)
     if process.returncode == NO_CELL:
         return False, " ".join(errors.decode(errors="replace").split())[:200] or "unknown"
     if process.returncode not in (0, -signal.SIGKILL):
         last = errors.decode(errors="replace").strip().splitlines()[-1:]
         return False, f"the cell ended with status {process.returncode}: {' '.join(last)[:200]}"
-    return said == token.encode(), ""
+    return answer == token.encode(), ""
 
 
-# The token's descriptor is moved to 3 and every other one is closed before the cell is made.
+# Moves the token's descriptor to 3 and closes every other one, before anything else runs.
 _START = f"""
 import os, runpy, sys
 cell, writing = sys.argv[1], int(sys.argv[2])

@@ -17,10 +17,11 @@ weighted sums up, and the statistic is computed of the totals.
 Letters: C clusters, K sums of a cluster, B resamples, S statistics, N systems or rows.
 
 The usual percentile bootstrap gives intervals that are too narrow when clusters are few. Three
-known remedies are built in; docs/statistics.md measures what they gain. - *n - 1 of n clusters.*
-Drawing n of n clusters gives a variance that is (n - 1) / n of the unbiased
-  one. A resample therefore draws n - 1 clusters and rescales their weights by n / (n - 1), within
-  strata where the statistic is a sum over categories, so that no category is ever absent.
+known remedies are built in; docs/statistics.md measures what they gain.
+
+- *n - 1 of n clusters.* Drawing n of n clusters gives a variance that is (n - 1) / n of the
+  unbiased one. A resample therefore draws n - 1 clusters and rescales their weights by n / (n - 1),
+  within strata where the statistic is a sum over categories, so that no category is ever absent.
   Source: Rao, Wu and Yue, Survey Methodology 18 (1992).
 - *Student's t.* Quantiles are taken at the levels that Student's t with (clusters - strata) degrees
   of freedom has at the normal's 2.5 % and 97.5 %, and so lie further out with few clusters.

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from evals.custom import BenchmarkPage
+from evals.custom import BenchmarkFile
 from recipes.schema.recipe import Recipe
 from rl.plugins import find, names
 from rl.runs.metrics import METRICS
@@ -52,7 +52,7 @@ def sections() -> dict[str, type[BaseModel]]:
     walked = list(_walk("", Recipe))
     for name in documented():
         walked += _walk(name, find("rl.algorithms", name))
-    walked += _walk("benchmark", BenchmarkPage)
+    walked += _walk("benchmark", BenchmarkFile)
     walked.sort(key=lambda pair: pair[0].count("."))
     by_model: dict[type[BaseModel], str] = {}
     for name, model in walked:

@@ -214,5 +214,5 @@ def test_code_of_an_own_file(tmp_path):
     for name in ("Mine", "bench"):
         found = score_file(f"{tmp_path / 'mine.py'}:{name}", tmp_path / "r.jsonl")
         assert (found["benchmark"], found["metrics"]["accuracy"]) == ("mine", 1.0)
-    with pytest.raises(ConfigError, match="is no benchmark"):
+    with pytest.raises(ConfigError, match="is not a benchmark"):
         get_benchmark(f"{tmp_path / 'mine.py'}:GQA.judge".replace("GQA.judge", "__name__"))

@@ -161,11 +161,11 @@ def test_what_a_page_cannot_mean(
             [{}],
             r"cups.yaml:6 scorer.tolerance: .*'wide'; expected a valid num",
         ),
-        ("", [{}, {"number": 0}], r"counts.jsonl:2: id 'cups-0' stands in .*counts.jsonl:1 too"),
+        ("", [{}, {"number": 0}], r"counts.jsonl:2: id 'cups-0' is in .*counts.jsonl:1 too"),
         (
             "",
             [{}, {"answer": None}],
-            "counts.jsonl:2: answer None; expected a text.*Mend or remove",
+            "counts.jsonl:2: answer None; expected a text.*Fix or remove",
         ),
         ("", [{}, {"answer": "many"}], "counts.jsonl:2: scorer numeric raised .*no number"),
         ("prompt: '{qestion}'", [{}], "counts.jsonl:1: prompt: .*Did you mean question"),
