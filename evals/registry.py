@@ -1,8 +1,10 @@
 """Finds a benchmark by its name.
 
-get_benchmark("mme")               # the file evals/benchmarks/mme.py
-get_benchmark("./mine.yaml")       # a benchmark without code (evals.custom)
-get_benchmark("./mine.py:Mine")    # a class of your own
+    get_benchmark("mme")               # the file evals/benchmarks/mme.py
+    get_benchmark("./mine.yaml")       # a benchmark without code (evals.custom)
+    get_benchmark("./mine.py:Mine")    # a class of your own
+
+The folder is the registry: a new file in it is a new benchmark, and nothing else is changed.
 """
 
 from __future__ import annotations

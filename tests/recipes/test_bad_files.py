@@ -9,7 +9,7 @@ import pytest
 
 from tests.evals.conftest import mme_folder  # noqa: F401
 from tests.evals.report.conftest import make_run  # noqa: F401
-from tests.evals.test_compare import data, runs  # noqa: F401
+from tests.evals.scoring.test_compare import data, runs  # noqa: F401
 from tests.recipes.test_bad_input import command
 
 BINARY = bytes(range(256)) * 8

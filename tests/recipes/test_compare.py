@@ -8,7 +8,7 @@ import pytest
 
 from recipes.cli import main as cli
 from tests.evals.conftest import mme_folder  # noqa: F401
-from tests.evals.test_compare import data, runs  # noqa: F401
+from tests.evals.scoring.test_compare import data, runs  # noqa: F401
 
 
 def plumbline(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

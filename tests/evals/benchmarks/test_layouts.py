@@ -233,7 +233,7 @@ def test_the_hubs_own_reader(repository):
     rows = list(found.rows())
     assert found.images(rows[0], ("image",))[0].read() == png(0)
     assert set(get_benchmark("mme").columns) <= set(found.column_names)
-    with pytest.raises(DataError, match=r"abc123: 6 rows; expected 2374 rows"):
+    with pytest.raises(DataError, match=r"abc123: 6 rows; expected 2,374 rows"):
         require_count([found], 2374, HubData("test"))
     require_count([found], 2374, HubData("test", rows=6))
     with pytest.raises(DataError, match="cannot be loaded from the hub"):

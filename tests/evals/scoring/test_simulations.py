@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.evals.simulate import CASES, gate_verdicts, measure
+from tests.evals.scoring.simulate import CASES, gate_verdicts, measure
 
 
 @pytest.mark.parametrize("case", CASES[1:3] + CASES[4:], ids=lambda case: case.name)

@@ -15,7 +15,7 @@ from evals.registry import get_benchmark
 from evals.scoring.results import write_result
 from tests.evals.conftest import mme_rows, write_parquet
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def start(*paths: Path) -> subprocess.Popen[bytes]:

@@ -1,7 +1,7 @@
 """How the statistics and the gate behave where the truth is known; prints docs/statistics.md's
 tables.
 
-    python -m tests.evals.simulate
+    python -m tests.evals.scoring.simulate
 
 The functions of `evals` are called as they are. A simulation is one column of a stacked statistic,
 so 2,000 of them share the resamples, as two stages of a run do. Letters: S simulations, C clusters,
