@@ -1,9 +1,9 @@
 """JSON Lines files: the one reader that evaluation uses for data, answers and judgements.
 
-A program that is killed while it writes leaves a torn last line: its end and its newline are
-missing. Such a line is no row. What was written before it is whole, so a reader that expects to
-meet a file in that state says so (`on_torn`) and gets every other row; the question of the torn
-line is asked again on resume. A broken line anywhere else is an error with its number.
+A program that is killed while it writes leaves a torn last line: it begins like a row, and its end
+and its newline are missing. Such a line is no row. What was written before it is whole, so a reader
+that expects to meet a file in that state says so (`on_torn`) and gets every other row; the question
+of the torn line is asked again on resume. A broken line anywhere else is an error with its number.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def json_rows(
         try:
             row = _row(line, f"{file}:{number}")
         except DataError:
-            # Text that ends in a newline splits into a blank last line, which is not reached here.
-            if number == len(lines) and on_torn is not None:
+            # A file that ends in a newline splits into a blank last element, so its last line is
+            # not `lines[-1]`. Whatever does not even begin like a row was never one.
+            is_torn = number == len(lines) and line.startswith(b"{")
+            if is_torn and on_torn is not None:
                 on_torn(number)
                 return
             raise

@@ -14,7 +14,7 @@ FILES = (
         "decisions/best.py",
         "decisions/gate.py",
     ),
-    *("scoring/compare.py", "scoring/paired.py", "report/formats.py"),
+    *("scoring/compare.py", "scoring/paired.py", "report/formats/__init__.py"),
 )
 KINDS = {"ConfigError", "DataError", "EvalError", "GateError", "MissingImage"}
 

@@ -92,6 +92,14 @@ def test_data_of_a_user_may_not_be_torn(tmp_path):
         list(json_rows(file))
 
 
+@pytest.mark.parametrize("end", [b"\0\0", b"[1", b"\xff\xfe{", b'{"a"\n'])
+def test_what_is_no_beginning_of_a_row_is_not_torn(tmp_path, end):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"a": 1}\n' + end)
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: "):
+        list(json_rows(file, on_torn=lambda line: None))
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', '{"a": 1}\n', '\ufeff{"a": 1}\n\n  \n'])
 def test_a_whole_last_line_needs_no_newline(tmp_path, content):
     file = tmp_path / "rows.jsonl"
