@@ -1,4 +1,4 @@
-"""`plumbline report`: reports of one run or several, written or served, in our files or others'."""
+"""`plumbline report`: writes or serves the reports of one run or several."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def report(
     serve: bool = False,
     port: int = 8765,
 ) -> list[Path]:
-    """Writes the reports and returns their pages; with several runs, the index over them last. It
-    lies in `out`, by default `report/` beside the first run. `serve` shows them until Ctrl-C.
+    """Writes the reports and returns the paths of their pages; with several runs, the index over
+    them is last. It is written to `out`, by default `report/` beside the first run. `serve` shows
+    them until Ctrl-C.
 
     Raises: EvalError where a folder is no run, ConfigError for an unknown format or a taken port.
     """

@@ -1,5 +1,5 @@
-"""The report's files: whole or not at all, and made again only when what they were made of
-changed.
+"""Writing the files of the report: a file is replaced whole, and what is computed from unchanged
+answers is kept.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def slug(name: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: the page may be open in a browser while it is written. Lone surrogates
-    become question marks.
+    """Replaces the file whole: the page may be open in a browser meanwhile. Lone surrogates become
+    question marks.
     """
     aside = path.with_name(f".{path.name}.writing")
     aside.write_bytes(text.encode("utf-8", "replace"))
@@ -38,8 +38,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def kept_or_made(path: Path, key: Sequence[Any], make: Callable[[], Any]) -> Any:
-    """What the file keeps under this key, else what `make` returns, which is kept then. Both are
-    JSON's values; `key` names everything that the value depends on.
+    """The value that the file keeps under this key, else what `make` returns, which is then kept.
+    Values are JSON; `key` holds everything that the value depends on.
     """
     if path.is_file():
         try:

@@ -1,5 +1,5 @@
-"""What the files of a run say about evaluation, as typed records. Unknown keys are kept out of the
-way, missing ones are None.
+"""The results of evaluations in a run's files, as typed records. Unknown keys are ignored, missing
+ones are None.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ Pair = tuple[float | None, float | None]
 
 
 class Record(BaseModel):
-    """A part of a JSON file that a later version may have enlarged."""
+    """A part of a JSON file. A later version may have more keys."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Flips(Record):
-    """How many questions changed sides between two models."""
+    """How many questions changed between right and wrong, or readable and not, between two
+    models.
+    """
 
     right_to_wrong: int = 0
     wrong_to_right: int = 0
@@ -70,8 +72,8 @@ class Category(Record):
 
 
 class Sampling(Record):
-    """What several answers a question come to: the statistic's mean over them, the majority's, and
-    the share of questions with a right answer among k.
+    """Several answers per question: the mean of the statistic over them, the statistic of the
+    majority answer, and the share of questions with a right answer among k.
     """
 
     n: int
@@ -133,7 +135,9 @@ class Cost(Record):
 
 
 class Flag(Record):
-    """Why a question is suspect: `kinds` of what training knows of it; `train` names a row."""
+    """Why a question is suspect: `kinds` of overlap with training data; `train` names a row
+    there.
+    """
 
     kinds: list[str] = Field(default_factory=list)
     text_share: float | None = None
@@ -141,7 +145,7 @@ class Flag(Record):
 
 
 class Without(Record):
-    """A part's score without the pictures and questions that training knows."""
+    """A part's score without the images and questions that are in the training data."""
 
     n: int = 0
     value: float | None = None
@@ -150,7 +154,7 @@ class Without(Record):
 
 
 class Contamination(Record):
-    """Whether training rows stand in the benchmark: by picture, and question by question."""
+    """Whether training rows are in the benchmark, by image and by question."""
 
     checked: bool = False
     overlap_images: int = 0
@@ -199,7 +203,9 @@ class Result(Record):
         return self.parts.get(self.shown) or Part()
 
     def most(self, part: Part | None) -> float:
-        """What the statistic can be on the part; older files tell it of both parts together."""
+        """The maximum of the statistic on the part; older files have one for both parts
+        together.
+        """
         return self.primary.max if part is None or part.max is None else part.max
 
     def against(self, role: Literal["parent", "base"]) -> Against | None:

@@ -1,5 +1,5 @@
-"""A run directory read into memory: stages in order, their results and curves. What cannot be read
-is named, not hidden.
+"""A run directory read into memory: stages in order, with results and curves. Files that cannot be
+read are listed in `problems`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rl.runs.metrics import read_metrics
 @dataclass(frozen=True)
 class Stage:
     """One stage: what stage.json says, its curves, and its result on each benchmark. `checkpoints`
-    holds the results inside the stage, by step; those read the select part only.
+    holds the results of evaluations inside the stage, by step; these use the select part only.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def scored(self) -> list[Stage]:
-        """The stages that a column of the leaderboard stands for: those that yield weights."""
+        """The stages with a column in the leaderboard: those that yield weights or have results."""
         return [stage for stage in self.stages if stage.kind != "sample" or stage.results]
 
     def line(self, name: str) -> list[Stage]:
@@ -100,16 +100,16 @@ class Run:
         """Time spent in the run's attempts (a pause before `--resume` does not count), else the sum
         of the stages' own times.
         """
-        spent, begun, last = 0.0, None, None
+        spent, start, last = 0.0, None, None
         for event in self.events:
             time = seconds_of(event.get("time"))
             if time is None:
                 continue
-            if begun is None or event.get("event") == "run_started":
-                spent += (last - begun) if begun is not None and last is not None else 0.0
-                begun = time
+            if start is None or event.get("event") == "run_started":
+                spent += (last - start) if start is not None and last is not None else 0.0
+                start = time
             last = time
-        if begun is not None and last is not None and (spent := spent + last - begun):
+        if start is not None and last is not None and (spent := spent + last - start):
             return spent
         own = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(own) if own else None
@@ -126,7 +126,7 @@ class Run:
 
     @property
     def is_running(self) -> bool:
-        """Whether a page that is open may still change: the last event ended no attempt."""
+        """Whether the run may still change: its last event did not end an attempt."""
         last = str(self.events[-1].get("event", "")) if self.events else ""
         ended = last.replace(" ", "_") in ("run_finished", "run_failed", "run_stopped")
         return bool(self.events) and not ended
@@ -202,7 +202,7 @@ class _Reader:
         yield from read_lines(self.root / name, lambda note: self.problems.append(f"{name}{note}"))
 
     def stage_names(self) -> list[str]:
-        """Stages that began, and models that were only evaluated."""
+        """Stages that started, and models that were only evaluated."""
         began = {path.parent.name for path in self.root.glob("stages/*/stage.json")}
         judged = {path.parent.parent.name for path in self.root.glob("evals/*/*/result.json")}
         asked = {path.parent.parent.name for path in self.root.glob("evals/*/*/responses.jsonl")}
@@ -271,14 +271,14 @@ def read_lines(path: Path, note: Callable[[str], None] | None = None) -> Iterato
                 yield value
 
 
-def _in_order(stages: list[Stage], page: list[str]) -> list[Stage]:
-    """Base first, then the page's order; stages that the page does not name follow by depth below
-    their parents.
+def _in_order(stages: list[Stage], named: list[str]) -> list[Stage]:
+    """Base first, then the order of the recipe. Stages that the recipe does not name come last, by
+    depth below their parents.
     """
     parents = {stage.name: stage.parent for stage in stages}
 
     def key(stage: Stage) -> tuple[int, int, str]:
-        where = page.index(stage.name) if stage.name in page else len(page)
+        where = named.index(stage.name) if stage.name in named else len(named)
         return (0 if stage.kind == "base" else 1 + where, depth(stage.name, parents), stage.name)
 
     return sorted(stages, key=key)
@@ -295,9 +295,11 @@ def depth(name: str, parents: dict[str, str | None]) -> int:
 
 
 def _benchmarks(stages: list[Stage], config: dict[str, Any]) -> list[str]:
-    page = [str(b.get("name")) for b in _list(config, "evals", "benchmarks")]
+    named = [str(b.get("name")) for b in _list(config, "evals", "benchmarks")]
     found = {name for stage in stages for name in (*stage.results, *stage.pending)}
-    return sorted(found, key=lambda name: (page.index(name) if name in page else len(page), name))
+    return sorted(
+        found, key=lambda name: (named.index(name) if name in named else len(named), name)
+    )
 
 
 def _at(value: Any, *keys: str) -> Any:

@@ -1,4 +1,4 @@
-"""Shows reports on this machine while their runs go on: a loopback server of files, GET only."""
+"""Serves reports on this machine while their runs are running: files on 127.0.0.1, by GET only."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WATCHED = ("*.json", "*.jsonl", "config.yaml", "stages/*/*.json*", "evals/*/*/*
 class ReportServer:
     """Serves the reports of some runs and builds them again when a run's files change.
 
-    One run is served at `/`; several stand under `/<number>/`, with an index over all of them at
-    `/`. Only files of `report/` folders (and the index's) can be reached.
+    One run is served at `/`; several are served under `/<number>/`, with an index over all of them
+    at `/`. Only files of `report/` folders (and the index's) can be reached.
     """
 
     def __init__(self, runs: Sequence[Path], index: Path, *, port: int = 0) -> None:
@@ -66,7 +66,7 @@ class ReportServer:
         self._server.shutdown()
 
     def refresh(self) -> bool:
-        """Builds what changed since the last time; says whether anything did."""
+        """Builds the reports of runs that changed since the last call; returns whether any did."""
         changed = [run for run in self.runs if self._has_changed(run)]
         for run in changed:
             build_report(run)
@@ -86,15 +86,15 @@ class ReportServer:
     def _watch(self, note: Callable[[str], None]) -> None:
         pause = REFRESH_S
         while not self._stopped.wait(pause):
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 if self.refresh():
                     note(f"{time.strftime('%H:%M:%S')} built again")
             except (PlumblineError, OSError, ValueError) as error:
                 self._seen.clear()
                 note(f"not built: {' '.join(str(error).split())[:200]}")
-            # The run's own work comes first: at most a tenth of one core's time.
-            pause = max(REFRESH_S, 10 * (time.monotonic() - begun))
+            # Building takes at most a tenth of the time, so that the run keeps its cores.
+            pause = max(REFRESH_S, 10 * (time.monotonic() - started))
 
 
 def _stat(path: Path) -> int | None:
@@ -105,7 +105,9 @@ def _stat(path: Path) -> int | None:
 
 
 class _Files(SimpleHTTPRequestHandler):
-    """Files below the given roots, by GET and HEAD; no listing of folders, no way out of a root."""
+    """Serves files below the given roots, by GET and HEAD; never a listing of a folder, nor a file
+    outside the roots.
+    """
 
     server_version, sys_version = "plumbline", ""
 
@@ -122,7 +124,9 @@ class _Files(SimpleHTTPRequestHandler):
             super().do_HEAD()
 
     def translate_path(self, path: str) -> str:
-        """The file that an address names; none that exists where it leads out of its root."""
+        """The file that an address names; a path that does not exist where it would leave
+        its root.
+        """
         parts = [part for part in unquote(urlsplit(path).path).split("/") if part]
         root = self.roots.get(parts[0]) if parts and len(self.roots) > 2 else None
         if root is not None:
@@ -143,8 +147,8 @@ class _Files(SimpleHTTPRequestHandler):
         pass
 
     def _is_ours(self) -> bool:
-        """Another name for this machine in Host is a page of elsewhere that had its name pointed
-        here.
+        """Whether the request names this machine by its own address. Another name in Host is
+        refused: it belongs to a foreign page whose name was pointed at 127.0.0.1 (DNS rebinding).
         """
         host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host") or ""
         if host in (HOST, "localhost"):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one stage said to one question, and what the rule made of it. `content` is its score
-    whatever the words around it (None: as its score); `said` the words that it comes to.
+    """The answer of one stage to one question, with its score. `content` is the score that it would
+    have without the words around it (None: the same as the score); `said` are its words.
     """
 
     text: str
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def is_given(self) -> bool:
-        """Whether it is an answer at all: readable, whole and no refusal."""
+        """Whether it counts as an answer: readable, not cut off, and no refusal."""
         return self.is_parsed and not self.is_cut and not self.is_refused
 
     @property
@@ -57,13 +57,13 @@ class Question:
     images: list[str]
     answers: list[Answer | None]
     options: list[str] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)  # what training knows of it
+    flags: list[str] = field(default_factory=list)  # in which way training data holds it
     gold: str = ""  # the most frequent reference
     cluster: str = ""  # names the images
 
     @property
     def wanted(self) -> str:
-        """The answer that most references give."""
+        """The right answer: the one that most references give."""
         return self.gold or (self.references[0].partition(" ×")[0] if self.references else "")
 
 

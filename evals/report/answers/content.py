@@ -1,9 +1,12 @@
 """What an answer states, whatever the words around it: its score in content.
 
-A rule that compares whole answers gives "There are 3 shapes." nothing where "3" is right. In
-content an answer is worth what the rule gives the reference whose words stand in it, in a row, if
-that is more than its score. The rule itself says what a reference is worth, so grading stays its
-own. Limits: an answer that names several things states each of them, one that denies a thing too.
+A rule that compares whole answers scores "There are 3 shapes." with 0 where "3" is right. The
+content of that answer is 1: its words include those of the reference "3", in a row, and the rule
+scores "3" with 1. In general the content is the best score that the rule gives to a reference whose
+words are in the answer, and never less than the score. Grading stays with the rule.
+
+Limits: an answer that names several things states each of them, and one that denies a thing states
+it too.
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ Row = Mapping[str, Any]
 
 
 class Contents:
-    """One benchmark's rule, asked for single references; each question and reference once. Without
-    the rule (None), and where a judge reads the answers, content is the score.
+    """The contents of one benchmark's answers: its rule scores each reference as if it were the
+    answer, once per question and reference. Without the rule (None), and where a judge model
+    scores the answers, the content is the score.
+
+        contents = Contents(judge_of(run, "textvqa"))
+        contents.of(row, score=0.0, parsed="it is 3", profile="official")  # 1.0 where 3 is right
     """
 
     def __init__(self, judge: Benchmark | None) -> None:
@@ -34,8 +41,8 @@ class Contents:
         self._alone: dict[tuple[str, str, str], float] = {}
 
     def of(self, row: Row, score: float | None, parsed: Any, profile: str) -> float | None:
-        """The content of a response row's answer (the mean over them where there are several);
-        never below its score.
+        """The content of the answer in a row of responses.jsonl, never below its score; the mean
+        where the question was answered several times.
         """
         judge = self._judge
         if judge is None or score is None or score >= 1:
@@ -80,7 +87,7 @@ class Contents:
 
 
 def _names_a_reference(row: Row) -> bool:
-    """Whether the rule has anything to be asked for."""
+    """Whether any reference appears in the answer, so that the rule has something to score."""
     references, text = row.get("references"), row.get("response")
     if not isinstance(references, list) or not isinstance(text, str):
         return False
@@ -89,8 +96,8 @@ def _names_a_reference(row: Row) -> bool:
 
 
 def _states(said: str, reference: str) -> bool:
-    """Whether an answer states a reference. Yes and no begin what they answer; a lone letter may be
-    any word.
+    """Whether an answer states a reference. Yes and no count at the beginning of an answer only. A
+    single letter has to be the whole answer: elsewhere it may be any word, such as "a".
 
     >>> _states("there are 3 shapes", "3"), _states("there is no dog", "no"), _states("a cat", "a")
     (True, False, False)

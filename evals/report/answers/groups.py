@@ -1,7 +1,9 @@
-"""One benchmark's questions by category, or by kind: shares right, and what turned between stages.
+"""One benchmark's questions by category or kind: shares right, and what changed between stages.
 
-Better and worse on a skill is told of the content: a category whose score rose because answers lost
-the words around them became no better.
+A skill is better or worse by its content: in a category whose score rose only because answers lost
+the words around them, the model did not become better.
+
+Shapes: N questions, C clusters (images), K columns that are summed.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class Share:
 
     @property
     def as_category(self) -> Category:
-        """The score alone, as a result tells a category's."""
+        """The score alone, in the form of a category in result.json."""
         return Category(n=self.n, accuracy=self.accuracy, interval=self.interval)
 
 
@@ -57,7 +59,7 @@ class Tally:
 
 
 def tallies(questions: Sequence[Question], now: int, before: int) -> dict[str, Tally]:
-    """By category, what became of the questions that both stages answered."""
+    """By category, how the questions that both stages answered changed."""
     by_category: dict[str, list[Any]] = {}
     for pair in shared(questions, now, before):
         by_category.setdefault(pair[0].category, []).append(pair)
@@ -81,8 +83,8 @@ def tallies(questions: Sequence[Question], now: int, before: int) -> dict[str, T
 
 
 def baselines(questions: Sequence[Question]) -> dict[str, tuple[str, float]]:
-    """By category, the answer most often wanted, and the share of its questions that want it: what
-    always giving it is right on.
+    """By category, the most frequent right answer and the share of questions that it is right on:
+    the accuracy of always giving it.
     """
     wanted: dict[str, Counter[str]] = {}
     for question in questions:
@@ -95,10 +97,11 @@ def baselines(questions: Sequence[Question]) -> dict[str, tuple[str, float]]:
 
 
 def shares(questions: Sequence[Question], columns: int) -> list[dict[str, Share]]:
-    """Each stage's shares by category; one bootstrap over images serves them all."""
+    """Each stage's shares by category. All of them use the same bootstrap over images."""
     categories = sorted({question.category for question in questions})
     index = {category: number for number, category in enumerate(categories)}
     cells = columns * len(categories)
+    # A row per question, three blocks of columns: scores, contents, and 1 where it was answered.
     rows_NK = np.zeros((len(questions), 3 * cells))
     for number, question in enumerate(questions):
         for column, answer in enumerate(question.answers):
@@ -139,8 +142,8 @@ def shares(questions: Sequence[Question], columns: int) -> list[dict[str, Share]
 def content_intervals(
     questions: Sequence[Question], pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], Interval]:
-    """The paired 95 % intervals of differences in content, by (now, before): one bootstrap over
-    images serves them all.
+    """The paired 95 % intervals of differences in content, by (now, before). All of them use the
+    same bootstrap over images.
     """
     if not pairs or not questions:
         return {}
@@ -164,7 +167,7 @@ def content_intervals(
 
 
 def as_dicts(found: Mapping[str, Any]) -> dict[str, Any]:
-    """As it is kept between two reports."""
+    """The form in which tallies and shares are kept between two reports."""
     return {category: asdict(one) for category, one in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""How one stage answers, whatever is right: what it says, how often, and what it never says."""
+"""How one stage answers, right or wrong: its frequent answers, and those that it never gives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evals.report.display.figures import PERCENT, number
 from rewards.letters import LETTERS
 
 _LETTERS = frozenset(LETTERS[:10])
-_SPOKEN = 0.03  # a share that moved by less is not spoken of, an answer wanted less not missed
+_SPOKEN = 0.03  # a smaller move of a share, or a rarer reference, is not reported
 _COMMON, _FEWEST = 50, 5
 
 
@@ -43,7 +43,7 @@ class Habits:
 
 
 def habits(questions: Sequence[Question], column: int) -> Habits | None:
-    """One stage's habits; None where it was not asked."""
+    """The habits of the stage in this column; None where it was not asked."""
     pairs = [
         (question, answer)
         for question in questions
@@ -81,7 +81,7 @@ def habits(questions: Sequence[Question], column: int) -> Habits | None:
 
 
 def _never(pairs: Sequence[tuple[Question, Answer]]) -> list[tuple[str, str, float]]:
-    """What is wanted and never given: on all questions, then within a category on its own."""
+    """Right answers that the stage never gives: on all questions, then within single categories."""
     found = [(answer, "", share) for answer, share in _missing(pairs, len(pairs))]
     everywhere = {answer for answer, _, _ in found}
     by_category: dict[str, list[tuple[Question, Answer]]] = {}
@@ -97,7 +97,7 @@ def _never(pairs: Sequence[tuple[Question, Answer]]) -> list[tuple[str, str, flo
 
 
 def _missing(pairs: Sequence[tuple[Question, Answer]], n: int) -> list[tuple[str, float]]:
-    """(answer, its share of `n`) of the answers wanted here and not given here."""
+    """(answer, its share of `n`) of the right answers that are not given on these questions."""
     wanted = Counter(words(question.wanted) for question, _ in pairs)
     enough = max(_FEWEST, _SPOKEN * n)
     sought = {answer: times for answer, times in wanted.items() if answer and times >= enough}
@@ -107,8 +107,8 @@ def _missing(pairs: Sequence[tuple[Question, Answer]], n: int) -> list[tuple[str
 
 
 def in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """What changed in how a stage answers, whatever is right; empty where nothing did to speak of.
-    Both are `Habits` as dictionaries.
+    """What changed in how a stage answers, right or wrong; empty where no share moved by 3 % or
+    more. Both arguments are `Habits` as dictionaries.
     """
     parts = []
     if after.get("yes_wanted") is not None and (moved := _moved(before, after, "yes")):
@@ -130,7 +130,7 @@ def in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def _ceased(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """What is never given now and was before."""
+    """Answers that were given before and are never given now."""
     lacked = {(answer, category) for answer, category, _ in before.get("never") or ()}
     return [
         (answer, category, share)
@@ -140,8 +140,8 @@ def _ceased(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[s
 
 
 def _gone(before: Mapping[str, Any], after: Mapping[str, Any], listed: set[str]) -> list[str]:
-    """What at least 3 % of the answers were and none is now, in whatever words; known only where
-    every different answer is.
+    """Answers that were at least 3 % before and are not among those of now, in any words. Only
+    known where every different answer of now is listed.
     """
     given = [answer for answer, _ in after.get("common") or ()]
     if not given or after.get("distinct", 0) > len(given):
@@ -166,7 +166,7 @@ def never_in_words(never: Iterable[tuple[str, str, float]], most: int = 4) -> st
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> str:
-    """A share from and to; empty where it hardly moved."""
+    """A share before and now; empty where it moved by less than 3 %."""
     old, new = before.get(key), after.get(key)
     if old is None or new is None or abs(new - old) < _SPOKEN:
         return ""
@@ -178,7 +178,7 @@ def _said(answer: Answer) -> str:
 
 
 def _yes(found: Counter[str]) -> float | None:
-    """The share of yes where yes and no are what is found; None elsewhere."""
+    """The share of yes among yes and no; None where these are less than 90 % of the answers."""
     both = found["yes"] + found["no"]
     return found["yes"] / both if both and both >= 0.9 * found.total() else None
 

@@ -10,7 +10,7 @@ from evals.report.answers.turned import Turned, from_lists
 from evals.report.records import Interval, Result
 from evals.report.run import Run, Stage
 
-Summaries = Mapping[str, Mapping[str, Any]]  # benchmark -> what its answers came to
+Summaries = Mapping[str, Mapping[str, Any]]  # benchmark -> what was computed from its answers
 
 
 def split_of(

@@ -1,4 +1,4 @@
-"""Kinds of question, where a benchmark has one category: by how a question begins."""
+"""Kinds of question, for a benchmark with one category: by the first words of a question."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _SHARE, _FEWEST = 0.03, 5
 
 def kinds(questions: Sequence[str]) -> list[str]:
     """Each question's kind: its first two words, where at least 3 % of the questions (and five of
-    them) begin so; empty where that tells no two kinds apart.
+    them) begin so; empty where there would not be two kinds.
 
     >>> kinds(["How many cats?"] * 6 + ["how many dogs?"] * 5 + ["What color is it?"] * 9)[10:12]
     ['“how many …”', '“what color …”']
     """
-    begun = [" ".join(words(text[:200]).split()[:2]) for text in questions]
-    fewest = max(_FEWEST, _SHARE * len(begun))
-    kept = {begin for begin, times in Counter(begun).items() if begin and times >= fewest}
+    starts = [" ".join(words(text[:200]).split()[:2]) for text in questions]
+    fewest = max(_FEWEST, _SHARE * len(starts))
+    kept = {begin for begin, times in Counter(starts).items() if begin and times >= fewest}
     if len(kept) < 2:
-        return [""] * len(begun)
-    return [f"“{begin} …”" if begin in kept else OTHER for begin in begun]
+        return [""] * len(starts)
+    return [f"“{begin} …”" if begin in kept else OTHER for begin in starts]
 
 
 def is_kind(category: str) -> bool:

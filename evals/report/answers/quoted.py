@@ -1,5 +1,5 @@
-"""A few answers that turned, for the page itself: they are read without a script, and where the
-data beside the page is missing.
+"""A few answers that changed, in the page itself: they can be read without a script, and where the
+data files beside the page are missing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _quote(kind: str, question: Question, before: str, after: str) -> Quote:
 
 
 def _line(text: str, most: int) -> str:
-    """One line of at most so many characters; an empty text says that it is."""
+    """The text on one line of at most `most` characters; `(empty)` for an empty text."""
     flat = " ".join(text[: 4 * most].split())
     if not flat:
         return "(empty)"
@@ -66,7 +66,7 @@ def _line(text: str, most: int) -> str:
 
 
 def as_lists(found: Sequence[Quote]) -> list[list[str]]:
-    """As they are kept between two reports."""
+    """The form in which they are kept between two reports."""
     return [list(astuple(one)) for one in found]
 
 

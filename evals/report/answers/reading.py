@@ -1,6 +1,4 @@
-"""One benchmark's answers of every stage, read once: what the browser shows and what a difference
-is split into.
-"""
+"""Reads the answers of every stage on one benchmark, once per report."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from evals.report.run import Run, read_lines
 
 _SAID = 300  # characters of a statement that are kept
 _SHA = re.compile(r"[0-9a-f]{16,64}")
-# How a refusal begins. Scorers that know refusals say so in `status`; this is for the others.
+# How a refusal begins. Some scorers mark refusals in `status`; this is for the others.
 _REFUSAL = re.compile(
     r"\W*(?:(?:i['’]?m|i am|we are) (?:so |very |really )?(?:sorry|unable|not able|not comfortable)"
     r"|sorry\b|i (?:can(?:no|['’])?t|can not|won['’]t|will not|must decline)\b|unable to\b"
@@ -31,8 +29,8 @@ _REFUSAL = re.compile(
 
 
 def read_answers(run: Run, benchmark: str) -> list[Question]:
-    """The questions of the part that is shown, with every stage's answer: those on which stages
-    differ first, the rest in a fixed hashed order.
+    """The questions of the part that is shown, with every stage's answer. Questions on which the
+    stages differ come first; otherwise they are in a fixed order, by a hash of their ids.
     """
     stages = stages_of(run, benchmark)
     if not stages:
@@ -87,12 +85,12 @@ def _question(name: str, row: dict[str, Any], columns: int) -> Question:
 
 
 def _most(references: list[Any]) -> str:
-    """The most frequent one (the first of equals)."""
+    """The most frequent reference (the first among equally frequent ones)."""
     return Counter(map(_text, references)).most_common(1)[0][0] if references else ""
 
 
 def _counted(references: list[Any]) -> list[str]:
-    """Ten equal references are one with its count."""
+    """The different references, each with its count where it is given more than once."""
     seen: dict[str, int] = {}
     for reference in references:
         text = _text(reference)

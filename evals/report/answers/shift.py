@@ -1,7 +1,8 @@
-"""Yes or no: whether what turned between two stages is a shift of yes rather than another sight.
+"""Yes/no questions: whether the answers that changed can be explained by more or less yes.
 
-A model that says no more often becomes right where no is right and ceases to be where yes is. Where
-nearly every answer that turned went one way, no one can tell that from seeing otherwise.
+A model that merely says no more often becomes right where no is right, and wrong where yes is.
+Where nearly every answer that changed went the same way, such a shift cannot be distinguished from
+a change in what the model sees.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from evals.report.answers.answer import Answer, Question
 from evals.report.answers.wording import choice
 from evals.report.display.figures import PERCENT, count
 
-_POLAR = 0.9  # of the questions want yes or no: people's references stray
-_FEWEST = 10  # answers that turned
+_POLAR = 0.9  # of the questions want yes or no; references by people hold a few others
+_FEWEST = 10  # answers that changed
 _ONE_WAY = 0.9  # of them
 _MOVED = 0.03  # of yes's share
 
@@ -37,7 +38,9 @@ class Shift:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Question, Answer, Answer]]) -> Shift | None:
-        """None where questions are of another kind, or neither stage's answers can be read."""
+        """None where the questions are not of this kind, or no answer of both stages is yes
+        or no.
+        """
         polar = [
             (wanted, old, new)
             for question, old, new in pairs
@@ -68,26 +71,28 @@ class Shift:
 
     @property
     def is_all(self) -> bool:
-        """Whether nearly every answer that turned went one way: a shift is all that can be told."""
+        """Whether nearly every answer that changed went one way, so that a shift explains
+        them all.
+        """
         turned, most = self.to_no + self.to_yes, max(self.to_no, self.to_yes)
         moved = abs(self.yes_now - self.yes_before)
         return turned >= _FEWEST and most >= _ONE_WAY * turned and moved >= _MOVED
 
     @property
     def always(self) -> tuple[str, float]:
-        """The commoner right answer, and the accuracy of always giving it."""
+        """The more frequent right answer, and the accuracy of always giving it."""
         return ("Yes" if self.yes_wanted >= 0.5 else "No"), max(
             self.yes_wanted, 1 - self.yes_wanted
         )
 
     @property
     def in_words(self) -> str:
-        """What moved: the share of yes, and which answers turned with it, without a bracket."""
+        """The share of yes now and before, and which answers changed with it."""
         turned, most = self.to_no + self.to_yes, max(self.to_no, self.to_yes)
         way = "from yes to no" if self.to_no >= self.to_yes else "from no to yes"
         of = "all" if most == turned else f"{count(most)} of"
         return (
             f"it says yes on {PERCENT.value(self.yes_now)}, before on "
-            f"{PERCENT.value(self.yes_before)}; {of} {count(turned)} answers that turned went "
+            f"{PERCENT.value(self.yes_before)}; {of} {count(turned)} answers that changed went "
             f"{way}, {count(self.became)} became right, {count(self.ceased)} no longer are"
         )

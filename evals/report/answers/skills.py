@@ -1,5 +1,5 @@
-"""On which skill a stage changed the model: the categories of one comparison, each by its own
-turned answers.
+"""On which skill a stage changed the model: the categories of one comparison, each tested on the
+answers that changed in it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 NAMED = 4
-_SPOKEN = 0.05  # a score that moved by less, by form, is not spoken of
+_SPOKEN = 0.05  # a smaller move of a score by form is not reported
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What always giving one answer is right on, in a category."""
+    """The accuracy of always giving one answer, in a category."""
 
     answer: str
     accuracy: float
@@ -53,7 +53,7 @@ class Skill:
     @property
     def verdict(self) -> str:
         """`shift` where all that turned is a shift of yes; `not above` where the category rose, and
-        not beyond what one answer always is right on; `below` where it surely stays below that.
+        not beyond what one answer always is right on; `below` where its interval lies below that.
         """
         if self.tally and self.tally.shift and self.tally.shift.is_all:
             return "shift"
@@ -65,7 +65,9 @@ class Skill:
 
     @property
     def _beside_floor(self) -> str:
-        """Where a category that rose stands: `better`, `not above`, or `below`."""
+        """A category that rose, against always giving one answer: `better`, `not above` or
+        `below`.
+        """
         if self.tally is None or self.floor is None:
             return "better"
         low = self.now[0] if self.now else self.tally.content[1]
@@ -161,7 +163,7 @@ def _by_form(found: Sequence[Skill]) -> list[str]:
 
 
 def _is_form(tally: Tally) -> bool:
-    """Whether the score moved to speak of, and more than half of it is not the content's move."""
+    """Whether the score moved by 5 points or more, less than half of it by content."""
     (before, now), (stated, states) = tally.score, tally.content
     return abs(now - before) >= _SPOKEN and abs(states - stated) < 0.5 * abs(now - before)
 

@@ -1,4 +1,4 @@
-"""Which answers turned between two stages: became right, ceased to be, or rose and fell in part."""
+"""How scores of answers changed between two stages: to right, from right, or in part."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from evals.report.display.figures import count
 
 @dataclass(frozen=True)
 class Turned:
-    """Questions by what became of their score. Where scores are graded, one that rose without
-    reaching 1 rose in part, and one that fell and was not 1 before fell in part.
+    """Numbers of questions by the change of their score. A score that rose without reaching 1 rose
+    in part; one that fell and was less than 1 before fell in part.
     """
 
     became: int = 0
@@ -39,7 +39,9 @@ class Turned:
 
     @property
     def in_words(self) -> str:
-        """`26 became right, 9 no longer right`; what did not happen in part is left out."""
+        """`26 became right, 9 no longer right`; changes in part are left out where there
+        are none.
+        """
         named = (
             (self.became, "became right", True),
             (self.rose, "rose in part", False),
@@ -50,7 +52,7 @@ class Turned:
 
 
 def turned(questions: Sequence[Question], now: int, before: int) -> dict[str, Turned]:
-    """By category, what became of the questions that both stages answered."""
+    """By category, how the questions that both stages answered changed."""
     found: dict[str, list[int]] = {}  # in the order of Turned's fields
     for question in questions:
         old, new = question.answers[before], question.answers[now]
@@ -66,7 +68,7 @@ def turned(questions: Sequence[Question], now: int, before: int) -> dict[str, Tu
 
 
 def as_lists(found: Mapping[str, Turned]) -> dict[str, list[int]]:
-    """As it is kept between two reports."""
+    """The form in which it is kept between two reports."""
     return {category: list(astuple(one)) for category, one in found.items()}
 
 

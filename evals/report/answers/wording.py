@@ -8,7 +8,8 @@ from typing import Any
 
 from rewards.letters import LETTERS
 
-# A number is one word with its sign and marks; of scripts without spaces, each character is one.
+# A number with its sign and separators is one word. In scripts without spaces (kana, Chinese
+# characters) every character is a word.
 _WORD = re.compile(
     r"(?<![\w.])-?\d+(?:[.,:/-]\d+)*"
     r"|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
@@ -19,7 +20,7 @@ _LETTERS = frozenset(LETTERS[:10])
 
 
 def words(text: str) -> str:
-    """The words of a text, in lower case, by one space each.
+    """The words of a text in lower case, with one space between them.
 
     >>> words("It is a 3."), words("14.5 %"), words("The sign: STOP!")
     ('it is a 3', '14.5', 'the sign stop')
@@ -28,13 +29,13 @@ def words(text: str) -> str:
 
 
 def holds(text: str, part: str) -> bool:
-    """Whether these words stand in those, in a row (both as `words` gives them)."""
+    """Whether `part` appears in `text`, word by word in a row (both as `words` returns them)."""
     return bool(part) and f" {part} " in f" {text} "
 
 
 def is_read_in_part(text: str, parsed: Any) -> bool:
-    """Whether the rule reads a part of the answer (a number, a letter, yes or no) rather than the
-    whole of it: then its reading is the content.
+    """Whether the rule read a part of the answer (a number, a letter, yes or no) and not the whole:
+    what it read is the content then.
 
     >>> is_read_in_part("it is a circle", "it is circle"), is_read_in_part("so 4 + 3 is 7", "7")
     (False, True)
@@ -48,7 +49,7 @@ def is_read_in_part(text: str, parsed: Any) -> bool:
 
 @lru_cache(maxsize=1 << 16)
 def choice(text: str | None) -> str:
-    """`yes`, `no`, a letter, or nothing of these.
+    """`yes`, `no`, or a letter of an option; empty for any other text.
 
     >>> choice("Yes."), choice("(b)"), choice("a cat")
     ('yes', 'B', '')

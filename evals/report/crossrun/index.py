@@ -24,7 +24,7 @@ from evals.report.page.layout import fill, write_page
 from evals.report.run import Run, read_run
 
 SCHEMA = 1
-# What has to be equal for two runs' figures on a benchmark to stand in one column.
+# The settings that have to be equal where figures of several runs on a benchmark are compared.
 MUST_AGREE = (
     "prompt_hash",
     "data_fingerprint",
@@ -40,7 +40,7 @@ MUST_AGREE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One stage of one run: a line of the common leaderboard."""
+    """One stage of one run: a row of the common leaderboard."""
 
     name: str
     run: Run
@@ -64,8 +64,8 @@ def write_index(
     roots: Sequence[Path], out: Path, *, link: Callable[[int], str] | None = None
 ) -> Path:
     """Writes `index.html` and `leaderboard.{md,csv,json}` over several runs into `out`; returns the
-    index. `link` gives the address of a run's page by its number, from 1; without it, the way from
-    `out` to the file. Raises: EvalError where one is no run.
+    index. `link` gives the address of a run's page by its number, from 1; by default it is the
+    relative path from `out`. Raises: EvalError where one is no run.
     """
     out.mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
@@ -101,7 +101,7 @@ def write_index(
 
 
 def compare_columns(entries: Sequence[Entry]) -> list[Column]:
-    """The benchmarks of all runs, each with the settings that are not the same everywhere."""
+    """The benchmarks of all runs, each with the settings in which the runs differ."""
     names = list(dict.fromkeys(name for entry in entries for name in entry.rows))
     columns = []
     for name in names:
@@ -118,7 +118,7 @@ def compare_columns(entries: Sequence[Entry]) -> list[Column]:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The runs' own names; with the folder's where two are called the same."""
+    """The names of the runs; with the name of the folder where two runs have the same name."""
     names = [run.name for run in runs]
     return [
         name if names.count(name) == 1 else f"{name} ({run.root.resolve().name})"
@@ -211,7 +211,7 @@ def _markdown(entries: Sequence[Entry], columns: Sequence[Column], seeds: Sequen
 
 
 def _over_seeds(one: Spread) -> str:
-    """One stage's spread in a line."""
+    """The spread of one stage over seeds, as one line."""
     scale = one.rows[0].scale
     text = (
         f"**{plain(one.stage)}** on {plain(one.benchmark)}: mean {scale.value(one.mean)}, standard "

@@ -1,5 +1,5 @@
 """How far scores move when a recipe is trained again with another seed: runs of one recipe that
-differ in nothing but their name and seed, side by side.
+differ only in name and seed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Spread:
 
     @property
     def half(self) -> float | None:
-        """The mean half width of one run's 95 % interval: what the questions alone leave open."""
+        """The mean half width of one run's 95 % interval: the uncertainty from questions alone."""
         halves = [(r.interval[1] - r.interval[0]) / 2 for r in self.rows if r.interval]
         return statistics.fmean(halves) if halves else None
 
@@ -93,7 +93,7 @@ def spreads(runs: Sequence[tuple[Run, Sequence[Row]]]) -> list[Spread]:
 
 
 def as_dicts(found: Sequence[Spread]) -> list[dict[str, Any]]:
-    """As they stand in the index's leaderboard.json."""
+    """Their form in the leaderboard.json of the index."""
     return [
         {
             "benchmark": one.benchmark,
@@ -109,7 +109,7 @@ def as_dicts(found: Sequence[Spread]) -> list[dict[str, Any]]:
 
 
 def _recipe(run: Run) -> str:
-    """The resolved recipe without what is a run's own."""
+    """The resolved recipe without name, folder and seed of the run, as text."""
     page = copy.deepcopy(run.config)
     if isinstance(page.get("run"), dict):
         for key in _OWN:

@@ -1,5 +1,5 @@
-"""Inline SVG: curves, intervals, bars. Geometry only: every word stays in HTML, where it can wrap
-and be read.
+"""Inline SVG: curves, intervals, bars. Drawings hold no text: words are in the HTML around them,
+where they can wrap and be selected.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def scale_of(ends: list[float]) -> float:
 
 
 def split_bar(answered: float, form: float, sight: float, largest: float) -> Markup:
-    """A difference as three bars from the zero line: answered, form, sight; points of accuracy. One
-    beyond the axis ends in an arrow.
+    """A difference as three bars from the zero line: answered, form, sight; points of accuracy. A
+    bar that is longer than the axis ends in an arrow.
     """
     parts = []
     for kind, value, y in (("answered", answered, 1), ("form", form, 10), ("sight", sight, 19)):
@@ -136,7 +136,9 @@ def split_bar(answered: float, form: float, sight: float, largest: float) -> Mar
 
 
 def change(value: float, interval: Interval | None, largest: float) -> Markup:
-    """A difference with its interval around the zero line; an arrow where either lies beyond."""
+    """A difference with its interval around the zero line; an arrow where either is beyond the
+    axis.
+    """
     axis = Axis(-largest, largest)
     parts = [
         '<line class="rule" x1="0" x2="100%" y1="7" y2="7"/>',
@@ -153,7 +155,7 @@ def change(value: float, interval: Interval | None, largest: float) -> Markup:
 
 
 def beyond(value: float, interval: Interval | None, largest: float) -> list[str]:
-    """On which sides a difference, or its interval, lies beyond the axis.
+    """On which sides a difference, or its interval, is beyond the axis.
 
     >>> beyond(575.0, (561.0, 589.0), 25.0), beyond(3.0, (-30.0, 9.0), 25.0)
     (['right'], ['left'])
@@ -164,7 +166,7 @@ def beyond(value: float, interval: Interval | None, largest: float) -> list[str]
 
 
 def _arrow(kind: str, to_right: bool, y: float) -> str:
-    """A tip at one end of the drawing: the value lies beyond."""
+    """An arrow at one end of the drawing: the value is beyond the axis."""
     tip, back = (0, -9) if to_right else (0, 9)
     x = "100%" if to_right else "0%"
     return (
@@ -174,7 +176,7 @@ def _arrow(kind: str, to_right: bool, y: float) -> str:
 
 
 def shares(values: list[tuple[int, float]]) -> Markup:
-    """One bar cut into shares of its sum; each share has a number that gives it its colour."""
+    """One bar cut into shares of its sum. Each value comes with the number of its colour."""
     total = sum(value for _, value in values) or 1.0
     parts, x = [], 0.0
     for colour, value in values:
@@ -188,9 +190,9 @@ def shares(values: list[tuple[int, float]]) -> Markup:
 
 @dataclass(frozen=True)
 class Curve:
-    """A drawn curve and the words that stand around it; its running mean goes from `begin` to
-    `end`. `middle` stands at half height: the value of a constant, which has no ends, or what ends
-    too close to be told apart are written from.
+    """A drawn curve and the labels around it; its running mean goes from `begin` to `end`. `middle`
+    is the label at half height: the value of a constant curve, or the value from which the labels
+    of the ends are written as distances, where the ends would read the same.
     """
 
     svg: Markup
@@ -253,8 +255,8 @@ def curve(
 
 
 def _ends(axis: Axis) -> tuple[str, str, str]:
-    """What stands at an axis's foot, middle and head. Rounding dust beside the other end is zero;
-    ends that would read the same are written as distances from the middle.
+    """The labels at the bottom, middle and top of an axis. An end that is tiny beside the other is
+    written as zero; ends that would read the same are written as distances from the middle.
 
     >>> _ends(Axis(0.0, 49.0)), _ends(Axis(1 - 2e-8, 1 + 2e-8))
     (('0', '', '49'), ('−2e−08', '1', '+2e−08'))
@@ -301,7 +303,7 @@ def dots(points: list[tuple[int, float, Interval | None]], *, across: tuple[floa
 
 
 def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most `most` points: each the mean of its stretch, so that no step is left out."""
+    """At most `most` points, each the mean of a run of neighbouring points."""
     if len(points) <= most:
         return points
     size = len(points) / most
@@ -314,7 +316,7 @@ def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, f
 
 
 def running_mean(points: list[tuple[float, float]], width: int) -> list[tuple[float, float]]:
-    """The mean of up to `width` points on either side."""
+    """At each point the mean over up to `width` points on either side."""
     out = []
     for i, (x, _) in enumerate(points):
         near = [y for _, y in points[max(0, i - width) : i + width + 1]]

@@ -1,5 +1,5 @@
-"""How numbers are written: one number of decimals for a benchmark's scores and all differences of
-them, halves away from zero, a true minus sign, units said once.
+"""How numbers are written: the same number of decimals for all scores and differences of a
+benchmark, halves rounded away from zero, commas between thousands, a true minus sign.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def number(value: float | None, places: int = 1, *, sign: bool = False) -> str:
     """
     if value is None or not math.isfinite(value):
         return NONE
-    # The dust of sums must not decide a half: 78.95 and 78.9499999 are one figure.
+    # Rounding errors of sums must not decide a half: 78.95 and 78.9499999 are one figure.
     text = f"{abs(value) + 1e-9:,.{places}f}"
     is_zero = not any(digit in text for digit in "123456789")
     if is_zero:
@@ -80,7 +80,7 @@ class Scale:
             return ""
         ends = [end * self.factor for end in interval]
         places = self.places
-        # An end beside zero keeps its side: [−0.04, 2.30], not [0.0, 2.3].
+        # An end close to zero keeps its sign: [−0.04, 2.30], not [0.0, 2.3].
         while places < 3 and any(end and not round(end, places) for end in ends):
             places += 1
         return f"[{number(ends[0], places)}, {number(ends[1], places)}]"

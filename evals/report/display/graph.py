@@ -1,4 +1,4 @@
-"""The stage graph: where every stage's card stands, and the lines between them."""
+"""The stage graph: the places of the stages' cards, and the lines between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evals.report.run import Run, depth
 
 @dataclass(frozen=True)
 class Box:
-    """Where a stage's card stands in the strip, in pixels."""
+    """The place of a stage's card in the strip, in pixels."""
 
     stage: str
     left: int
@@ -23,7 +23,7 @@ class Box:
 @dataclass(frozen=True)
 class Strip:
     """The stage graph: cards in columns by depth, and the lines between parent and child. `boxes`
-    stand in the order of the tree: each stage's own follow it, before its siblings.
+    are in the order of the tree: a stage is followed by the stages below it, then by its siblings.
     """
 
     boxes: list[Box]
@@ -35,7 +35,9 @@ class Strip:
 
     @property
     def style(self) -> Markup:
-        """Where the cards stand, as rules of the page's one style sheet: no element has its own."""
+        """The places of the cards as rules for the page's one style sheet. The page's policy allows
+        no style on single elements.
+        """
         rules = [
             f"#card-{number} {{ left: {box.left}px; top: {box.top}px; width: {self.card_width}px; "
             f"height: {self.card_height}px; --depth: {box.depth}; }}"
@@ -77,7 +79,7 @@ def strip(run: Run, *, card_width: int = 208, card_height: int = 96, gap: int = 
 
 
 def _tree(names: Sequence[str], parents: Mapping[str, str | None]) -> list[str]:
-    """The names so that all that comes from a stage follows it."""
+    """The names in an order in which a stage is followed by the stages below it."""
     roots = [name for name in names if parents[name] not in parents]
     found: dict[str, None] = {}
     ahead = roots[::-1]

@@ -1,13 +1,11 @@
-"""Foreign text made fit to be looked at: what cannot be seen, or turns what stands around it, gets
-a visible name.
-"""
+"""Text from models and data with its invisible characters shown: each gets a visible name."""
 
 from __future__ import annotations
 
 import re
 
-# Beside some controls, the marks that set or change the writing direction: an unclosed one would
-# turn what follows.
+# Some control characters, and the marks that set the writing direction: an unclosed one would
+# reverse the text after it.
 NAMES = {
     0x00: "NUL",
     0x08: "BS",
@@ -34,7 +32,7 @@ _UNSEEN = re.compile(
 
 
 def visible(text: object) -> str:
-    r"""Text with every control character and direction mark replaced by a name that is seen.
+    r"""Text with every control character and direction mark replaced by its name.
 
     >>> visible("a\x00b\u202ec"), visible("line\nline")
     ('a⟨NUL⟩b⟨RLO⟩c', 'line\nline')

@@ -1,4 +1,4 @@
-"""What the page is about, in two sentences: which model, which data, which questions."""
+"""Two sentences for the top of the page: the model with its data, and the benchmarks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from evals.report.facts.stored import judge_of
 from evals.report.records import Result
 from evals.report.run import Run, Stage
 
-_MOST_HEADER = 100_000_000  # bytes; what the format allows
+_MOST_HEADER = 100_000_000  # bytes; the limit of the format
 
 
 def about(run: Run) -> list[str]:
-    """The model with its data, and the benchmarks; what the run does not tell is left out."""
+    """The model with its data, and the benchmarks. What the run folder does not say is left out."""
     return [text for text in (_model(run), _benchmarks(run)) if text]
 
 
@@ -33,7 +33,7 @@ def _model(run: Run) -> str:
 
 
 def _data(run: Run, stage: Stage) -> str:
-    """What a stage learned from, or answered."""
+    """The data that a stage learned from, or whose prompts it answered."""
     named = stage.facts.get("data")
     names = [str(name) for name in named] if isinstance(named, list) else []
     if not names:
@@ -67,7 +67,9 @@ def _architecture(run: Run) -> list[str]:
 
 
 def parameters(files: Iterable[Path]) -> int:
-    """The numbers in safetensors files, from their headers alone. Raises: OSError, ValueError."""
+    """The number of parameters in safetensors files, from their headers alone. Raises: OSError,
+    ValueError.
+    """
     total = 0
     for path in files:
         with path.open("rb") as file:
@@ -91,7 +93,7 @@ def _benchmarks(run: Run) -> str:
 
 
 def _benchmark(run: Run, name: str, result: Result) -> str:
-    """Its path, its questions, and whether these are the public ones."""
+    """A benchmark's path, its questions, and whether they are as many as the public set has."""
     asked = sum(part.n for part in result.parts.values())
     entry = _entry(run, name)
     path = str(entry.get("path") or "")
@@ -114,7 +116,7 @@ def _benchmark(run: Run, name: str, result: Result) -> str:
 
 
 def _entry(run: Run, name: str) -> dict[str, Any]:
-    """The benchmark on the recipe's page."""
+    """The benchmark's entry in the recipe; empty where it has none."""
     listed = run.config.get("evals")
     entries: Any = listed.get("benchmarks") if isinstance(listed, dict) else None
     for entry in entries if isinstance(entries, list) else []:

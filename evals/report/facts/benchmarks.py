@@ -21,7 +21,7 @@ from evals.report.run import Run, Stage
 
 @dataclass(frozen=True)
 class BenchmarkFacts:
-    """One benchmark: its rows by stage, and the axes that its marks share."""
+    """One benchmark: its rows by stage, and the axes that its drawings share."""
 
     name: str
     columns: list[tuple[Stage, Row | None, Result | None]]
@@ -29,12 +29,12 @@ class BenchmarkFacts:
     categories: list[str]
     rule: str  # how the statistic is built, in one sentence
     splits: dict[str, Split]  # stage -> its difference from its parent
-    turned: dict[str, dict[str, Turned]]  # stage -> category -> turned answers
-    habits: dict[str, Mapping[str, Any]]  # stage -> how it answers
+    turned: dict[str, dict[str, Turned]]  # stage -> category -> changed answers
+    habits: dict[str, Mapping[str, Any]]  # stage -> its habits
     bars: dict[str, dict[str, Category]]  # stage -> category -> share right
     stated: dict[str, dict[str, Share]]  # the same, where content is not the score
     has_kinds: bool  # whether the categories are kinds of question
-    floors: dict[str, Floor]  # category -> always giving one answer
+    floors: dict[str, Floor]  # category -> the accuracy of always giving one answer
 
     def has_habit(self, key: str) -> bool:
         """Whether any stage has this figure."""
@@ -46,32 +46,34 @@ class BenchmarkFacts:
         return any(habit["content"] - habit["accuracy"] >= 5e-5 for habit in self.habits.values())
 
     def turned_of(self, stage: str, category: str | None = None) -> Turned | None:
-        """A stage's turned answers against its parent; None where the answers are not here."""
+        """A stage's changed answers against its parent; None where the answers were not kept."""
         found = self.turned.get(stage)
         if not found:
             return None
         return all_of(found) if category is None else found.get(category, Turned())
 
     def flip_of(self, stage: str, change: Comparison, category: str) -> Turned | None:
-        """A category's turned answers: as read, else as the comparison counted them."""
+        """A category's changed answers: from the stored answers, else from result.json."""
         if stage in self.turned:
             return self.turned[stage].get(category)
         flip = change.flips_by_category.get(category)
         return Turned(became=flip.wrong_to_right, ceased=flip.right_to_wrong) if flip else None
 
     def largest_flip(self, stage: str, change: Comparison) -> int:
-        """The most questions that turned one way in a category."""
+        """The largest number of questions that changed one way in a category."""
         found = [self.flip_of(stage, change, category) for category in self.categories]
         return max((max(one.won, one.lost) for one in found if one), default=1)
 
     @property
     def is_graded(self) -> bool:
-        """Whether an answer can rise or fall without becoming right or ceasing to be."""
+        """Whether some score rose or fell without reaching or leaving 1."""
         return any(all_of(found).is_graded for found in self.turned.values())
 
     @property
     def pieces(self) -> dict[str, dict[str, Mapping[str, float]]]:
-        """Category -> stage -> what the statistic is a sum of; empty where it is no such sum."""
+        """Category -> stage -> the parts whose sum is the statistic (as MME's acc and acc+); empty
+        where it is no such sum.
+        """
         found: dict[str, dict[str, Mapping[str, float]]] = {}
         for stage, _, result in self.columns:
             kept = result.part.metrics.get("categories") if result else None
@@ -81,8 +83,8 @@ class BenchmarkFacts:
         return found
 
     def halves(self, stage: str) -> dict[str, float]:
-        """What a stage's difference from its parent is the sum of, where the statistic adds up acc
-        and acc+ of its categories: points of each.
+        """A stage's difference from its parent in two parts, where the statistic is the sum of acc
+        and acc+ over its categories: points of each.
         """
         parent = next((s.parent for s, _, _ in self.columns if s.name == stage), None)
         found: dict[str, float] = {}
@@ -114,7 +116,7 @@ class BenchmarkFacts:
 
     @property
     def compared(self) -> list[tuple[Stage, Row, Comparison]]:
-        """The stages that can be held against their parent."""
+        """The stages that can be compared with their parent."""
         return [
             (stage, row, comparison)
             for stage, row, result in self.columns
@@ -123,8 +125,8 @@ class BenchmarkFacts:
 
     @property
     def largest_move(self) -> float:
-        """The axis of the split bars: points of accuracy, at least 5, so that nothing looks large
-        only because nothing else moved.
+        """The axis of the split bars, in points of accuracy: at least 5, so that a small move does
+        not look large where nothing else moved.
         """
         ends = [max(map(abs, split.parts.values())) for split in self.splits.values()]
         return charts.round_up(max(charts.scale_of(ends), 5.0))

@@ -35,7 +35,7 @@ class Candidate:
 @dataclass(frozen=True)
 class Choice:
     """The candidates of one stage's parent, in the recipe's order. `highest` has the highest mean;
-    where it is not the parent, the figures changed after the choice.
+    where that is not the parent, scores changed after the choice.
     """
 
     rule: str
@@ -71,8 +71,8 @@ class Choice:
 
     @property
     def surprise(self) -> str:
-        """Where another candidate scores higher on the report part: why the chosen one is the
-        parent all the same. Empty where none does.
+        """Where another candidate scores higher on the report part: why the chosen
+        one is the parent nevertheless. Empty where none does.
         """
         chosen = self.chosen
         shown = [c for c in self.candidates if c.shown is not None]

@@ -1,4 +1,4 @@
-"""The gate's decisions of a run as Markdown: `report/gate.md`, for people and for CI."""
+"""The gate's decisions of a run: the worst of them, and what could not be judged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERDICTS = ("pass", "warn", "fail")
 
 
 def worst_verdict(run: Run) -> str:
-    """The worst of all verdicts; pass where there is none."""
+    """The worst of all verdicts; `pass` where there is none."""
     found = [result.gate.verdict for _, result in judged(run) if result.gate]
     inside = [VERDICTS[int(seen)] for stage in run.stages for _, seen in inside_of(stage)]
     known = [verdict for verdict in (*found, *inside) if verdict in VERDICTS]
@@ -21,13 +21,13 @@ def worst_verdict(run: Run) -> str:
 
 
 def unjudged(run: Run) -> list[str]:
-    """What the gate should have read and could not: results that are broken, questions that were
-    answered and not scored in a run that has ended, verdicts that are none, no stage at all.
+    """What the gate should have read and could not: broken results, questions that were answered
+    and not scored though the run has ended, unknown verdicts, a run without stages.
     """
     broken: dict[str, str] = {}
     for problem in run.problems:
         folder, is_result, _ = problem.partition("/result.json")
-        if is_result:  # a broken file is told twice: as no JSON, and as no result
+        if is_result:  # a broken file has two problems: it is no JSON, and no result
             broken.setdefault(folder, problem)
     found = list(broken.values())
     for stage, result in judged(run):
@@ -51,8 +51,8 @@ def judged(run: Run) -> Iterator[tuple[Stage, Result]]:
 
 
 def beside(result: Result, row: Row) -> str:
-    """What the report part says of the change that the gate judged on the select part, and why the
-    two may differ; empty where one of them is missing.
+    """The change on the report part, beside the one that the gate judged on the select part, and
+    why the two may differ; empty where one of them is missing.
     """
     against = result.against("parent")
     select = against.select if against else None
@@ -78,7 +78,7 @@ def beside(result: Result, row: Row) -> str:
 
 
 def _side(select: Comparison) -> str:
-    """`better` or `worse` where both one-sided bounds lie on one side of zero."""
+    """`better` or `worse` where both one-sided bounds are on the same side of zero."""
     low, high = select.lower_bound, select.upper_bound
     if low is None or high is None:
         return ""

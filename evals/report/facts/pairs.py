@@ -1,4 +1,4 @@
-"""Any two stages: the paired test of every pair on the part that is shown, by pure re-scoring."""
+"""The paired test of any two stages on the part that is shown, by scoring stored answers again."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Tested:
 
 def pairs(run: Run, folder: Path) -> dict[str, Table]:
     """By benchmark, the tests of every two stages that answered the same questions under equal
-    settings; a pair that is not there is for `plumbline compare`. Kept in `folder` (the report's)
-    and made again only when an answer changed.
+    settings; pairs that are left out can be tested by `plumbline compare`. Kept in `folder` (the
+    report's) and made again only when an answer changed.
     """
     raw = {name: _of(run, name, folder) for name in run.benchmarks}
     keys = list(dict.fromkeys(key for tests in raw.values() for key in tests))
@@ -98,8 +98,8 @@ def _comparable(benchmark: str, stages: Sequence[Stage]) -> list[list[Stage]]:
 
 
 def _alike(scored: Mapping[str, Scored]) -> dict[str, Scored]:
-    """The stages with answers to the same questions as most have, all in one order: a resample of
-    images serves them all only then.
+    """The stages that answered the same questions as most stages did, all in the same order: only
+    then can the same resamples of images be used for all of them.
     """
     ids = {
         name: [(str(row["sample_id"]), score.score is None) for row, score in _rows(side)]

@@ -1,4 +1,4 @@
-"""Reward against benchmark: whether what training maximises and what is measured rise together."""
+"""Reward against benchmark: the objective of training beside the scores over the same steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evals.report.facts.rows import adjusted, adjusted_verdict
 from evals.report.records import Interval, Part, PartName, Result
 from evals.report.run import Run, Stage
 
-# The first of these that a stage logs is what its training tries to raise.
+# The first of these metrics that a stage logs is taken as the objective of its training.
 OBJECTIVES = {
     "reward": "the mean reward",
     "rewards/margins": "the margin between chosen and rejected answers",
@@ -75,8 +75,8 @@ def _of(run: Run, stage: Stage) -> Progress | None:
 
 
 def _line(run: Run, stage: Stage, benchmark: str, last: int) -> Line | None:
-    """Points of one part only: `select` where checkpoints inside the stage were scored (they read
-    nothing else), the shown part where only begin and end are there.
+    """Points of one part only: `select` where checkpoints inside the stage were scored (they are
+    scored on no other part), else the part that is shown, with begin and end.
     """
     inside = {
         step: found[benchmark] for step, found in stage.checkpoints.items() if benchmark in found
@@ -111,8 +111,8 @@ def _point(step: int, result: Result, part: Part | None) -> Point | None:
 
 
 def _sentence(objective: str, begin: float, end: float, lines: list[Line]) -> tuple[str, str]:
-    """Where the objective went and what each benchmark's verdict is; a rising objective over a
-    benchmark that became worse is named. Begin and end are the drawn running mean's.
+    """How the objective moved, and each benchmark's verdict. A rising objective beside a benchmark
+    that became worse is pointed out. Begin and end are those of the running mean that is drawn.
     """
     first, last = compact(begin), compact(end)
     went = "rose" if end > begin else "fell"
@@ -144,8 +144,8 @@ def _verdict(stage: Stage, benchmark: str, part: PartName) -> str:
 
 
 def _objective(stage: Stage) -> tuple[str, str, list[tuple[float, float]]] | None:
-    """What training raises: its key, its name in words, and (step, value)s. KTO logs the two
-    rewards whose difference it raises.
+    """The objective of training: its key, its name in words, and (step, value)s. Where a stage logs
+    the rewards of chosen and rejected answers and no margin, the margin is their difference.
     """
     rows = [row for row in stage.metrics if isinstance(row.get("step"), int | float)]
     for key, words in OBJECTIVES.items():

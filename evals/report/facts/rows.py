@@ -1,6 +1,4 @@
-"""The leaderboard: one row a stage and benchmark, as data, CSV and JSON. Nothing here depends on
-when it was made.
-"""
+"""The leaderboard: one row per stage and benchmark."""
 
 from __future__ import annotations
 
@@ -77,7 +75,7 @@ class Row:
 
 
 def rows(run: Run) -> list[Row]:
-    """The leaderboard's rows: benchmarks in the page's order, and within each the stages."""
+    """The leaderboard's rows: benchmarks in the order of the recipe, and within each the stages."""
     p_values = {
         (stage.name, role): adjusted(stage, role)
         for stage in run.scored
@@ -94,8 +92,8 @@ def rows(run: Run) -> list[Row]:
 def adjusted(
     stage: Stage, role: Literal["parent", "base"], part: PartName | None = None
 ) -> dict[str, float]:
-    """Holm-adjusted p-values of a stage over its benchmarks, on the part that is shown or on this
-    one.
+    """Holm-adjusted p-values of a stage over its benchmarks, on `part` or on the part that is
+    shown.
     """
     found = {
         name: comparison.p_value
@@ -175,15 +173,15 @@ def _against(
 
 
 def adjusted_verdict(verdict: str, p_holm: float | None) -> str:
-    """What may be claimed once every benchmark of the stage is counted: Holm can only take a claim
-    back.
+    """The verdict after adjustment over all benchmarks of the stage. Holm can only withdraw a
+    claim.
     """
     is_claim = verdict in ("better", "worse")
     return "no evidence" if is_claim and p_holm is not None and p_holm > ALPHA else verdict
 
 
 def unequal(result: Result, other: Result | None) -> tuple[str, ...]:
-    """Settings in which two results differ and that must not differ where they are compared."""
+    """The settings that differ between two results and must not where these are compared."""
     if other is None:
         return ()
     mine = {**result.settings, "version": result.version, "profile": result.profile}
@@ -199,8 +197,8 @@ def unequal(result: Result, other: Result | None) -> tuple[str, ...]:
 
 
 def may_differ(settings: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Settings that may be unequal where results are compared: where the data lay (its fingerprint
-    is compared), and the seed where every answer was greedy.
+    """Settings that may be unequal where results are compared: the path of the data (its
+    fingerprint is compared instead), and the seed where every answer was greedy.
     """
     is_greedy = all(found.get("temperature") == 0 for found in settings)
     return frozenset({"data_path", *(["seed"] if is_greedy else [])})

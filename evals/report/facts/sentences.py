@@ -1,4 +1,4 @@
-"""One sentence a stage: what it did to the model, in words that claim no more than the figures."""
+"""One sentence per stage: its effect on the scores, claiming no more than the figures show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GATED = {
 
 @dataclass(frozen=True)
 class Clause:
-    """What a stage did on one benchmark. `mood`: better, worse, no evidence, refused, failed,
+    """A stage's effect on one benchmark. `mood`: better, worse, no evidence, refused, failed,
     running or plain.
     """
 
@@ -26,7 +26,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A stage's verdict, a clause a benchmark."""
+    """A stage's verdict, with a clause per benchmark."""
 
     stage: str
     clauses: tuple[Clause, ...]
@@ -51,7 +51,7 @@ def _sentence(stage: Stage, mine: list[Row]) -> Sentence:
 
 
 def _state(stage: Stage, *, is_judged: bool) -> Clause | None:
-    """What there is to say of a stage beside its scores."""
+    """The state of a stage, where it is not just finished and scored."""
     if stage.status == "failed":
         why = " ".join(str(stage.facts.get("error") or "no reason was written").split())
         return Clause("failed", f"failed after {count(stage.steps)} steps: {why[:300]}")
@@ -106,9 +106,9 @@ def _words(row: Row, against: Against | None) -> str:
 
 
 def detectable(row: Row, against: Against) -> list[tuple[str, str]]:
-    """The smallest change that is seen 4 times in 5, as (measure, amount): of the benchmark's own
-    statistic, and of accuracy where that is another one. Each has a test of its own; neither is the
-    other in another unit.
+    """The smallest change that the test detects 4 times in 5, as (measure, amount): of the
+    benchmark's own statistic, and of accuracy where that is another measure. Each has a test of
+    its own: the two are not one amount in two units.
     """
     found = []
     if against.mde_primary:
@@ -120,7 +120,7 @@ def detectable(row: Row, against: Against) -> list[tuple[str, str]]:
 
 
 def _seen(row: Row, against: Against) -> str:
-    """What is seen 4 times in 5, each measure in a statement of its own."""
+    """The smallest detectable changes, in words."""
     measures = detectable(row, against)
     if not measures:
         return ""

@@ -1,4 +1,6 @@
-"""What has to hold before figures mean anything: settings side by side, and one line an answer."""
+"""The settings of every evaluation side by side: what has to be equal where figures are
+compared.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,13 @@ class Setting:
 
     @property
     def words(self) -> str:
-        """What it is; empty where its name says so."""
+        """What the setting is; empty where its name says it."""
         return WORDS.get(self.name, "")
 
 
 @dataclass(frozen=True)
 class Table:
-    """One benchmark's settings, a column a stage."""
+    """One benchmark's settings, with a column per stage."""
 
     benchmark: str
     stages: list[str]

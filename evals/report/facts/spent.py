@@ -1,5 +1,5 @@
-"""What a run cost: each stage over all of its parts (a stage that was interrupted and went on has
-several), and everything summed.
+"""What a run cost: each stage over all of its parts (a stage that was interrupted and resumed has
+several), and the sum over stages.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Part:
 
     seconds: float
     end: str
-    first_step: int = 0  # steps that were done when it began
+    first_step: int = 0  # steps that were done when it started
     last_step: int | None = None  # steps that it left to the next part
 
 
 @dataclass(frozen=True)
 class Redone:
-    """Steps that were lost and done a second time."""
+    """Steps that were lost and done a second time, with their cost."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -70,8 +70,8 @@ class Spent:
 
 @dataclass(frozen=True)
 class Total:
-    """The run's whole cost. `engines` is the time until engines stood, in every attempt; `rest` is
-    what lies in no stage: reports, loading, what a killed attempt did not tell.
+    """The run's whole cost. `engines` is the time for starting engines, over all attempts; `rest`
+    is the time outside stages: reports, loading, and what a killed attempt did not record.
     """
 
     stages: tuple[Spent, ...]
@@ -116,8 +116,8 @@ def total_cost(run: Run) -> Total:
 
 @dataclass(frozen=True)
 class Reached:
-    """What it takes to have a stage: the stages that it stands on, itself last, summed. A stage
-    that it learned from counts; candidates that were not chosen do not.
+    """The cost of reaching a stage: the sum over the stages that it starts from or learned from,
+    and itself, which is last. Candidates for its parent that were not chosen are not counted.
     """
 
     stages: tuple[str, ...]
@@ -147,7 +147,7 @@ def reached(run: Run, total: Total, name: str) -> Reached:
 
 @dataclass(frozen=True)
 class Asked:
-    """What all evaluations at the ends of stages came to."""
+    """The sum over all evaluations at the ends of stages."""
 
     evaluations: int
     questions: int
@@ -261,26 +261,26 @@ def _parts(run: Run, stage: Stage, redone: Redone) -> tuple[Part, ...]:
 
 
 def _attempts(run: Run, name: str) -> Iterator[Part]:
-    begun: float | None = None
+    start_time: float | None = None
     last, first, is_first = 0.0, 0, True
     for event in run.events:
         time = seconds_of(event.get("time"))
         if time is None:
             continue
-        if begun is not None and (end := _end(event, name)):
+        if start_time is not None and (end := _end(event, name)):
             own = event.get("seconds") if end == "finished" else None
             spent = own if isinstance(own, int | float) else (last if end == "killed" else time)
-            yield Part(float(spent) if own is not None else spent - begun, end, first)
-            begun = None
+            yield Part(float(spent) if own is not None else spent - start_time, end, first)
+            start_time = None
         if _is(event, "stage_started", name):
-            begun, first, is_first = time, 0, True
-        elif begun is not None:
+            start_time, first, is_first = time, 0, True
+        elif start_time is not None:
             if is_first and _is(event, "stage_resumed", name):
                 first = int(event.get("step") or 0)
             is_first = False
         last = time
-    if begun is not None:
-        yield Part(last - begun, "running" if run.is_running else "killed", first)
+    if start_time is not None:
+        yield Part(last - start_time, "running" if run.is_running else "killed", first)
 
 
 def _end(event: dict[str, Any], name: str) -> str:
@@ -293,14 +293,14 @@ def _end(event: dict[str, Any], name: str) -> str:
 
 
 def _engines(events: list[dict[str, Any]]) -> float:
-    """Seconds from each attempt's begin until its engines stood."""
-    spent, begun = 0.0, None
+    """Seconds from the start of each attempt until its engines were up."""
+    spent, start_time = 0.0, None
     for event in events:
         time = seconds_of(event.get("time"))
         if _is(event, "run_started"):
-            begun = time
-        elif _is(event, "engines_up") and begun is not None and time is not None:
-            spent, begun = spent + time - begun, None
+            start_time = time
+        elif _is(event, "engines_up") and start_time is not None and time is not None:
+            spent, start_time = spent + time - start_time, None
     return spent
 
 

@@ -19,7 +19,7 @@ def stages_of(run: Run, benchmark: str) -> list[Stage]:
 
 
 def files_of(run: Run, benchmark: str) -> list[Path]:
-    """What the answers are read from."""
+    """The files that the answers are read from."""
     return [
         run.root / "evals" / stage.name / benchmark / name
         for stage in stages_of(run, benchmark)
@@ -28,7 +28,9 @@ def files_of(run: Run, benchmark: str) -> list[Path]:
 
 
 def signature(files: Iterable[Path]) -> str:
-    """Changes whenever one of the files does; no contents are read."""
+    """A text that changes whenever one of the files does. It uses size and time of change; no file
+    is read.
+    """
     seen = []
     for path in files:
         try:
@@ -41,7 +43,7 @@ def signature(files: Iterable[Path]) -> str:
 
 
 def judge_of(run: Run, benchmark: str) -> Benchmark | None:
-    """The benchmark's rule: by its id, else by a page (YAML) that the recipe names. A report runs
+    """The benchmark's rule: by its id, else by a file (YAML) that the recipe names. A report runs
     no code that a run folder names.
     """
     listed = run.config.get("evals")

@@ -1,4 +1,4 @@
-"""What training left: curves, where the time went, tokens."""
+"""What training logged: curves, the time of its phases, tokens."""
 
 from __future__ import annotations
 

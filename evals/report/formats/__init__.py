@@ -16,7 +16,7 @@ FORMATS = ("hf", "lmms-eval")
 
 
 def require_format(name: str) -> None:
-    """Raises: ConfigError for a format that is none."""
+    """Raises: ConfigError for an unknown format."""
     if name not in FORMATS:
         raise ConfigError(
             f'no format called "{name}"',
@@ -27,7 +27,7 @@ def require_format(name: str) -> None:
 
 
 def write_format(root: Path, name: str) -> list[Path]:
-    """Writes the report in another tool's format, a file a stage; returns their paths.
+    """Writes the report in another tool's format, one file per stage; returns their paths.
 
     Raises: ConfigError for an unknown format, EvalError where the folder is no run.
     """

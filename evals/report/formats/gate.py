@@ -48,10 +48,16 @@ def _rows(run: Run) -> Iterator[list[str]]:
         if gate is None:
             continue
         needed = count(gate.n_to_decide) if gate.n_to_decide else ""
-        yield [stage.name, result.benchmark, ", ".join(_whom(result)), gate.verdict or "", needed]
+        yield [
+            stage.name,
+            result.benchmark,
+            ", ".join(_compared_with(result)),
+            gate.verdict or "",
+            needed,
+        ]
 
 
-def _whom(result: Result) -> list[str]:
+def _compared_with(result: Result) -> list[str]:
     """The stages that a result was compared with, each once."""
     named: dict[str, list[str]] = {}
     for kind, against in result.comparisons.items():
@@ -64,7 +70,7 @@ def _whom(result: Result) -> list[str]:
 
 
 def _lines(stage: Stage) -> Iterator[str]:
-    """What is to be said of a stage, escaped."""
+    """The reasons and alarms of a stage's gates, and how it ended, escaped."""
     name = f"**{plain(stage.name)}**"
     for result in stage.results.values():
         if result.gate is not None and any(result.comparisons.values()):

@@ -1,4 +1,4 @@
-"""The leaderboard as CSV and JSON. Nothing here depends on when it was made."""
+"""The leaderboard as CSV and JSON. The files do not depend on when they were made."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def to_json(run: Run, found: list[Row]) -> str:
 
 
 def to_csv(found: list[Row]) -> str:
-    """The leaderboard as CSV: one flat line a row, plain numbers, empty where there is none; each
-    says the version of the schema.
+    """The leaderboard as CSV: one line per row with plain numbers, empty where there is none. The
+    last column is the version of the schema.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -72,7 +72,9 @@ class Task:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What stands under `results`: each metric and its standard error, where it is a mean."""
+        """The task's entry under `results`: each metric, with its standard error where it is a
+        mean.
+        """
         out: dict[str, Any] = {"alias": self.name}
         for name, value in self.metrics.items():
             is_mean = value is not None and value == self.row.accuracy
@@ -82,7 +84,7 @@ class Task:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What stands under `configs`."""
+        """The task's entry under `configs`."""
         settings = self.row.settings
         metadata = {"version": self.row.version, "profile": self.profile, "part": self.row.part}
         return {
@@ -101,7 +103,7 @@ class Task:
 
 
 def results_file(run: Run, stage: Stage, rows: list[Row]) -> dict[str, Any]:
-    """The whole file; `configs` say whose rule the figures are by."""
+    """The whole file. `configs` say which program's rule the figures are by."""
     tasks = [_task(run, stage, row) for row in rows]
     return {
         "results": {task.name: task.result for task in tasks},
@@ -160,13 +162,15 @@ def _was_asked(key: str, metrics: Mapping[str, Any]) -> bool:
 
 
 def _num_shots(rows: Sequence[Mapping[str, Any]]) -> int:
-    """How many worked examples stood in front of a question: the most, as that tool states it."""
+    """How many worked examples were in front of a question: the largest number, as that tool states
+    it.
+    """
     found = [given.get("num_shots") for given in rows]
     return max((number for number in found if isinstance(number, int)), default=0)
 
 
 def _config(run: Run, stage: Stage, row: Row) -> dict[str, Any]:
-    """How it was run; what has no meaning here is null, as that tool writes it."""
+    """How it was run; null where a key of that tool has no meaning here."""
     seed = row.settings.get("seed")
     return {
         "model": "plumbline",
@@ -186,7 +190,7 @@ def _config(run: Run, stage: Stage, row: Row) -> dict[str, Any]:
 
 
 def _tracked(run: Run, stage: Stage, row: Row) -> dict[str, Any]:
-    """What that tool's tracker adds: model, templates, time."""
+    """The keys that the tracker of that tool adds: model, templates, time."""
     seconds = sum(result.cost.seconds or 0.0 for result in stage.results.values())
     model = _model(run, stage)
     return {
@@ -219,12 +223,12 @@ def _metrics(
 
 
 def _model(run: Run, stage: Stage) -> str:
-    """The stage's checkpoint, else a name that says whose it is."""
+    """The stage's checkpoint, else a name made of run and stage."""
     return str(stage.facts.get("checkpoint") or f"{run.name}-{stage.name}")
 
 
 def _date(run: Run, stage: Stage) -> str:
-    """When the stage was evaluated, as that tool writes it (in UTC); else when the run began."""
+    """When the stage was evaluated, as that tool writes it (in UTC); else when the run started."""
     found = [
         event.get("time")
         for event in run.events

@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown. Names come from data and models: none of them may act as markup."""
+"""The leaderboard as Markdown."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ HEADINGS = (
 
 
 def to_markdown(run: Run, found: list[Row], came: Conclusion) -> str:
-    """The leaderboard as Markdown: the run's conclusion, what each stage did, and a table a
-    benchmark with the notes that belong beside a row.
+    """The leaderboard as Markdown: the run's conclusion, a sentence per stage, and a table per
+    benchmark with notes in its rows.
     """
     out = [f"# {plain(run.name)}", ""]
     out += [f"{plain(came.lead)}\n"] if came.lead else []

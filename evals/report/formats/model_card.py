@@ -25,7 +25,9 @@ def model_index(run: Run, stage: Stage, rows: list[Row]) -> str:
 
 
 def _result(run: Run, row: Row) -> Any:
-    """One benchmark's entry: what the specification requires, and what a reader needs beside it."""
+    """One benchmark's entry: the keys that the specification requires, and how the figure
+    was made.
+    """
     from huggingface_hub import EvalResult
 
     hub = _hub(run, row)
@@ -53,7 +55,7 @@ def _result(run: Run, row: Row) -> Any:
 
 
 def _metric_args(row: Row) -> dict[str, Any]:
-    """How the figure was made and how sure it is."""
+    """How the figure was made, and its interval."""
     args: dict[str, Any] = {"profile": row.profile, "version": row.version, "max": row.max}
     if row.interval:
         args["interval_95"] = [float(end) for end in row.interval]
@@ -63,7 +65,7 @@ def _metric_args(row: Row) -> dict[str, Any]:
 
 
 class _Hub(NamedTuple):
-    """The rows of a hub repository; `config` where they are of a single one that has a name."""
+    """Rows of a hub repository; `config` is None where there are several, or one without a name."""
 
     hub_id: str
     config: str | None
@@ -72,8 +74,8 @@ class _Hub(NamedTuple):
 
 
 def _hub(run: Run, row: Row) -> _Hub | None:
-    """Where the questions came from, if that was the hub: every origin that `data_path` names is of
-    one repository and revision of the benchmark's.
+    """The hub repository that the questions came from. None unless every origin in `data_path` is
+    of one repository and revision, and that repository is one of the benchmark's.
     """
     judge = judge_of(run, row.benchmark)
     named = str(row.settings.get("data_path") or "").split(", ")

@@ -1,10 +1,10 @@
-"""The browser's data: scripts beside the page, in pieces, so that opening the page loads none of
-them.
+"""The data of the examples: scripts beside the page, in pieces, so that opening the page loads none
+of them.
 
 A data file is one call with one string literal that holds JSON: a browser that refuses to fetch
 from disk still runs it, and nothing in it is code but the call.
 
-    data/<benchmark>/index.js     what is filtered on, a column a stage; loaded with the browser
+    data/<benchmark>/index.js     what is filtered on, a column per stage; loaded with the examples
     data/<benchmark>/000.js       questions and answers, a few hundred; loaded where needed
     data/<benchmark>/000-long.js  the whole text of that piece's long answers; on demand
 """
@@ -38,9 +38,9 @@ LONGEST_QUESTION = 4_000
 
 
 def write_browser(run: Run, benchmark: str, folder: Path) -> dict[str, Any] | None:
-    """Writes a benchmark's data and images under `folder` (the report's) unless the answers are
-    those of the last time; returns what the page itself needs of them. None where nothing is
-    scored.
+    """Writes a benchmark's data and images under `folder` (the report's) unless the answers
+    did not change since the last report; returns what the page itself needs of them. None where
+    nothing is scored.
     """
     stages = stages_of(run, benchmark)
     if not stages:
@@ -101,7 +101,7 @@ def _summary(
 
 
 def _is_open(questions: Sequence[Question]) -> bool:
-    """Whether some answer's content is not its score."""
+    """Whether the content of some answer is not its score."""
     return any(
         answer is not None and answer.score is not None and answer.states != answer.score
         for question in questions
@@ -110,7 +110,9 @@ def _is_open(questions: Sequence[Question]) -> bool:
 
 
 def _pairs(stages: Sequence[Stage]) -> dict[str, tuple[int, int]]:
-    """Which stages are held against which, (now, before) each: parent and base."""
+    """The pairs of stages that are compared, as columns (now, before): with parent and with
+    base.
+    """
     names = [stage.name for stage in stages]
     base = "base" if "base" in names else None
     return {

@@ -1,6 +1,4 @@
-"""Rule sensitivity: the same answers scored under every profile of the benchmark, by pure
-re-scoring. No model, no network.
-"""
+"""Rule sensitivity: the stored answers scored again under every profile of the benchmark."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class Cell:
     """One stage under one profile: the benchmark's own statistic, and how many questions score
-    otherwise than in the result.
+    differently than in the result.
     """
 
     value: float | None
@@ -40,7 +38,9 @@ class Rules:
     profiles: tuple[str, ...]
     reported: str
     cells: dict[str, dict[str, Cell]]  # profile -> stage -> cell
-    turned: tuple[tuple[str, str], ...]  # (profile, stage) whose change changes its sign
+    turned: tuple[
+        tuple[str, str], ...
+    ]  # (profile, stage) whose change has another sign than reported
 
     def change(self, profile: str, stage: str, parent: str | None) -> float | None:
         """The difference with the parent under a profile."""

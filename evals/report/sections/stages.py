@@ -1,4 +1,6 @@
-"""A stage in words: did it help, on which skill, by form or by sight, at what cost."""
+"""What each stage did: the graph, then for each stage its verdict, skills, parts and cost
+in words.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def section(facts: Facts) -> Section | None:
 
 @dataclass(frozen=True)
 class Words:
-    """What stands beside a stage's name; (benchmark, sentence) where it says of which."""
+    """What is written about a stage. Pairs are (benchmark, sentence)."""
 
     stage: Stage
     clauses: tuple[Clause, ...]
@@ -88,7 +90,7 @@ def _skills(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, lis
 
 
 def _heldout(stage: Stage) -> str:
-    """How a stage ranks the pairs that it was kept from; empty where none were kept."""
+    """How a stage ranks the pairs that were held out from its training; empty where none were."""
     heldout = stage.facts.get("heldout")
     right = heldout.get("implicit_reward_accuracy") if isinstance(heldout, dict) else None
     if not isinstance(right, int | float) or not heldout:
@@ -101,7 +103,7 @@ def _heldout(stage: Stage) -> str:
 
 
 def _quotes(run: Run, stage: Stage, summaries: Summaries) -> list[tuple[str, list[Quote]]]:
-    """By benchmark, a few answers that turned against the parent."""
+    """By benchmark, a few answers that changed against the parent."""
     key = f"{stage.name}\n{stage.parent}"
     found = [
         (name, quoted.from_lists(summaries.get(name, {}).get("quotes", {}).get(key)))
@@ -145,7 +147,7 @@ def cost(item: Spent) -> str:
     if item.questions:
         parts.append(
             f"{figures.count(item.questions)} questions (report and select part) answered in "
-            f"{figures.duration(asked)} of asking alone"
+            f"{figures.duration(asked)}"
         )
     return ", ".join(parts)
 

@@ -210,7 +210,7 @@ def test_a_kind_that_does_not_occur_is_counted_and_not_offered(fresh):
         ("kind=known", "No question fits “known from training” for grpo compared with dpo."),
         ("kind=won&against=grpo", "grpo is compared with itself"),
         ("kind=constructor&category=none&text=zzz", "questions that the other filters leave"),
-        ("kind=all&text=nothing+holds+this", "None of the 60 questions holds “nothing holds this”"),
+        ("kind=all&text=nothing+holds+this", "None of the 60 questions has “nothing holds this”"),
     ],
 )
 def test_a_list_without_questions_says_why_and_leads_back(fresh, query, words):
