@@ -50,7 +50,12 @@ def _marked(rollout: Rollout, progress: Progress | None) -> Rollout:
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """What rewards and lengths of the groups say. A mean leaves out what was not scored."""
+    """Metrics of sampled and scored groups: of their rewards, and of the lengths of their answers.
+    Means are over scored answers only. Shares of groups and answers (`frac_*`) are defined here and
+    nowhere else.
+
+    groups: a rollout with the scores of its completions, each.
+    """
     completions = [c for rollout, _ in groups for c in rollout.completions]
     scores = [score for _, of_group in groups for score in of_group]
     if not completions:
@@ -85,7 +90,8 @@ def _by_reward(scores: Sequence[Score]) -> dict[str, float]:
 
 
 def _is_flat(scores: Sequence[Score]) -> bool:
-    """Whether a group teaches nothing: its scored rewards are all equal, or one at most."""
+    """Whether a group teaches nothing: at most one of its answers is scored, or all that are scored
+    have the same reward."""
     return len({score.value for score in scores if score.value is not None}) < 2
 
 

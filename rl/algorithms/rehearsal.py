@@ -1,5 +1,8 @@
-"""An algorithm's hooks on a small made-up step: what would end a run after its first step is told
-before an engine starts.
+"""Runs an algorithm's hooks once on a small step of invented rows, before any engine starts.
+
+An exception in a hook, a wrong return type or a metric that is not declared would end a run after
+its first step, minutes after the engines have started. Here it costs a few milliseconds, when the
+recipe is read.
 """
 
 from __future__ import annotations
@@ -23,10 +26,15 @@ _PROMPTS, _LONGEST = 3, 4
 
 
 def rehearse(algorithm: Algorithm) -> None:
-    """Runs `prepare` and `loss` once, on one rank, with random log-probs.
+    """Runs `arrange`, `prepare` and `loss` once, on one rank, with random log-probs.
 
-    Raises: ConfigError naming the algorithm where a hook raises, returns something else than the
-    protocol says, or reports a metric that nobody declares.
+    What a hook itself refuses about the invented rows (a `PlumblineError`) is no fault, and passes.
+
+    Raises: ConfigError naming the algorithm, where it is not derived from `Algorithm`, a hook
+    raises or returns another type than the base class says, or a metric is not declared.
+
+    >>> from rl.algorithms.sft import SFT
+    >>> rehearse(SFT())
     """
     where = f"algorithm {getattr(algorithm, 'name', type(algorithm).__name__)}"
     if not isinstance(algorithm, Algorithm):
@@ -48,7 +56,7 @@ def rehearse(algorithm: Algorithm) -> None:
         try:
             found = metrics_of_a_step(algorithm)
         except PlumblineError:
-            return  # what it says of made-up rows is no fault of the recipe
+            return
     _check_reported(found, algorithm.own_metrics, where)
 
 
@@ -86,7 +94,7 @@ def _check_reported(found: Mapping[str, Any], own: Mapping[str, str], where: str
 
 
 def metrics_of_a_step(algorithm: Algorithm) -> dict[str, Any]:
-    """The metrics that both hooks report."""
+    """The metrics that `prepare` and `loss` report in one invented step."""
     generator = torch.Generator().manual_seed(0)
     trees = [_tree(algorithm, number, generator) for number in range(_PROMPTS)]
     step = _Step(algorithm.arrange(trees), generator)
@@ -105,7 +113,7 @@ def metrics_of_a_step(algorithm: Algorithm) -> dict[str, Any]:
 
 @dataclass
 class _Step:
-    """A step on one rank, whose models are drawn."""
+    """A step on one rank, with random log-probs in place of a model's."""
 
     trees: list[Tree]
     generator: torch.Generator
@@ -121,7 +129,7 @@ class _Step:
 
 
 def _tree(algorithm: Algorithm, number: int, generator: torch.Generator) -> Tree:
-    """One prompt with the branches of its kind, as the loop hands them to `prepare`."""
+    """One prompt with as many branches (answers) and columns as its reading gives."""
     needs = algorithm.needs
     width = {"preference": 2, "group": algorithm.answers_per_prompt}.get(needs.reading, 1)
     branches = []
@@ -154,7 +162,7 @@ def _tree(algorithm: Algorithm, number: int, generator: torch.Generator) -> Tree
 
 
 def _micro_batch(trees: Sequence[Tree]) -> MicroBatch:
-    """All trees as one micro-batch, without what only a model reads."""
+    """All trees as one micro-batch, without the inputs that only a model reads."""
     owners = [(i, j) for i, tree in enumerate(trees) for j in range(len(tree.branches))]
     branches = tuple(trees[i].branches[j] for i, j in owners)
     lengths = torch.tensor([branch.num_trained for branch in branches])

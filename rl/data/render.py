@@ -1,5 +1,9 @@
-"""Samples to token trees through the model's own chat template: prompts, expanded placeholders,
-loss spans.
+"""Records to trees of token ids, through the model's own chat template.
+
+The prompt becomes the trunk of a tree: it is rendered as text, tokenised in one go, and each image
+placeholder is repeated to the number of tokens that its image takes. Each answer becomes a branch:
+its own tokens and the end-of-turn token. Where earlier assistant turns are trained, character spans
+of the rendered text say which of the trunk's tokens carry loss.
 """
 
 from __future__ import annotations
@@ -33,21 +37,27 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Rendered:
-    """A chat as text, and where in it each assistant turn's trained characters are (None: the
-    template does not say).
-    """
+    """A chat as text. spans: where in it the trained characters of each assistant turn are, as
+    (start, end); None where the template does not mark them."""
 
     text: str
     spans: tuple[Span, ...] | None
 
 
 class Renderer:
-    """Turns samples into trees with one chat template, the processor's. `max_length` bounds trunk +
-    longest branch.
+    """Makes trees with one chat template, the processor's.
 
-    A trunk is tokenised in one go, exactly as an engine tokenises `prompt_text`; a branch is the
-    answer's own tokens and the end-of-turn token. Answers that carry token ids are taken as they
-    are.
+    A trunk is tokenised in one go, exactly as an inference engine tokenises `prompt_text`; a branch
+    is the answer's own tokens and the end-of-turn token. Answers that carry token ids (sampled
+    ones) are taken as they are, and never decoded and tokenised again.
+
+    max_length: limit of the tokens of a trunk and its longest branch; every method that makes a
+        tree raises a DataError beyond it.
+
+        renderer = Renderer(load_processor("models/base"), spec, max_length=2048)
+        tree = renderer.demonstration_tree(sample)      # SFT: one prompt, one answer
+        tree = renderer.preference_tree(preference)     # DPO: one prompt, chosen and rejected
+        tree = renderer.rollout_tree(rollout, scores)   # GRPO: one prompt, its sampled answers
     """
 
     def __init__(self, processor: Any, spec: ModelSpec, max_length: int) -> None:
@@ -64,7 +74,8 @@ class Renderer:
     # -- prompts
 
     def prompt_text(self, sample: Sample) -> str:
-        """The prompt an engine gets: one placeholder an image, ending where the answer begins."""
+        """The prompt as an inference engine gets it: one placeholder for each image, up to where
+        the answer begins."""
         return self._render(prompt_messages(sample), sample.uid, open_turn=True).text
 
     def prompt_ids(self, sample: Sample) -> tuple[int, ...]:
@@ -74,7 +85,8 @@ class Renderer:
     # -- trees
 
     def make_tree(self, reading: Reading, record: Any) -> Tree:
-        """A record as a tree, by how its row was read. Sampled answers: `rollout_tree`."""
+        """A record as a tree, by how its row was read. For sampled answers there is
+        `rollout_tree`."""
         make: dict[str, Callable[[Any], Tree]] = {
             "demonstration": self.demonstration_tree,
             "preference": self.preference_tree,
@@ -83,7 +95,10 @@ class Renderer:
         return make[reading](record)
 
     def demonstration_tree(self, sample: Sample) -> Tree:
-        """One branch, the last assistant turn; earlier assistant turns are trained in the trunk."""
+        """One branch, the last assistant turn. Earlier assistant turns are trained in the trunk.
+
+        Raises: DataError where there is no answer, or an image inside it.
+        """
         if not sample.messages or sample.messages[-1].role != "assistant":
             raise DataError(
                 "no answer to learn",
@@ -116,7 +131,7 @@ class Renderer:
         return self._checked(tree)
 
     def preference_tree(self, preference: Preference) -> Tree:
-        """Two branches: chosen, then rejected."""
+        """Two branches: the chosen answer, then the rejected one."""
         sample = preference.sample
         trunk_ids, _, images = self._trunk(sample, train=False)
         pairs = (("chosen", preference.chosen), ("rejected", preference.rejected))
@@ -134,7 +149,7 @@ class Renderer:
         return self._checked(tree)
 
     def labelled_tree(self, labelled: Labelled) -> Tree:
-        """One branch with its label (KTO)."""
+        """One branch, with the column `label`: whether the answer is desirable."""
         sample = labelled.sample
         trunk_ids, _, images = self._trunk(sample, train=False)
         branch = Branch(
@@ -146,7 +161,8 @@ class Renderer:
         return self._checked(tree)
 
     def rollout_tree(self, rollout: Rollout, scores: Sequence[Score]) -> Tree:
-        """A branch a completion, every token id as the engine returned it."""
+        """One branch for each sampled answer; every token id is the one that the engine
+        returned."""
         return self._checked(rollout_tree(rollout, scores))
 
     # -- the trunk
@@ -154,8 +170,11 @@ class Renderer:
     def _trunk(
         self, sample: Sample, *, train: bool
     ) -> tuple[tuple[int, ...], tuple[bool, ...], tuple[ImageSource, ...]]:
-        """Expanded ids, which of them are trained, and the images in the order of their
-        placeholders.
+        """(token ids with placeholders expanded, which of them are trained, the images in the order
+        of their placeholders).
+
+        train: whether earlier assistant turns carry loss. Which tokens they are follows from
+            character offsets: a token is trained where its first character is inside a span.
         """
         messages = prompt_messages(sample)
         rendered = self._render(messages, sample.uid, open_turn=True)
@@ -202,9 +221,8 @@ class Renderer:
         return tuple(out_ids), tuple(out_trained)
 
     def _adds_special_tokens(self, text: str) -> bool:
-        """As transformers' processors do: a template that writes the first token itself gets no
-        second one.
-        """
+        """False where the template writes the BOS token itself, as in transformers' processors: the
+        tokenizer would add a second one."""
         bos = self.tokenizer.bos_token
         return bos is None or not text.startswith(bos)
 
@@ -231,7 +249,11 @@ class Renderer:
         return (*ids, self.spec.end_id)
 
     def _answer_text(self, sample: Sample, text: str) -> str:
-        """What follows the prompt when the template writes the answer, up to the end of turn."""
+        """The answer as the template writes it after the prompt, up to the end-of-turn token.
+
+        It may differ from the text: templates add a space or a newline. Where the template does not
+        continue the opened turn, the text is taken as it is.
+        """
         prompt = prompt_messages(sample)
         opened = self._render(prompt, sample.uid, open_turn=True).text
         turn = Message(role="assistant", parts=(Text(text),))
@@ -276,7 +298,7 @@ class Renderer:
     def _turn_spans(
         self, messages: Sequence[Message], rendered: Rendered, uid: str
     ) -> tuple[Span, ...]:
-        """One span of trained characters an assistant turn, its end token included."""
+        """One span of trained characters for each assistant turn, its end token included."""
         turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
         if rendered.spans is not None:
             if len(rendered.spans) != len(turns):
@@ -289,11 +311,16 @@ class Renderer:
         return tuple(self._span_by_prefix(messages, i, rendered.text, uid) for i in turns)
 
     def _with_end(self, text: str, end: int) -> int:
-        """A span that stops before its end token takes it in."""
+        """The end of a span, moved behind the end token where the span stops just before it: a
+        model that is not trained on it would not learn to stop."""
         return end + len(self.end_text) if text.startswith(self.end_text, end) else end
 
     def _span_by_prefix(self, messages: Sequence[Message], turn: int, text: str, uid: str) -> Span:
-        """For templates without spans: what the turn adds to the chat that was opened for it."""
+        """For templates without spans: the turn's span is what it adds to the rendered chat before
+        it.
+
+        Raises: ModelError where the chat up to a turn is not the beginning of the whole chat.
+        """
         opened = self._render(messages[:turn], uid, open_turn=True).text
         closed = self._render(messages[: turn + 1], uid, open_turn=False).text
         if not (closed.startswith(opened) and text.startswith(closed)):
