@@ -144,7 +144,8 @@ def failure(row: Row) -> str:
 
 
 def judge_text(row: Row) -> str | None:
-    """What the judge wrote about this row; None where the call failed, which is an error of ours.
+    """What the judge wrote about this row; None where the call failed, which gives an error and no
+    score.
 
     Raises: DataError for a row that no judge has read.
     """

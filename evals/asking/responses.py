@@ -104,8 +104,8 @@ def read_responses(
 
 
 def torn_notice(file: Path, say: Callable[[str], None] | None = None) -> Callable[[int], None]:
-    """What `json_rows` calls for a torn last line: it tells `say` (standard error by default) that
-    the line is left out.
+    """The `on_torn` of `json_rows` for answers: `say` (by default standard error) gets a sentence
+    that the line is left out.
     """
 
     def notice(line: int) -> None:

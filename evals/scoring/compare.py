@@ -29,6 +29,18 @@ State = Literal["compared", "forced", "refused", "empty"]
 
 
 @dataclass(frozen=True)
+class _Options:
+    """How sides are compared: on which part, by which scoring rule (None: by that of both results),
+    also where settings differ (`force`), and the bootstrap's seed.
+    """
+
+    part: PartName
+    profile: str | None
+    force: bool
+    seed: int
+
+
+@dataclass(frozen=True)
 class Side:
     """One evaluated model: a stage of a run. `folders` maps a benchmark to the folder of its
     evaluation.
@@ -111,6 +123,7 @@ def compare_sides(
             do="name another",
         )
     first = sides[0]
+    options = _Options(part, profile, force, seed)
     comparisons = []
     used: set[str] = set()
     for side in sides[1:]:
@@ -122,7 +135,7 @@ def compare_sides(
                 expected=f"one of {', '.join(first.folders)}",
                 do="evaluate both on one benchmark",
             )
-        rows = [_row(name, side, first, part, profile, force, seed) for name in shared]
+        rows = [_row(name, side, first, options) for name in shared]
         _adjust(rows)
         used |= {row["profile"] for row in rows}
         comparisons.append(
@@ -164,21 +177,20 @@ def _named(side: Side) -> dict[str, str]:
     return {"label": side.label, "run": str(side.run), "stage": side.stage}
 
 
-def _row(
-    name: str, ours: Side, theirs: Side, part: PartName, asked: str | None, force: bool, seed: int
-) -> dict[str, Any]:
+def _row(name: str, ours: Side, theirs: Side, options: _Options) -> dict[str, Any]:
     """One benchmark: its `state`, what differs, and the comparison unless it is refused."""
     noted: list[str] = []
     mine, other = (_read(side.folders[name], noted.append) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
     own = [_own_rule(side.folders[name]) for side in (theirs, ours)]
+    asked = options.profile
     profile = next((rule for rule in own if rule), "official")
     noted += _noted(mine[0], other[0])
     unequal = unequal_settings(mine, other, same_model=False)
     if asked in benchmark.profiles:
         profile = asked
     else:
-        noted += [f"has no rule {asked}; by {profile}"] if asked else []
+        noted += [f"has no rule {asked}; scored by {profile}"] if asked else []
         if all(own) and own[0] != own[1]:
             unequal.append(Unequal("profile", own[0], own[1]))
     benchmark.require_profile(profile)
@@ -192,14 +204,14 @@ def _row(
         "noted": noted,
         "state": "refused",
     }
-    if unequal and not force:
+    if unequal and not options.force:
         return row
     row["state"] = "forced" if unequal else "compared"
     scored = [
-        _scored(benchmark, side, rows, part, profile)
+        _scored(benchmark, side, rows, options.part, profile)
         for side, (_, rows) in ((ours, mine), (theirs, other))
     ]
-    return {**row, **_compared(benchmark, scored[0], scored[1], profile, seed)}
+    return {**row, **_compared(benchmark, scored[0], scored[1], profile, options.seed)}
 
 
 def _own_rule(folder: Path) -> str | None:
@@ -255,6 +267,7 @@ def _scored(
 def _compared(
     benchmark: Benchmark, ours: Scored, theirs: Scored, profile: str, seed: int
 ) -> dict[str, Any]:
+    """The figures of one comparison; state `empty` where no shared question has two scores."""
     pairs = pair(ours, theirs)
     unpaired = {"only_this": pairs.only_ours, "only_baseline": pairs.only_theirs}
     comparison = compare(ours, theirs, benchmark, seed=seed) if pairs.ours.rows else None

@@ -93,7 +93,7 @@ def write_result(
     other stages), writes `result.json` and returns its contents.
 
     `force` compares even where settings differ, which the report marks. Raises: EvalError where
-    more than 1 % of the answers are errors of ours, those of a judge included.
+    more than 1 % of the answers failed on our side, in the judge included.
     """
     header, _ = read_responses(folder)
     benchmark = benchmark.for_profile(profile)

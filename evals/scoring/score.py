@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evals.asking.responses import torn_notice
+from evals.base import Benchmark
+from evals.data.items import ItemScore
 from evals.data.jsonl import json_rows
 from evals.registry import get_benchmark
 from evals.scoring.samples import Scored, score_answers
@@ -35,9 +37,42 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
     bench = get_benchmark(benchmark)
     profile = bench.default_profile if profile is None else profile
     bench.require_profile(profile)
-    rows, answers = [], []
+    rows, answers = _score_rows(bench, Path(path), profile)
+    try:
+        scored = Scored.of(bench, rows, answers)
+        metrics = scored.metrics(bench, profile)
+    except PlumblineError as error:
+        where = f"{path}: {error.where}" if error.where else str(path)
+        raise DataError(error.what, where=where, expected=error.expected, do=error.do) from error
+    clusters = [_cluster(row) for row in scored.valid.rows]
+    metrics["stderr"] = stderr(scored.values) if clusters else None
+    metrics["stderr_clustered"] = stderr_clustered(scored.values, clusters) if clusters else None
+    items = [
+        {
+            "sample_id": row["sample_id"],
+            "score": score.score,
+            "status": score.status,
+            "parsed": score.parsed,
+        }
+        for row, score in zip(rows, scored.scores, strict=True)
+    ]
+    return {
+        "benchmark": bench.id,
+        "profile": profile,
+        "version": bench.version,
+        "metrics": metrics,
+        "items": items,
+    }
+
+
+def _score_rows(
+    bench: Benchmark, path: Path, profile: str
+) -> tuple[list[dict[str, Any]], list[list[ItemScore]]]:
+    """The file's rows and the verdicts on their answers. Raises: DataError naming file:line."""
+    rows: list[dict[str, Any]] = []
+    answers: list[list[ItemScore]] = []
     seen: dict[str, int] = {}
-    for line, row in json_rows(Path(path), on_torn=torn_notice(Path(path))):
+    for line, row in json_rows(path, on_torn=torn_notice(path)):
         where = f"{path}:{line}"
         if not isinstance(row.get("sample_id"), str | int) or isinstance(row["sample_id"], bool):
             raise DataError(
@@ -66,31 +101,7 @@ def score_file(benchmark: str, path: str | Path, profile: str | None = None) -> 
         raise DataError(
             "no responses", where=str(path), expected="an answer a line", do="check the path"
         )
-    try:
-        scored = Scored.of(bench, rows, answers)
-        metrics = scored.metrics(bench, profile)
-    except PlumblineError as error:
-        where = f"{path}: {error.where}" if error.where else str(path)
-        raise DataError(error.what, where=where, expected=error.expected, do=error.do) from error
-    clusters = [_cluster(row) for row in scored.valid.rows]
-    metrics["stderr"] = stderr(scored.values) if clusters else None
-    metrics["stderr_clustered"] = stderr_clustered(scored.values, clusters) if clusters else None
-    items = [
-        {
-            "sample_id": row["sample_id"],
-            "score": score.score,
-            "status": score.status,
-            "parsed": score.parsed,
-        }
-        for row, score in zip(rows, scored.scores, strict=True)
-    ]
-    return {
-        "benchmark": bench.id,
-        "profile": profile,
-        "version": bench.version,
-        "metrics": metrics,
-        "items": items,
-    }
+    return rows, answers
 
 
 def _cluster(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -238,7 +238,7 @@ def test_a_rule_that_one_benchmark_lacks_is_told_and_one_that_none_has_refused(r
     mme, textvqa = found["benchmarks"]
     assert (mme["profile"], mme["noted"]) == ("vlmevalkit", [])
     assert textvqa["profile"] == "official"
-    assert textvqa["noted"] == ["has no rule vlmevalkit; by official"]
+    assert textvqa["noted"] == ["has no rule vlmevalkit; scored by official"]
     with pytest.raises(ConfigError, match="unknown profile 'flexible'"):
         compared(f"{runs}/a:base", f"{runs}/a:sft", profile="flexible")
 
