@@ -1,4 +1,4 @@
-"""What a learner offers the driver, whatever engine runs it."""
+"""What a learner offers the driver, and the settings that it is given, whatever engine runs it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 class LearnerConfig(Section):
-    """The learner's ranks, how its optimizer is partitioned, and how rows are packed.
+    """A recipe's `learner` section: ranks, how the optimizer is partitioned, how trees are packed.
 
-    Below float32 weights and gradients have `dtype`, AdamW keeps float32 master weights. On a GPU
-    `offload` and float16 are `unverified`; a CPU that does not compute float16 refuses it.
+    With a `dtype` below float32 the weights and gradients have that dtype, and AdamW keeps float32
+    master weights. `unverified` on a GPU: `offload` and float16, because no GPU has run them here.
+    A CPU that does not compute float16 refuses it.
+
+    >>> LearnerConfig(ranks=2, zero=3).tokens_per_microbatch
+    4096
     """
 
-    ranks: int = Field(1, ge=1, description="Processes, one engine each.")
+    ranks: int = Field(1, ge=1, description="Learner processes, one DeepSpeed engine each.")
     zero: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed's ZeRO stage.")
     offload: bool = Field(
         False, description="AdamW's state and step in CPU memory; from ZeRO 1 on."
@@ -33,20 +37,20 @@ class LearnerConfig(Section):
         4096, ge=1, description="Padded tokens of one forward and backward pass."
     )
     row_tokens: int = Field(
-        256, ge=1, description="Length up to which trees share a row; a longer one has its own."
+        256, ge=1, description="Length up to which trees share a row; a longer tree has its own."
     )
     layout: Literal["auto", "tree", "rows"] = Field(
         "auto", description="auto: tree where the family allows it. rows: one answer a row."
     )
     dtype: Dtype = Field("float32", description="Of the weights; float16 from ZeRO 1 on.")
     loss_scale: float = Field(
-        0.0, ge=0, description="float16: factor of the loss before backward. 0: found as it goes."
+        0.0, ge=0, description="float16: factor of the loss before backward. 0: dynamic."
     )
     threads: int = Field(2, ge=1, description="CPU threads of each rank.")
     cpus: float | None = Field(None, ge=0, description="Cores of a rank; by default shared out.")
     gpus: float = Field(0.0, ge=0, description="GPUs of a rank.")
     deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one call.")
-    max_restarts: int = Field(3, ge=0, description="How often a stage starts a lost learner anew.")
+    max_restarts: int = Field(3, ge=0, description="How often a stage restarts a lost learner.")
 
     @model_validator(mode="after")
     def _engine_can(self) -> LearnerConfig:
@@ -63,10 +67,14 @@ class LearnerConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimPlan:
-    """AdamW and its schedule for one stage. `schedule`: linear | cosine | constant, after
-    `warmup_steps` of linear warm-up.
+    """AdamW and the schedule of its learning rate for one stage.
 
-    `min_lr_ratio` is the rate at the last step over the peak rate.
+    The rate rises linearly to `lr` in the first `warmup_steps` updates and then follows `schedule`
+    (linear, cosine or constant) to `lr * min_lr_ratio` at update `total_steps`. Gradients are
+    clipped to a global norm of `max_grad_norm`; 0 clips nothing.
+
+    >>> OptimPlan(lr=1e-5, total_steps=200, warmup_steps=10).schedule
+    'cosine'
     """
 
     lr: float
@@ -83,8 +91,11 @@ class OptimPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingDistribution:
-    """Which distribution log-probs are of: logits / temperature, banned ids masked out. (1.0,
-    ()) for offline algorithms."""
+    """The distribution that log-probs are of: softmax(logits / temperature) without the banned ids.
+
+    It is the one that the engine samples from, so that the learner's log-probs of a sampled token
+    can be compared with the engine's. Offline algorithms use the default, the plain softmax.
+    """
 
     temperature: float = 1.0
     banned_ids: tuple[int, ...] = ()
@@ -93,52 +104,89 @@ class SamplingDistribution:
 class Sender(Protocol):
     """One rank's end of an open channel to the rollout workers."""
 
-    def send_weights(self) -> None: ...
+    def send_weights(self) -> None:
+        """Sends all weights and waits until the workers have them. Every rank is called."""
+        ...
 
-    def shutdown(self) -> None: ...
+    def shutdown(self) -> None:
+        """Closes this end."""
+        ...
 
 
 class Channel(Protocol):
-    """How weights go from GPU to GPU. It is pickled to every rank and opened there."""
+    """How weights go from GPU to GPU. The driver makes one; it is pickled to every rank and opened
+    there, so that `rl` imports no inference engine.
+    """
 
-    def open(self, weights: Weights, rank: int) -> Sender: ...
+    def open(self, weights: Weights, rank: int) -> Sender:
+        """This rank's sender of these weights."""
+        ...
 
 
 class Learner(Protocol):
-    """One optimizer, one policy. All ranks of a group get the same calls with their own trees."""
+    """One policy and its optimizer. A GRPO stage calls it in this order:
+
+        learner.begin_stage("runs/a/stages/sft/latest", plan, needs_reference=True)
+        for ...:
+            metrics = learner.step(trees, algorithm, distribution)  # one optimizer step
+            learner.publish("/dev/shm/weights")                     # the engines load this file
+        learner.save("runs/a/stages/grpo/checkpoints/step-100")     # model files
+        learner.save_state("runs/a/.../state")                      # for --resume
+
+    Every call waits until all ranks have done it. `rl.learners.zero.ZeroLearner` is one rank of a
+    learner, and all ranks get the same calls, each with trees of its own;
+    `rl.learners.group.LearnerGroup` is all ranks together, and deals the trees out.
+    """
 
     def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
-        """Loads weights from a checkpoint folder, resets the optimizer; keeps a frozen copy as
-        reference if asked."""
+        """Loads the weights of a checkpoint folder, and resets the optimizer and its schedule.
+
+        `needs_reference`: keeps a frozen copy of these weights for `logprobs(reference=True)`.
+        Raises: ModelError if the checkpoint is of another architecture.
+        """
         ...
 
     def step(
         self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
     ) -> Mapping[str, float]:
-        """One optimizer step over all trees. Returns metrics (loss, grad_norm, lr, tokens/...,
-        time/..., the algorithm's)."""
+        """One optimizer step over all trees.
+
+        Returns the step's metrics: loss, grad_norm, lr, tokens/trained, tokens/forward,
+        tokens/padded (counts), time/reference_s, time/update_s (seconds), and the algorithm's own.
+        """
         ...
 
     def logprobs(
         self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
-        """Per tree, per branch: the log-probs of its trained tokens, without gradient."""
+        """Log-probs without gradient: by tree and branch, one for each trained token [tokens].
+
+        A branch is one completion. `reference`: those of the model as the stage began. Raises:
+        ModelError if no reference is kept.
+        """
         ...
 
     def publish(self, path: str) -> None:
-        """Writes the weights under the checkpoint file's names to one safetensors file (rank 0)."""
+        """Writes all weights to one safetensors file, under the checkpoint file's names, whole or
+        not at all. Rank 0 writes.
+        """
         ...
 
     def save(self, folder: str) -> None:
-        """Writes model files (safetensors, config, generation config) as `from_pretrained`
-        opens them (rank 0)."""
+        """Writes the model's files as `save_pretrained` does: weights, config, generation config.
+        Rank 0 writes.
+        """
         ...
 
     def save_state(self, folder: str) -> None:
-        """Writes what a stage goes on from bit for bit: every rank's optimizer, counters and
-        random states."""
+        """Writes what a resumed stage needs to continue with the same bits: every rank's part of
+        weights and optimizer, the number of updates, and the random states.
+        """
         ...
 
     def load_state(self, folder: str) -> None:
-        """Takes a saved state up again, after `begin_stage` with the same plan."""
+        """Loads a saved state, after `begin_stage` with the plan that it was saved under.
+
+        Raises: ModelError if the state is of other learner settings or of another model.
+        """
         ...

@@ -1,4 +1,4 @@
-"""What DeepSpeed is told of the engine that it makes."""
+"""The configuration that DeepSpeed's engine is made with."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from rl.learners.base import LearnerConfig
 
 
 def engine_config(config: LearnerConfig) -> dict[str, Any]:
-    """DeepSpeed's configuration. Accumulation and clipping are ours to set: nothing here divides a
-    gradient.
+    """DeepSpeed's configuration for these settings.
+
+    The learner accumulates gradients over micro-batches itself, and its losses are divided by
+    global denominators already: nothing here may divide a gradient again.
 
     bfloat16 (ZeRO 0 to 3) and float16 (1 to 3) keep float32 master weights and moments.
     `unverified`: the copies of `offload` between a GPU and the CPU, and float16's speed and range
-    on a GPU; a CPU runs the same code with all of it in one memory.
+    on a GPU. A CPU runs the same code, with everything in one memory.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
-        "gradient_clipping": 0.0,  # set a stage
+        "gradient_clipping": 0.0,  # set when a stage begins, from its OptimPlan
         "bf16": {"enabled": config.dtype == "bfloat16"},
         "fp16": {"enabled": config.dtype == "float16", "loss_scale": config.loss_scale},
         "zero_optimization": {

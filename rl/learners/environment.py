@@ -1,4 +1,4 @@
-"""What torch.distributed and DeepSpeed read from the environment of a learner's process."""
+"""Environment variables that torch.distributed and DeepSpeed read in a learner's process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 
 
 def set_environment(rank: int, world_size: int, master_addr: str, master_port: int) -> None:
-    """The rank's place among all, and where DeepSpeed builds and finds its extension. Before the
-    first import of deepspeed.
+    """Sets the rank, the address of rank 0, and the folder of DeepSpeed's compiled extension.
+
+    Called before the first import of deepspeed, which reads them.
     """
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
@@ -23,8 +24,8 @@ def set_environment(rank: int, world_size: int, master_addr: str, master_port: i
         MASTER_PORT=str(master_port),
     )
     if "TORCH_EXTENSIONS_DIR" not in os.environ and os.access(sys.prefix, os.W_OK):
-        # Beside the compiler flags that it is built with: two environments that share one folder
-        # build it again and again, each after the other.
+        # In the Python environment itself: two environments that share one folder are built with
+        # different compiler flags, and each would rebuild what the other has built.
         os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(sys.prefix) / "torch_extensions")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
@@ -35,6 +36,9 @@ def is_on_gpu() -> bool:
 
 
 def local_rank(rank: int) -> int:
-    """Which of the GPUs that this process sees is the rank's: Ray shows an actor its own alone."""
+    """The index of the rank's GPU among those that this process sees.
+
+    Ray shows an actor only its own GPU, which then has index 0 whatever the rank.
+    """
     count = torch.cuda.device_count()
     return rank % count if count else rank

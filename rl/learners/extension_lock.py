@@ -1,8 +1,9 @@
-"""Locks of torch's extension builds that a killed process has left.
+"""Removes lock files of torch's extension builds that a killed process has left behind.
 
-DeepSpeed builds and loads a C++ extension when its process group starts. torch guards that by a
-lock file, which whoever finds it waits for without end; a process killed in between leaves it for
-ever. The owner keeps the file open, so a lock that no living process has open is nobody's.
+DeepSpeed builds and loads a C++ extension when its process group starts. torch guards the build by
+a lock file: a process that finds it waits until it is gone, without a limit. A process that is
+killed during the build leaves it for ever. The owner keeps the file open while it builds, so a lock
+that no living process has open can be removed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ _EVERY_S = 1.0
 
 @contextlib.contextmanager
 def no_stale_locks(root: Path | None = None) -> Iterator[None]:
-    """While the block runs, locks that nobody holds are removed, those left behind meanwhile too.
+    """Removes stale locks as long as the block runs, those too that become stale meanwhile.
 
     `root` is the folder of torch's extensions (default: torch's own).
+
+        with no_stale_locks():
+            deepspeed.init_distributed()  # would wait for ever for a lock of a killed process
     """
     folder = root or _extensions()
     done = threading.Event()
@@ -28,7 +32,8 @@ def no_stale_locks(root: Path | None = None) -> Iterator[None]:
     def watch() -> None:
         suspects: dict[Path, int] = {}
         while not done.is_set():
-            # Twice in a row: an owner closes its lock a moment before it removes it.
+            # Stale means seen twice in a row: an owner closes its lock a moment before it removes
+            # it. The inode tells the same lock from a new one of the same name.
             found = stale_locks(folder)
             for lock, number in found.items():
                 if suspects.get(lock) == number:
@@ -58,7 +63,7 @@ def stale_locks(root: Path) -> dict[Path, int]:
 
 
 def _open_files() -> set[str]:
-    """Paths that living processes of this user have open. Empty files count, sockets do not."""
+    """Paths of the files that living processes of this user have open (Linux: /proc)."""
     paths: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

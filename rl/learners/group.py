@@ -1,5 +1,6 @@
-"""The learner's ranks as one: deals trees to them by cost, waits with deadlines, puts answers
-back in order."""
+"""All ranks of a learner as one learner: trees are dealt to the ranks by cost, every wait has a
+deadline, and results come back in the order of the trees.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +15,20 @@ from rl.errors import DeadlineError
 from rl.learners.base import Channel, OptimPlan, SamplingDistribution
 from rl.runtime.actors import Handle, Pending
 
-# With several ranks: how long to look at one before the next is looked at.
-_GLANCE_S = 0.05
+# With several ranks: how long one rank is waited for before the next one is looked at.
+_POLL_S = 0.05
 
 
 class LearnerGroup:
-    """Implements rl.learners.base.Learner over one handle a rank. `deadline_s` bounds every
-    wait; a rank's error ends it at once, though the others may wait for that rank for ever."""
+    """Implements rl.learners.base.Learner over one actor handle for each rank:
+
+        learner = LearnerGroup(handles, deadline_s=1800)
+        learner.begin_stage(checkpoint, plan, needs_reference=False)  # waits for every rank
+        metrics = learner.step(trees, algorithm, distribution)        # each rank gets a share
+
+    `deadline_s` bounds every wait. An error of one rank is raised at once, without waiting for the
+    others: they may be inside a collective that waits for that rank for ever.
+    """
 
     def __init__(self, ranks: Sequence[Handle], *, deadline_s: float) -> None:
         self.ranks: list[Handle] = list(ranks)
@@ -58,11 +66,11 @@ class LearnerGroup:
         self._all("publish", path)
 
     def connect(self, channel: Channel) -> None:
-        """Every rank opens the channel to the rollout workers."""
+        """Opens the channel to the rollout workers on every rank."""
         self._all("connect", channel)
 
     def send(self) -> None:
-        """The weights go through the open channel."""
+        """Sends the weights through the open channel."""
         self._all("send")
 
     def save(self, folder: str) -> None:
@@ -75,8 +83,10 @@ class LearnerGroup:
         self._all("load_state", folder)
 
     def lost(self, patience_s: float) -> list[str]:
-        """Names of the ranks whose process is gone. Where all seem to live, so long in all is
-        waited for those that do not answer: they are busy, or their node's loss is not known yet.
+        """Names of the ranks whose process is gone.
+
+        If none is known to be gone, the ranks that do not answer are waited for, `patience_s` for
+        all of them together: they are busy, or Ray does not know yet that their node is lost.
         """
         gone = [rank.name for rank in self.ranks if not rank.is_alive(0.0)]
         if gone or not patience_s:
@@ -88,20 +98,25 @@ class LearnerGroup:
         self._answers([rank.submit(method, *args, **kwargs) for rank in self.ranks])
 
     def _answers(self, calls: Sequence[Pending]) -> list[Any]:
-        """Every rank's answer, in their order. Raises: the first error that any of them gives."""
+        """Every rank's result, in the order of the ranks. Raises: the first error of any rank.
+
+        The ranks are looked at in turns, a moment each: waiting for rank 0 to its end would hide
+        the error of rank 1 for which rank 0 waits.
+        """
         answers: list[Any] = [None] * len(calls)
         waiting = deque(range(len(calls)))
         ends = time.monotonic() + self.deadline_s
         while waiting:
             place = waiting.popleft()
-            began = time.monotonic()
-            left = max(0.0, ends - began)
-            patience = min(left, _GLANCE_S) if waiting else left
+            started = time.monotonic()
+            left = max(0.0, ends - started)
+            patience = min(left, _POLL_S) if waiting else left
             try:
                 answers[place] = calls[place].result(patience)
             except DeadlineError as error:
                 now = time.monotonic()
-                if now - began < patience / 2:  # not this wait's end: the rank's own error
+                if now - started < patience / 2:
+                    # Far too early to be the end of this wait: the rank itself ran into a deadline.
                     raise
                 if now >= ends:
                     raise DeadlineError(
@@ -112,11 +127,16 @@ class LearnerGroup:
 
 
 def deal(trees: Sequence[Tree], num_ranks: int) -> list[list[int]]:
-    """Indices of the trees for each rank: the costliest first to the rank with the least so
-    far, then in the order given."""
+    """Indices of the trees for each rank, so that the ranks have about equally many tokens.
+
+    The longest tree goes first, always to the rank with the fewest tokens so far; each rank's trees
+    stay in the order in which they came. The result depends on nothing but lengths and order, so a
+    step can be repeated exactly.
+    """
     if num_ranks == 1:
         return [list(range(len(trees)))]
-    load, shares = [0] * num_ranks, [[] for _ in range(num_ranks)]  # type: list[int], list[list[int]]
+    load = [0] * num_ranks  # tokens
+    shares: list[list[int]] = [[] for _ in range(num_ranks)]
     for index in sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i)):
         rank = min(range(num_ranks), key=lambda r: (load[r], r))
         load[rank] += trees[index].num_tokens

@@ -1,5 +1,7 @@
-"""Forward passes over trees, whatever engine runs them: packing, collating, log-probs back in
-order.
+"""Forward passes over trees, whatever engine runs them: trees are packed into micro-batches, and
+log-probs are put back in the order of the trees.
+
+Shapes: N trained tokens of a micro-batch. A branch is one completion of a tree's trunk.
 """
 
 from __future__ import annotations
@@ -18,13 +20,26 @@ from rl.data.tree import Tree
 from rl.errors import ModelError
 from rl.models.spec import Layout, ModelSpec
 
-Forward = Callable[[MicroBatch], Tensor]
+Forward = Callable[[MicroBatch], Tensor]  # log-probs of the trained tokens [N]
+# How far the two layouts may differ. Float32: the largest difference (2e-6 is usual). Below, single
+# tokens differ by the rounding of many layers, so the mean is held: 0.02 is a few bfloat16 steps.
 LARGEST_FLOAT32, MEAN_BFLOAT16 = 1e-4, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """How trees become micro-batches for one model."""
+    """How trees become micro-batches of one model, and log-probs are collected from them:
+
+        passes = Passes(spec=spec, store=ImageStore(spec), layout="tree",
+                        row_tokens=256, tokens_per_microbatch=4096)
+        for plan in passes.plans(trees):            # which trees share a row, no tensors yet
+            batch = passes.batch(trees, plan)       # images are decoded here
+            logp_N = forward(batch)
+        by_branch = passes.logprobs(trees, forward) # the same without gradient, by tree and branch
+
+    `never_without_image`: a micro-batch without images gets an empty one, so that the vision tower
+    runs in every pass.
+    """
 
     spec: ModelSpec
     store: ImageStore
@@ -36,7 +51,7 @@ class Passes:
     never_without_image: bool = False
 
     def plans(self, trees: Sequence[Tree]) -> list[Plan]:
-        """The micro-batches of these trees."""
+        """The micro-batches of these trees, as positions in rows."""
         return pack(
             trees,
             layout=self.layout,
@@ -47,8 +62,11 @@ class Passes:
     def batch(
         self, trees: Sequence[Tree], plan: Plan, *, finds_positions: bool = False
     ) -> MicroBatch:
-        """One micro-batch as tensors on the device."""
-        made = collate(
+        """One micro-batch as tensors on the device.
+
+        `finds_positions`: leaves the position ids out, so that the model computes its own.
+        """
+        batch = collate(
             trees,
             plan,
             self.spec,
@@ -58,32 +76,32 @@ class Passes:
             finds_positions=finds_positions,
             never_without_image=self.never_without_image,
         )
-        return made if self.device == "cpu" else made.to(self.device)
+        return batch if self.device == "cpu" else batch.to(self.device)
 
     def logprobs(self, trees: Sequence[Tree], forward: Forward) -> list[list[Tensor]]:
-        """A tree and a branch: the log-probs of its trained tokens, without gradient."""
+        """By tree and branch: the log-probs of the trained tokens [tokens], without gradient."""
         return self.gather(trees, (self.batch(trees, plan) for plan in self.plans(trees)), forward)
 
     def gather(
         self, trees: Sequence[Tree], batches: Iterator[MicroBatch], forward: Forward
     ) -> list[list[Tensor]]:
-        """Runs the batches and puts what comes out in the order of trees and branches."""
-        found = [[torch.zeros(0) for _ in tree.branches] for tree in trees]
+        """Runs the batches, and sorts their log-probs [N] by tree and branch: [tokens] each."""
+        by_branch = [[torch.zeros(0) for _ in tree.branches] for tree in trees]
         for batch in batches:
             with torch.no_grad():
                 logp_N = forward(batch).float().cpu()
+            # The N tokens are sorted by branch: their counts say where each branch ends.
             lengths = torch.bincount(batch.branch_N.cpu(), minlength=len(batch.branches))
             pieces = torch.split(logp_N, lengths.tolist())
             for (tree, branch), piece in zip(batch.owners, pieces, strict=True):
-                found[tree][branch] = piece
-        return found
+                by_branch[tree][branch] = piece
+        return by_branch
 
     def layout_gap(self, trees: Sequence[Tree], forward: Forward) -> tuple[float, float]:
-        """(largest, mean) difference of log-probs between this layout and plain rows, one pass
-        each.
+        """(largest, mean) difference of log-probs between this layout and plain rows.
 
-        The rows' side takes nothing from the other: a plain mask, and positions that the model
-        finds by itself.
+        Both are computed in one pass each. The rows' side shares nothing with the other: it has a
+        plain causal mask, and the model computes the positions by itself.
         """
         whole = replace(self, tokens_per_microbatch=sys.maxsize)
         plain = replace(whole, layout="rows")
@@ -101,12 +119,12 @@ class Passes:
         return (float(gaps.max()), float(gaps.mean())) if len(gaps) else (0.0, 0.0)
 
     def judge_layouts(self, largest: float, mean: float) -> None:
-        """Raises: ModelError where the layouts differ by more than rounding."""
+        """Raises: ModelError if the layouts differ by more than rounding (see `layout_gap`)."""
         if self.dtype == torch.float32:
-            is_equal, limit = largest <= LARGEST_FLOAT32, f"{LARGEST_FLOAT32} at most"
+            agrees, limit = largest <= LARGEST_FLOAT32, f"{LARGEST_FLOAT32} at most"
         else:
-            is_equal, limit = mean <= MEAN_BFLOAT16, f"{MEAN_BFLOAT16} on average"
-        if not is_equal:
+            agrees, limit = mean <= MEAN_BFLOAT16, f"{MEAN_BFLOAT16} on average"
+        if not agrees:
             raise ModelError(
                 "tree and rows layout give different log-probs"
                 f" (largest difference {largest:.1e}, mean {mean:.1e})",

@@ -1,4 +1,4 @@
-"""Numbers that the learner's ranks add up or compare. Every rank makes the same calls."""
+"""Numbers that the learner's ranks add up or compare."""
 
 from __future__ import annotations
 
@@ -11,36 +11,45 @@ import torch
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks of torch's process group, on the device that it talks through."""
+    """The ranks of torch's process group. Every call waits for all ranks; all make the same calls:
+
+        ranks = Ranks(world_size=2, device="cpu")
+        ranks.total([3.0, 1.0])              # [sum over ranks, sum over ranks]
+        ranks.means({"loss": (6.0, 3)})      # sums and counts are added up, then divided
+
+    `device` is where the group's backend needs its tensors: "cpu" for gloo, "cuda" for nccl.
+    """
 
     world_size: int
     device: str
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """Sums over the ranks."""
+        """Each value's sum over the ranks, in float64."""
         return self._reduced(values, torch.distributed.ReduceOp.SUM)
 
     def largest(self, value: float) -> float:
-        """The largest over the ranks."""
+        """The largest value of any rank."""
         return self._reduced([value], torch.distributed.ReduceOp.MAX)[0]
 
     def means(self, sums: Mapping[str, Sequence[float]]) -> dict[str, float]:
-        """Means over all ranks of (sum, number) pairs; ranks may have different names."""
+        """Means over all ranks of (sum, count) pairs by name. A rank may lack a name that others
+        have; a name whose count is 0 everywhere has no mean and is left out.
+        """
         everyone: list[Any] = [None] * self.world_size
         if self.world_size > 1:
             torch.distributed.all_gather_object(everyone, dict(sums))
         else:
             everyone = [sums]
-        found = {}
+        means = {}
         for name in sorted({name for one in everyone for name in one}):
             pairs = [one[name] for one in everyone if name in one]
-            total, number = (sum(column) for column in zip(*pairs, strict=True))
-            if number:
-                found[name] = total / number
-        return found
+            total, count = (sum(column) for column in zip(*pairs, strict=True))
+            if count:
+                means[name] = total / count
+        return means
 
-    def _reduced(self, values: Sequence[float], how: Any) -> list[float]:
+    def _reduced(self, values: Sequence[float], operation: Any) -> list[float]:
         numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
         if self.world_size > 1:
-            torch.distributed.all_reduce(numbers, op=how)
+            torch.distributed.all_reduce(numbers, op=operation)
         return [float(number) for number in numbers.tolist()]

@@ -1,5 +1,6 @@
-"""What a stage goes on from beside the engine's own checkpoint: whose it is, counters and random
-states."""
+"""The parts of a saved training state that DeepSpeed's own checkpoint lacks: the settings it was
+saved with, the number of updates, and the random states.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from rl.errors import ModelError
 from rl.learners.base import LearnerConfig
 
 STATE_TAG = "engine"  # DeepSpeed's name for the folder of its checkpoint
-# What a state is bound to: how it is cut into parts, and what the parts hold.
+# The settings that a state cannot be loaded without: they decide how it is cut into files, and in
+# which dtype.
 BOUND = ("ranks", "zero", "offload", "dtype", "loss_scale")
 
 
@@ -25,7 +27,7 @@ def save_settings(folder: Path, config: LearnerConfig) -> None:
 
 
 def check_settings(folder: Path, config: LearnerConfig) -> None:
-    """Raises: ModelError naming each setting that is another than when the state was saved."""
+    """Raises: ModelError naming each setting that differs from when the state was saved."""
     file = folder / "learner.json"
     saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     changed = [name for name in BOUND if saved.get(name) != getattr(config, name)]
@@ -35,12 +37,12 @@ def check_settings(folder: Path, config: LearnerConfig) -> None:
             f"the saved state is another learner's ({differences})",
             where=str(folder),
             expected="the learner that it was saved by",
-            do="put these settings of learner back, or start afresh with --fresh",
+            do="put these settings of learner back, or train again from the start with --fresh",
         )
 
 
 def save_random_states(folder: Path, rank: int, updates: int) -> None:
-    """Writes `random-<rank>.pt`: every random state of this process, and the updates done."""
+    """Writes `random-<rank>.pt`: every random state of this process, and the number of updates."""
     states = {
         "updates": updates,
         "python": random.getstate(),
@@ -52,8 +54,8 @@ def save_random_states(folder: Path, rank: int, updates: int) -> None:
 
 
 def load_random_states(folder: Path, rank: int) -> int:
-    """Sets every random state as it was saved. Returns the updates done."""
-    states = torch.load(_file(folder, rank), weights_only=False)  # our own file, hashed
+    """Restores every random state. Returns the number of updates."""
+    states = torch.load(_file(folder, rank), weights_only=False)  # safe: our own file, with a hash
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])

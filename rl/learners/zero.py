@@ -1,5 +1,7 @@
-"""The learner on DeepSpeed: ZeRO 0 to 3, AdamW, on CPU (gloo) or GPU (nccl). The only file that
-imports deepspeed.
+"""The learner on DeepSpeed: ZeRO 0 to 3 with AdamW, on CPU (gloo) or GPU (nccl). This is the only
+file that imports deepspeed.
+
+Shapes: N trained tokens of a micro-batch. A branch is one completion of a tree's trunk.
 """
 
 from __future__ import annotations
@@ -38,15 +40,20 @@ from rl.models.spec import ModelConfig
 
 
 class ZeroLearner:
-    """One rank of the learner: an rl.learners.base.Learner. Every rank gets the same calls.
+    """One rank of the learner: an rl.learners.base.Learner. Every rank gets the same calls:
 
-    One engine serves all stages: `begin_stage` loads weights into it. Gradients accumulate over
-    the step's micro-batches and nothing divides them: DeepSpeed's mean over ranks is undone by
-    the world size.
+        learner = ZeroLearner(config, model, rank, world_size, address, port)  # waits for all ranks
+        learner.begin_stage(checkpoint, plan, needs_reference=False)
+        metrics = learner.step(my_trees, algorithm, distribution)
+        learner.publish(path)  # at ZeRO-3 all ranks gather each block, and rank 0 writes
 
-    Below float32 gradients accumulate in the weights' dtype; AdamW's float32 masters start from
-    the rounded weights. A float16 step that overflows changes nothing (`skipped`), the schedule
-    goes on.
+    One DeepSpeed engine serves all stages: `begin_stage` loads weights into it. Gradients are added
+    up over the step's micro-batches, and nothing divides them: DeepSpeed takes the mean over ranks,
+    which a factor of the world size undoes.
+
+    With a dtype below float32, gradients are added up in that dtype, and AdamW's float32 master
+    weights start from the rounded weights. A float16 step that overflows changes no weight
+    (metric `skipped`), and the schedule counts it as an update.
     """
 
     def __init__(
@@ -102,9 +109,9 @@ class ZeroLearner:
     # -- stages
 
     def begin_stage(self, checkpoint: str, plan: OptimPlan, *, needs_reference: bool) -> None:
-        """Loads a checkpoint's weights into the live engine and resets optimizer and schedule.
+        """Loads a checkpoint's weights into the live engine, and resets optimizer and schedule.
 
-        Raises: ModelError where the checkpoint is another model's.
+        Raises: ModelError if the checkpoint is of another model.
         """
         fresh = self.adapter.wrap(load_model(checkpoint, self.config.dtype))
         self._take_weights(fresh, checkpoint)
@@ -120,15 +127,16 @@ class ZeroLearner:
             group.update(betas=plan.betas, eps=plan.eps, weight_decay=decay)
         if hasattr(self.engine.optimizer, "clip_grad"):
             self.engine.optimizer.clip_grad = plan.max_grad_norm
-        if self._first_scale:  # float16: a stage's loss scale begins anew, as its optimizer does
+        if self._first_scale:  # float16: the loss scale is reset with the optimizer
             vars(self.engine.optimizer.loss_scaler).update(self._first_scale)
         torch.manual_seed(plan.seed)
 
     def step(
         self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
     ) -> Mapping[str, float]:
-        """One optimizer step over all trees of all ranks. A step with nothing to train changes
-        nothing.
+        """One optimizer step over all trees of all ranks.
+
+        A step without a trained token on any rank changes nothing: not even AdamW's moments.
         """
         started = time.perf_counter()
         self.rank_passes.check_layouts(trees, partial(self._forward, distribution=distribution))
@@ -170,26 +178,28 @@ class ZeroLearner:
     def logprobs(
         self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
     ) -> list[list[tuple[float, ...]]]:
-        """A tree and a branch: log-probs of the trained tokens, without gradient."""
+        """By tree and branch: log-probs of the trained tokens [tokens], without gradient."""
         self.rank_passes.check_layouts(trees, partial(self._forward, distribution=distribution))
         found = self._logprobs(trees, distribution, reference=reference)
         return [[tuple(values.tolist()) for values in tree] for tree in found]
 
-    # -- weights out
+    # -- weights leave the learner
 
     def publish(self, path: str) -> None:
-        """Writes the weights under the checkpoint file's names to one safetensors file (rank 0)."""
+        """Writes all weights to one safetensors file, under the checkpoint's names (rank 0)."""
         write_file(self.weights, Path(path), is_writer=self.rank == 0)
 
     def connect(self, channel: Channel) -> None:
-        """Opens the way on which `send` goes, in place of an earlier one. Every rank is called."""
+        """Opens the channel that `send` uses, and closes an earlier one. Every rank is called."""
         if self._sender is not None:
             self._sender.shutdown()
         self._sender = channel.open(self.weights, self.rank)
 
     def send(self) -> None:
-        """The weights go to the rollout workers, GPU to GPU. Every rank is called: they gather
-        together, and rank 0 leads the workers.
+        """Sends the weights to the rollout workers, GPU to GPU. Every rank is called: they gather
+        the blocks together, and rank 0 leads the workers through the update.
+
+        Raises: ModelError if no channel is open.
         """
         if self._sender is None:
             raise ModelError("no way to the rollout workers is open", do="call connect first")
@@ -199,11 +209,11 @@ class ZeroLearner:
         """Writes weights, config and generation config as `from_pretrained` opens them (rank 0)."""
         write_checkpoint(self.weights, Path(folder), is_writer=self.rank == 0)
 
-    # -- going on later
+    # -- saved states
 
     def save_state(self, folder: str) -> None:
-        """Writes what a stage goes on from: weights and optimizer as this rank holds them, the
-        number of updates, and every random state. Every rank writes its part of `folder`.
+        """Writes what a resumed stage continues from: weights and optimizer as this rank holds
+        them, the number of updates, and every random state. Every rank writes its part of `folder`.
         """
         self.engine.save_checkpoint(folder, tag=state.STATE_TAG, save_latest=False)
         if self.rank == 0:
@@ -211,9 +221,9 @@ class ZeroLearner:
         state.save_random_states(Path(folder), self.rank, self._updates)
 
     def load_state(self, folder: str) -> None:
-        """Takes a state up again, after `begin_stage` with the plan that it was saved under.
+        """Loads a saved state, after `begin_stage` with the plan that it was saved under.
 
-        Raises: ModelError where it is another learner's, naming the settings that differ.
+        Raises: ModelError naming the settings that differ from those it was saved with.
         """
         state.check_settings(Path(folder), self.config)
         with errors_as(
@@ -236,6 +246,7 @@ class ZeroLearner:
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         if not named:
             raise ModelError("every parameter is frozen", do="freeze less")
+        # No weight decay for biases and norms (vectors): the usual choice for transformers.
         groups = [
             {"params": [p for _, p in named if p.ndim >= 2], "decays": True},
             {"params": [p for _, p in named if p.ndim < 2], "decays": False},
@@ -254,8 +265,8 @@ class ZeroLearner:
             self.engine.optimizer.register_step_pre_hook(self._clip)
 
     def _clip(self, *_: Any) -> None:
-        """Clips by the true global norm where DeepSpeed would not report it; all ranks hold the
-        same gradients.
+        """Clips by the global norm before AdamW's step. Only ZeRO 0 in float32 needs it: there
+        DeepSpeed hands the gradients to plain AdamW, and every rank holds all of them.
         """
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         limit = self._plan.max_grad_norm or float("inf")
@@ -300,11 +311,11 @@ class ZeroLearner:
 
     @contextlib.contextmanager
     def _whole(self, parameters: Sequence[Any], *, writes: bool = False) -> Iterator[None]:
-        """Within it these parameters are whole; at ZeRO-3 that is a gathering of all ranks."""
+        """Inside the block these parameters are whole; at ZeRO-3 all ranks gather them together."""
         if self.config.zero < 3:
             yield
             return
-        source = 0 if writes else None
+        source = 0 if writes else None  # rank 0's changes are sent to all when the block ends
         with self.deepspeed.zero.GatheredParameters(list(parameters), modifier_rank=source):
             yield
 
@@ -334,7 +345,7 @@ class ZeroLearner:
 
 
 class _Step:
-    """rl.algorithms.base.Step on this rank."""
+    """rl.algorithms.base.Step on this rank: what an algorithm's `prepare` may ask for."""
 
     def __init__(
         self, learner: ZeroLearner, trees: list[Tree], distribution: SamplingDistribution
@@ -349,12 +360,12 @@ class _Step:
 
 
 def _computes_float16(deepspeed: Any) -> bool:
-    """Whether DeepSpeed lets this device train float16: GPUs, and CPUs whose oneDNN computes it."""
+    """Whether DeepSpeed trains float16 on this device: a GPU, or a CPU whose oneDNN computes it."""
     return bool(deepspeed.accelerator.get_accelerator().is_fp16_supported())
 
 
 def _start_deepspeed(rank: int, world_size: int, master_addr: str, master_port: int) -> Any:
-    """The deepspeed module with its process group up."""
+    """The deepspeed module, once all ranks have joined the process group."""
     set_environment(rank, world_size, master_addr, master_port)
     import deepspeed
     import transformers

@@ -1,4 +1,7 @@
-"""Log-probs of the trained tokens of a micro-batch: the module that every learner trains."""
+"""Log-probs of the trained tokens of a micro-batch: the module that every learner trains.
+
+Shapes: R rows, T columns (tokens of a row), D width of the model, N trained tokens, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,18 @@ CHUNK_ELEMENTS = 2**24  # logits of one chunk: 64 MiB in float32
 
 
 class TreeForward(nn.Module):
-    """Wraps a model with its head; `forward` gives float32 log-probs [N] and never a whole [N,
-    V] of logits.
+    """Wraps a model with its head; `forward` returns float32 log-probs [N].
 
-    It stands inside the engine's wrapper, so that partitioned weights (ZeRO-3) are gathered by
-    its own modules.
+    The logits [N, V] of a large vocabulary would need more memory than the model's other
+    activations. They are computed in chunks of at most `chunk_elements`, and the backward pass
+    computes each chunk again.
+
+        forward = TreeForward(load_model(path), spec)
+        logp_N = forward(batch, temperature=1.0, banned_ids=spec.banned_ids)
+        loss = -logp_N.mean()
+
+    DeepSpeed wraps this module, and not the model in it: at ZeRO-3 the model's own submodules then
+    gather their weights as they run.
     """
 
     def __init__(
@@ -31,12 +41,13 @@ class TreeForward(nn.Module):
     def forward(
         self, batch: MicroBatch, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
     ) -> Tensor:
-        """Log-probs of `target_N` under softmax(logits / temperature) without the banned ids:
-        [N].
+        """Log-probs [N] of `batch.target_N` under softmax(logits / temperature) without the banned
+        ids. Each target is predicted from the hidden state at `batch.predict_N` in the flattened
+        rows: the token before it on its own path.
         """
         hidden_RTD = self.hidden_states(batch)
         hidden_ND = hidden_RTD.flatten(0, 1)[batch.predict_N]
-        if not len(hidden_ND):  # nothing to train: a differentiable nothing
+        if not len(hidden_ND):  # empty, but backward still reaches every parameter (with zeros)
             return hidden_RTD.flatten()[:0].float() + 0 * hidden_RTD.float().sum()
         vocab = int(self.spec.text_config["vocab_size"])
         size = max(1, self.chunk_elements // vocab)
@@ -53,7 +64,7 @@ class TreeForward(nn.Module):
         return torch.cat(pieces)
 
     def hidden_states(self, batch: MicroBatch) -> Tensor:
-        """The last layer's output: [R, T, D]. The vision tower runs once a distinct image."""
+        """The last layer's output [R, T, D]. The vision tower runs once for each distinct image."""
         base = self.model.model
         inputs: dict[str, Any] = dict(batch.own_positions)
         if batch.positions is not None:
@@ -66,6 +77,8 @@ class TreeForward(nn.Module):
         hidden: Tensor = base(
             input_ids=batch.input_ids, attention_mask=batch.attention, use_cache=False, **inputs
         ).last_hidden_state
+        # An image that no row shows (see Passes.never_without_image): 0 times its features keeps
+        # the tower in the graph, so that its gradients are zero and not missing.
         return hidden if batch.image_order or seen is None else hidden + 0 * _sum(seen)
 
     def _chunk(
@@ -78,8 +91,8 @@ class TreeForward(nn.Module):
 
 
 def _sum(features: Any) -> Tensor:
-    """Every feature of an image summed in float32 (float16 would overflow), those of inner layers
-    too: a thread for a zero gradient.
+    """The sum of all features of an image, those of inner layers too, as a scalar. In float32:
+    float16 would overflow, and 0 times infinity is not 0.
     """
     levels = [features.pooler_output, *(getattr(features, "deepstack_features", None) or [])]
     return torch.stack(
