@@ -1,5 +1,5 @@
-"""A Python process behind a pipe, with this one's import path, that may be killed at any moment and
-ends with this one, however this one ends.
+"""A Python process behind a pipe. It has this process's import path, may be killed at any moment,
+and ends when this process ends, however that happens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ _BOOT = (
 
 
 class Child:
-    """Runs `module:function` with its end of the pipe; `pipe` is ours."""
+    """Runs `module:function` in a new process, with the other end of `pipe` as its argument:
+
+        child = Child("rewards._child:main")  # calls rewards._child.main(connection) there
+        child.pipe.send(request)
+        if child.pipe.poll(10.0):             # seconds
+            answer = child.pipe.recv()
+        child.close()                         # kills it, and whatever it started
+
+    `environment`: variables that the process has beside this one's.
+    """
 
     def __init__(self, serve: str, environment: Mapping[str, str] | None = None) -> None:
         module, _, function = serve.partition(":")
@@ -49,11 +58,13 @@ class Child:
         self.pipe = Connection(ours.detach())
 
     def wait(self, timeout_s: float) -> int:
-        """The exit status. Raises: subprocess.TimeoutExpired."""
+        """Waits for the process to end; its exit status. Raises: subprocess.TimeoutExpired."""
         return self._process.wait(timeout_s)
 
     def close(self) -> None:
-        """Ends the process and whatever it started: it leads its own session."""
+        """Kills the process and whatever it started: it leads a process group of its own, which one
+        signal reaches.
+        """
         if self.pipe.closed:
             return
         with contextlib.suppress(OSError):
@@ -66,7 +77,9 @@ class Child:
 
 
 def pipe_to(descriptor: int, parent: int) -> Connection:
-    """The child's end. From now on the child ends with its parent, even while something hangs."""
+    """The child's end of the pipe. From now on the child ends when its parent does, even while
+    something in it hangs: a thread looks every second whether it has a new parent.
+    """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     return Connection(descriptor)
 

@@ -1,5 +1,10 @@
-"""A checkpoint folder's parts: processor with image limits, family, weights, and weights under the
-file's own names.
+"""Loading from a checkpoint folder: its family, processor and model; and the names that its weights
+have in the file.
+
+    family = family_of(path)                         # config.json is enough
+    processor = load_processor(path, max_pixels=...)
+    spec = find_spec(path, processor)                # what depends on the family
+    model = load_model(path, "bfloat16")
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ if TYPE_CHECKING:
 
 @cache
 def families() -> dict[str, type[ModelSpec]]:
-    """config.json's model_type -> family, from the modules of rl/models/families."""
+    """The family of each model_type that config.json may name, from the modules of
+    rl/models/families: the folder is the registry.
+    """
     from rl.models import families as package
 
     found: dict[str, type[ModelSpec]] = {}
@@ -35,7 +42,7 @@ def families() -> dict[str, type[ModelSpec]]:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The folder's config.json. Raises: ModelError where there is none, or it is no JSON object."""
+    """The folder's config.json. Raises: ModelError if it is missing or no JSON object."""
     file = Path(path) / "config.json"
     if not Path(path).is_dir():
         raise ModelError("no such model folder", where=str(path), do="give a checkpoint folder")
@@ -64,9 +71,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def family_of(path: str | Path) -> type[ModelSpec]:
-    """The family that answers for the folder's model_type. Raises: ModelError for an unknown
-    one.
-    """
+    """The family of the folder's model_type. Raises: ModelError if no family has that type."""
     model_type = read_config(path).get("model_type")
     known = families()
     if model_type not in known:
@@ -80,8 +85,8 @@ def family_of(path: str | Path) -> type[ModelSpec]:
 
 
 def check_folder(path: str | Path) -> None:
-    """Raises: ModelError naming every missing part of the checkpoint and what to do. Imports no
-    model library.
+    """Raises: ModelError naming every missing part of the checkpoint: weights, tokenizer,
+    processor, chat template. Imports no model library, so it takes milliseconds.
     """
     folder, family = Path(path), family_of(path)
     missing = []
@@ -113,10 +118,10 @@ def _has_chat_template(folder: Path) -> bool:
 
 
 def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
-    """The folder's processor (its tokenizer for a text-only model), with the image limit as it is
-    saved.
+    """The folder's processor, or its tokenizer if the model takes no images.
 
-    Raises: ModelError where the folder is incomplete or the limit cannot be kept.
+    `max_pixels` is written into the processor, and so into every checkpoint that it is saved with.
+    Raises: ModelError if the folder is incomplete, or if the family cannot keep the limit.
     """
     check_folder(path)
     from transformers import AutoProcessor, AutoTokenizer
@@ -136,8 +141,10 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
 
 
 def processor_kwargs(family: str, max_pixels: int | None = None) -> dict[str, Any]:
-    """The image limit as vLLM's `mm_processor_kwargs`; `family` is a family's name or a
-    model_type.
+    """The image limit as vLLM's `mm_processor_kwargs`. `family` is a family's name or a model_type.
+
+    >>> processor_kwargs("qwen2_vl", max_pixels=50176)
+    {'max_pixels': 50176}
     """
     for model_type, kind in families().items():
         if family in (kind.name, model_type):
@@ -155,8 +162,10 @@ def find_spec(path: str | Path, processor: Any) -> ModelSpec:
 
 
 def load_model(path: str | Path, dtype: Dtype = "float32", *, attention: str = "sdpa") -> Any:
-    """The folder's model with its language-model head, dropout off. Raises: ModelError where
-    weights are missing.
+    """The folder's model with its language-model head, without dropout.
+
+    Raises: ModelError if the weights do not load, or if any is missing (transformers would draw it
+    at random, with a warning).
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -187,7 +196,7 @@ def load_model(path: str | Path, dtype: Dtype = "float32", *, attention: str = "
 
 
 def turn_dropout_off(model: torch.nn.Module) -> None:
-    """Log-probs are compared across passes and engines: every dropout rate becomes 0."""
+    """Sets every dropout rate to 0: log-probs of different passes and engines are compared."""
     import torch
 
     for module in model.modules():
@@ -203,8 +212,8 @@ def freeze(
 ) -> list[str]:
     """Takes parts out of training; returns the frozen parameters' names.
 
-    "vision" is the tower without the projector, also where the family keeps the projector inside
-    it.
+    "vision" is the tower without the projector, also in families whose projector is a module inside
+    the tower. Raises: ModelError if the model has no such part.
     """
     unknown = [part for part in parts if part not in spec.parts]
     if unknown:
@@ -223,10 +232,8 @@ def freeze(
 
 
 def file_weights(model: Any, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The weights under the names that the checkpoint file has, tied ones once: what publish
-    writes.
-
-    `state` replaces the model's own tensors (gathered ones).
+    """The weights under the names that they have in the checkpoint file, tied ones once: what a
+    publish writes. `state` replaces the model's own tensors.
     """
     state = dict(model.state_dict()) if state is None else state
     weights = under_file_names(model, without_tied(model, state))
@@ -246,7 +253,7 @@ def weight_names(path: Path) -> frozenset[str]:
 
 
 def without_tied(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The model's state, of tied weights only the one that the file holds."""
+    """The model's state without the copies of tied weights that the file leaves out."""
     from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
     kept: dict[str, Tensor] = remove_tied_weights_from_state_dict(dict(state), model)
@@ -254,8 +261,10 @@ def without_tied(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def under_file_names(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state, or whole blocks of it, as the checkpoint file names it. Goes the way of
-    `save_pretrained`, so that file, publish and export share one namespace.
+    """The state, or whole blocks of it, under the names of the checkpoint file.
+
+    transformers renames weights when it loads some checkpoints. This is the way back that
+    `save_pretrained` takes too, so that saved files and published weights have the same names.
     """
     from transformers.core_model_loading import revert_weight_conversion
 
@@ -266,7 +275,7 @@ def under_file_names(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def empty_model(path: str | Path, dtype: Dtype = "float32") -> Any:
     """The folder's model without weights (on the meta device), from its config.json alone.
 
-    Raises: ModelError where config.json is missing or makes no model.
+    Raises: ModelError if config.json is missing, or if transformers makes no model of it.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
