@@ -1,7 +1,7 @@
-"""The whole line as a script: SFT, pairs from the model's own answers, DPO and KTO, GRPO from the
-best of them, evaluation between stages, the report.
+"""All stages as a script: SFT, pairs from the model's own answers, DPO and KTO, GRPO from the best
+of them, evaluation between the stages, and the report.
 
-    python -m recipes.align --model models/tiny --data data/scenes --out runs/my-line
+    python -m recipes.align --model models/tiny --data data/scenes --out runs/my-alignment
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ from recipes.schema.recipe import recipe_of
 
 
 def main(model: Path, data: Path, out: Path, sft_steps: int = 100, rl_steps: int = 20) -> None:
-    """Runs every stage; the same as a YAML page, with Python's loops and conditions at hand."""
+    """Runs every stage. A YAML recipe says the same; here Python's loops and conditions can be
+    used."""
     rl = [{"path": str(data / "rl.jsonl")}]
-    exact = [{"name": "exact"}]
+    exact, answers = [{"name": "exact"}], 8  # the reward, and how many answers to each prompt
     offline = {"from": "sft", "data": [{"stage": "pairs"}], "lr": 2e-5, "epochs": 1}
     stages = [
         {
@@ -26,13 +27,13 @@ def main(model: Path, data: Path, out: Path, sft_steps: int = 100, rl_steps: int
             "lr": 1e-3,
             "steps": sft_steps,
         },
-        {"name": "pairs", "from": "sft", "sample": {"n": 8, "rewards": exact}, "data": rl},
-        {"name": "dpo", "algorithm": {"name": "dpo", "beta": 0.1}, **offline},
-        {"name": "kto", "algorithm": {"name": "kto", "beta": 0.1}, **offline},
+        {"name": "pairs", "from": "sft", "sample": {"n": answers, "rewards": exact}, "data": rl},
+        {"name": "dpo", "algorithm": {"name": "dpo"}, **offline},
+        {"name": "kto", "algorithm": {"name": "kto"}, **offline},
         {
             "name": "grpo",
             "from": "best(sft, dpo, kto)",
-            "algorithm": {"name": "grpo", "group_size": 8},
+            "algorithm": {"name": "grpo", "group_size": answers},
             "data": rl,
             "rewards": exact,
             "lr": 1e-4,
@@ -40,14 +41,14 @@ def main(model: Path, data: Path, out: Path, sft_steps: int = 100, rl_steps: int
         },
     ]
     benchmarks = [{"name": name, "path": str(data / name)} for name in ("mme", "textvqa")]
-    page = {
+    recipe = {
         "run": {"name": out.name, "root": str(out.parent)},
         "model": {"path": str(model)},
         "rollout": {"max_new_tokens": 16},
         "evals": {"benchmarks": benchmarks},
         "stages": stages,
     }
-    Pipeline(recipe_of(page), Console()).run()
+    Pipeline(recipe_of(recipe), Console()).run()
 
 
 if __name__ == "__main__":

@@ -10,16 +10,15 @@ from rl.runs.store import RunStore
 
 
 def count_steps(stage: StageSection, num_rows: int) -> int:
-    """Optimizer steps of a training stage: `steps`, or what `epochs` (default 1) come to."""
+    """Optimizer steps of a training stage: `steps`, or as many as `epochs` (by default 1) take."""
     if stage.steps is not None:
         return stage.steps
     return max(1, math.ceil((stage.epochs or 1.0) * num_rows / stage.prompts_per_step))
 
 
 def go_back(run: RunStore, stage: str, step: int) -> None:
-    """Removes the metrics of steps after `step`, which will be done again; what they cost stays in
-    events.jsonl.
-    """
+    """Removes the metrics of steps after `step`, which will be done again. What they cost is kept in
+    events.jsonl."""
     redone = keep_steps(run.stage(stage).metrics, step)
     if redone:
         steps = len({row["step"] for row in redone})

@@ -1,6 +1,9 @@
-"""Metric names, each declared once with one sentence, and the sinks that take them: JSONL
-always, TensorBoard, others by argument. What only one algorithm has, its file declares
-(`own_metrics`)."""
+"""The metrics of training: what each key means, in one sentence, and where the numbers are written.
+
+Every key that a step reports is declared once: in `METRICS`, or by the algorithm that alone reports
+it (`Algorithm.own_metrics`). A key with `*` stands for a family of keys, one for each reward, say.
+The numbers go to `metrics.jsonl` (always), to TensorBoard, and to further sinks given as arguments.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +91,15 @@ METRICS: dict[str, str] = {
 
 
 def describe(key: str, own: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """The sentence that explains a metric key, here or in an algorithm's `own` table; None where
-    the key is not declared."""
+    """The sentence that explains a metric key; None where the key is not declared.
+
+    own: an algorithm's table (`own_metrics`), beside the common one.
+
+    >>> describe("lr"), describe("lrr")
+    ('Learning rate of the update.', None)
+    >>> describe("reward/exact/mean")
+    'Mean of one reward over the completions that it scored.'
+    """
     declared = {**own, **METRICS}
     if key in declared:
         return declared[key]
@@ -100,7 +110,7 @@ def describe(key: str, own: Mapping[str, str] = MappingProxyType({})) -> str | N
 
 
 class Sink(Protocol):
-    """Takes one step's numbers."""
+    """Where one step's numbers go. `step` counts optimizer steps from 1."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -108,7 +118,8 @@ class Sink(Protocol):
 
 
 class JsonlSink:
-    """One JSON object a step, flushed as it is written. NaN and infinities become null."""
+    """Appends one line of JSON for each step, and flushes it: a run that is killed keeps it. NaN and
+    infinities, which JSON has not, become null."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,8 +135,11 @@ class JsonlSink:
 
 
 class TensorboardSink:
-    """Scalars for TensorBoard under `folder`; what it shows of steps after `purge_after` is
-    replaced."""
+    """Scalars for TensorBoard under `folder`.
+
+    purge_after: the last step that an earlier attempt at the stage keeps; TensorBoard replaces what
+        it shows of later steps, which are done again.
+    """
 
     def __init__(self, folder: Path, purge_after: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -143,8 +157,14 @@ class TensorboardSink:
 
 
 class Metrics:
-    """Fans one step's numbers out to every sink; a key that neither `METRICS` nor the algorithm's
-    `own` table declares is an error, so that the tables stay complete."""
+    """Writes each step's numbers to every sink.
+
+    own: the algorithm's own table. A key that neither it nor `METRICS` declares is a RunError, so
+        that the tables stay complete.
+
+        with closing(Metrics([JsonlSink(path)], algorithm.own_metrics)) as metrics:
+            metrics.write(1, {"loss": 0.5, "lr": 1e-6})
+    """
 
     def __init__(
         self, sinks: Sequence[Sink], own: Mapping[str, str] = MappingProxyType({})
@@ -167,9 +187,10 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The steps of a metrics.jsonl; a torn last line (the writer was killed) is left out.
+    """The lines of a metrics.jsonl, one mapping each; none where there is no file. A last line
+    without its end is left out: the run was killed while it wrote it.
 
-    Raises: DataError naming file:line.
+    Raises: DataError naming file:line for a line that is no JSON object.
     """
     if not path.exists():
         return
@@ -206,7 +227,11 @@ def keep_steps(path: Path, last: int) -> list[dict[str, Any]]:
 
 
 def spent(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What steps cost: their seconds and tokens, summed."""
+    """The seconds and tokens of these steps, summed; keys that sum to 0 are left out.
+
+    >>> spent([{"time/step_s": 1.5, "tokens/forward": 100}, {"time/step_s": 0.5}])
+    {'time/step_s': 2.0, 'tokens/forward': 100.0}
+    """
     keys = ("time/step_s", "tokens/trained", "tokens/forward", "tokens/generated")
     sums = {key: sum(float(row.get(key) or 0.0) for row in rows) for key in keys}
     return {key: round(value, 3) for key, value in sums.items() if value}
