@@ -17,8 +17,8 @@ def count_steps(stage: StageSection, num_rows: int) -> int:
 
 
 def go_back(run: RunStore, stage: str, step: int) -> None:
-    """Removes the metrics of steps after `step`, which will be done again. What they cost is kept in
-    events.jsonl."""
+    """Removes the metrics of steps after `step`, which will be done again. What they cost is kept
+    in events.jsonl."""
     redone = keep_steps(run.stage(stage).metrics, step)
     if redone:
         steps = len({row["step"] for row in redone})

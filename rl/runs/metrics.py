@@ -118,8 +118,8 @@ class Sink(Protocol):
 
 
 class JsonlSink:
-    """Appends one line of JSON for each step, and flushes it: a run that is killed keeps it. NaN and
-    infinities, which JSON has not, become null."""
+    """Appends one line of JSON for each step and flushes it: a run that is killed keeps it.
+    JSON has no NaN and no infinities: they become null."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
