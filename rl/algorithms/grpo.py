@@ -86,8 +86,8 @@ class GRPO(Algorithm):
 
     name: ClassVar[str] = "grpo"
 
-    group_size: int = Field(8, ge=1, description="Answers sampled a prompt.")
-    scale: Scale = Field("group", description="Whose std divides A.")
+    group_size: int = Field(8, ge=1, description="Answers sampled for each prompt.")
+    scale: Scale = Field("group", description="Whose standard deviation divides the advantages.")
     clip_low: float = Field(
         0.2, ge=0, lt=1, description="The ratio counts down to 1 - clip_low where A < 0."
     )
