@@ -21,7 +21,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-# Not sys.executable: make may start us from the very environment that is to be made anew.
+# Not sys.executable: make may start us from the very environment that is made again here.
 SYSTEM_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
 STAMP = VENV / "plumbline-stamp"
 PIP_LOG = VENV / "pip.log"
@@ -169,7 +169,7 @@ def runs(*command: object) -> bool:
 def run(*command: object) -> None:
     """Runs a command of the set-up."""
     if subprocess.run([str(part) for part in command], check=False).returncode != 0:
-        stop(f"{' '.join(str(part) for part in command)} failed; its message stands above")
+        stop(f"{' '.join(str(part) for part in command)} failed; its message is above")
 
 
 def say(message: str) -> None:

@@ -1,7 +1,7 @@
-"""`plumbline doctor`: what this machine and environment have, and what to do about what they lack.
+"""`plumbline doctor`: checks this machine and environment, and says what to do about each problem.
 
-Heavy libraries are imported in child processes only: one that is broken, or hangs, cannot take the
-doctor with it.
+Heavy libraries are imported in child processes only, so that one that is broken or hangs cannot
+stop the doctor.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ Status = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `do` says what to do about it, unless all is well."""
+    """The result of one check. `do` says what to do about it, unless it is well.
+
+    >>> Finding("memory", "warning", "6.0 GiB free", "keep other programs small").status
+    'warning'
+    """
 
     topic: str
     status: Status
@@ -82,7 +86,9 @@ def doctor(console: Console) -> int:
 
 
 def checkup() -> list[Finding]:
-    """Everything the doctor looks at, in the order it is shown."""
+    """All findings, in the order in which they are shown. The imports run in child processes beside
+    the quick checks.
+    """
     quick: list[Callable[[], Finding]] = [
         check_python,
         check_versions,
@@ -102,7 +108,7 @@ def checkup() -> list[Finding]:
 
 
 def as_table(findings: Iterable[Finding]) -> Table:
-    """A line a finding, and the remedy under it."""
+    """One row for each finding, and its remedy in a row below."""
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     table = Table.grid(padding=(0, 2))
     for finding in findings:
@@ -238,7 +244,7 @@ def check_cores() -> Finding:
 
 
 def judge_cores(cores: int, limit: float | None) -> Finding:
-    """Two cores run the quickstart; below that, it only takes longer."""
+    """The quickstart is made for two cores; on fewer it takes longer."""
     usable = cores if limit is None else min(float(cores), limit)
     detail = f"{usable:g}" + ("" if limit is None else f" of {cores}, by the container's limit")
     if usable < 2:
@@ -278,7 +284,7 @@ def check_shared_memory() -> Finding:
 
 
 def judge_shared_memory(free: int) -> Finding:
-    """Containers give 64 MiB unless told otherwise, and Ray then falls back to the disk."""
+    """Containers have 64 MiB by default, and Ray then falls back to the disk."""
     detail = f"{free / GIB:.1f} GiB free in /dev/shm"
     if free < GIB:
         do = "start the container with --shm-size=4g"
@@ -287,7 +293,7 @@ def judge_shared_memory(free: int) -> Finding:
 
 
 def check_disk() -> Finding:
-    """Whether runs can be written here, and how much room there is."""
+    """Whether runs can be written to the current folder, and how much space is free."""
     here = Path.cwd()
     free = shutil.disk_usage(here).free
     detail = f"{free / GIB:.0f} GiB free in {here}"
@@ -301,7 +307,9 @@ def check_disk() -> Finding:
 
 
 def check_loopback() -> Finding:
-    """Actors and ranks talk over local ports; gloo also resolves the host's own name."""
+    """Whether local ports can be used: actors and ranks talk over them, and gloo also resolves the
+    host's own name.
+    """
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=5).close()
@@ -380,7 +388,7 @@ def check_gpus() -> Finding:
 
 
 def gpu_lines() -> list[str]:
-    """A line a GPU: name, driver, memory. Empty where there is no working driver."""
+    """Name, driver and memory of each GPU. Empty if there is no working driver."""
     if not shutil.which("nvidia-smi"):
         return []
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -392,7 +400,7 @@ def gpu_lines() -> list[str]:
 
 
 def read_first(path: str) -> str | None:
-    """The first line of a small system file, or None where it is not there."""
+    """The content of a small system file, or None if it cannot be read."""
     try:
         return Path(path).read_text().strip()
     except OSError:

@@ -1,5 +1,6 @@
-"""Sizes that follow from a model's config.json and a page: parameters, a publish, memory by owner.
-No weights are read."""
+"""Sizes that follow from a model's config.json and a recipe, without weights: parameters, bytes of
+a publish, and memory by owner.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,11 @@ IPC_BUFFER = GIB  # vLLM's packed buffer
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers of one width. `query` and `key` are the widths of all heads together."""
+    """A stack of equal layers: a text model's, or a vision tower's.
+
+    `hidden` is the width between layers, `inner` the MLP's, `query` and `key` those of all heads
+    together.
+    """
 
     layers: int
     hidden: int
@@ -36,7 +41,7 @@ class Stack:
     has_head_norms: bool
 
     def kept(self, width: int) -> float:
-        """Bytes that autograd keeps of one token over all layers, `width` an element.
+        """Bytes that autograd keeps for one token over all layers; an element has `width` bytes.
 
         A layer keeps the inputs and outputs of its norms and projections: 8 x hidden (norms also
         in float32), 3 x query and 3 x key (before and after rotation, and the attention's), and
@@ -53,8 +58,8 @@ class Stack:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What config.json says of a model's size. `patches_per_token` of the tower make one token of
-    the text model.
+    """A model's size, from its config.json. `num_weights` counts the tensors of its file;
+    `patches_per_token` patches of the vision tower become one token of the text model.
     """
 
     parameters: int
@@ -69,7 +74,10 @@ class Architecture:
 
 
 def architecture(recipe: Recipe) -> Architecture:
-    """The model of a page, made without weights. Raises: ModelError where there is none."""
+    """The size of a recipe's model, which is made without weights.
+
+    Raises: ModelError if config.json is missing or makes no model.
+    """
     from rl.learners.weights import Weights
     from rl.models.load import empty_model, family_of, freeze
 
@@ -128,7 +136,11 @@ def _first(config: Any, *keys: str) -> Any:
 
 
 def width(dtype: str) -> int:
-    """Bytes of one element."""
+    """Bytes of one element.
+
+    >>> width("float32"), width("bfloat16")
+    (4, 2)
+    """
     return 4 if dtype == "float32" else 2
 
 
@@ -138,12 +150,20 @@ def publish_bytes(recipe: Recipe, arch: Architecture) -> float:
 
 
 def needs_copy(stage: StageSection) -> bool:
-    """Whether a stage keeps a frozen reference model: its log-probs change with the step."""
+    """Whether a stage holds a second, frozen model for reference log-probs.
+
+    An offline stage computes them once for all rows. An online stage, or one with mismatched
+    answers, needs them for texts that are not known before the step.
+    """
     return stage.algorithm is not None and bool(stage.algorithm.needs.frozen_reference)
 
 
 def longest_tree(recipe: Recipe, stage: StageSection) -> int:
-    """Tokens of a tree at most: no row, prompt and answer, is longer than `max_model_len`."""
+    """The most tokens that a tree can have.
+
+    A prompt and one answer have at most `max_model_len` together; a group's other answers, or the
+    rejected one of a pair, come on top.
+    """
     limit = stage.max_new_tokens or recipe.rollout.max_new_tokens
     longest = recipe.rollout.max_model_len
     if stage.reading == "group":
@@ -153,10 +173,10 @@ def longest_tree(recipe: Recipe, stage: StageSection) -> int:
 
 
 def learner_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
-    """Bytes of one learner rank that stay, by owner.
+    """Bytes that one learner rank holds all the time, by owner.
 
-    Mixed precision: 2 bytes a weight, 2 a gradient, 12 of AdamW (float32 master and moments), each
-    shared by all ranks from ZeRO 3, 2 and 1 on.
+    Mixed precision: 2 bytes for a weight, 2 for its gradient, 12 for AdamW (float32 master and two
+    moments), divided among the ranks from ZeRO 3, 2 and 1 on.
     Source: arXiv 1910.02054 section 5 (P_os, P_os+g, P_os+g+p).
     """
     learner, size = recipe.learner, width(recipe.learner.dtype)
@@ -173,12 +193,12 @@ def learner_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
 
 
 def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
-    """Bytes of one rank that come and go, one of these at a time.
+    """Bytes that one rank holds for a while, by what it does; one of these at a time.
 
-    `a pass`: what autograd keeps of a micro-batch (at most all of its tokens are an image's), one
-    chunk of logits, DeepSpeed's bucket, and at ZeRO-3 the weights gathered for it. `a gathering`:
-    at ZeRO-3 every rank holds all weights when a stage begins.
-    `a publish`: a buffer and the blocks that fill it.
+    - `a pass`: what autograd keeps of a micro-batch (as if all of its tokens were an image's), one
+      chunk of logits, DeepSpeed's buckets, and at ZeRO-3 the weights that are gathered for it.
+    - `a gathering`: all weights, which at ZeRO-3 every rank holds when a stage begins.
+    - `a publish` from GPU to GPU: one buffer, and the blocks that fill it.
     """
     from rl.models.forward import CHUNK_ELEMENTS
 
@@ -201,8 +221,8 @@ def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
 
 
 def engine_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
-    """Bytes of one engine on one GPU: its share of the weights, and what its part of the GPU
-    leaves for keys and values (on CPU: `rollout.kv_cache_gib`).
+    """Bytes of one engine on one GPU, by owner: its share of the weights, its work space, and the
+    rest of its part of the GPU for keys and values. On a CPU those have `rollout.kv_cache_gib`.
     """
     rollout, gib = recipe.rollout, recipe.hardware.gpu_gib
     weights = arch.parameters * width(rollout.dtype) / rollout.tensor_parallel
@@ -217,15 +237,15 @@ def engine_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
 
 
 def cached_tokens(recipe: Recipe, arch: Architecture) -> float:
-    """Tokens whose keys and values an engine holds: 2 x layers x key width each."""
+    """How many tokens' keys and values an engine can hold: 2 x layers x key width elements each."""
     rollout = recipe.rollout
     token = 2 * arch.text.layers * arch.text.key * width(rollout.dtype) / rollout.tensor_parallel
     return engine_bytes(recipe, arch)["KV cache"] / token
 
 
 def host_bytes(recipe: Recipe, arch: Architecture) -> float:
-    """CPU memory of one machine while the learner starts: each rank reads the whole model; with
-    `offload`, AdamW's state stays there.
+    """CPU memory of one machine while the learner starts: each rank reads the whole model. With
+    `offload`, AdamW's state is there too, and stays.
     """
     learner = recipe.learner
     ranks = min(learner.ranks, recipe.hardware.gpus or learner.ranks)
@@ -235,10 +255,10 @@ def host_bytes(recipe: Recipe, arch: Architecture) -> float:
 
 
 def is_config_alone(model: Path) -> bool:
-    """Whether a folder says what a model is, without being one."""
+    """Whether a folder has a config.json and no weights: enough for `plan`, not for a run."""
     return (model / "config.json").is_file() and not has_weights(model)
 
 
 def has_weights(model: Path) -> bool:
-    """Whether a folder holds a checkpoint, or a config.json alone."""
+    """Whether a folder has weights (*.safetensors)."""
     return model.is_dir() and any(model.glob("*.safetensors"))

@@ -19,10 +19,11 @@ MAX_POSITIONS = 2048
 
 @dataclass(frozen=True)
 class Size:
-    """Widths and depths. Heads are `head_dim` wide: vLLM's CPU attention takes 32 or more.
+    """Widths and depths of a tiny model. `head_dim`: vLLM's CPU attention takes 32 or more.
 
-    `is_learner`: weights begin at 1 / sqrt(width), which learns three times faster than the
-    0.02 that suits wide models, but magnifies rounding while they are random.
+    `is_learner`: the model is meant to be trained. Its weights start with a standard deviation of
+    1 / sqrt(width), with which it learns three times faster than with the 0.02 that suits wide
+    models. Random weights of that size magnify rounding, so tests of exactness use 0.02.
     """
 
     hidden: int
@@ -210,7 +211,9 @@ def _qwen3_vl(out: Path, size: Size) -> Any:
 
 
 def _show_places(visual: Any) -> None:
-    """Makes places as strong as pixels: from 0.02, learning where things are takes hours."""
+    """Makes position embeddings as large as pixel embeddings. From 0.02 on, learning where things
+    are takes hours.
+    """
     import torch
 
     torch.nn.init.normal_(visual.pos_embed.weight, std=1.0)
@@ -391,10 +394,13 @@ MADE_HERE = ("llava", "qwen3", "qwen_vl")  # modules of PACKAGE whose checkpoint
 
 
 def make_tiny(family: str, out: Path, *, seed: int = 0, size: str = "tiny") -> Path:
-    """The folder of a tiny random float32 checkpoint that opens like the hub's.
+    """Writes a tiny random float32 checkpoint that opens like the hub's; returns its folder.
 
-    A family that was added to `rl/models/families` writes its own. Raises: ConfigError for an
-    unknown family or size.
+    `family` is a key of FAMILIES, or the file's name of a family that was added to
+    `rl/models/families` and writes its own. Raises: ConfigError for an unknown family or size.
+
+        path = make_tiny("qwen3_vl", Path("models/tiny"), seed=0)
+        model, processor = load_model(path), load_processor(path)
     """
     from rl.plugins import find, names
 

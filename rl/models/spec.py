@@ -1,5 +1,8 @@
-"""What the rest of the line must know of a model family: placeholders, lengths, positions,
-attention, parts.
+"""What training, sampling and planning need to know about a model family: image placeholders,
+numbers of tokens, positions, attention masks, and the names of its parts.
+
+Shapes: R rows, T columns (tokens of a row), L tokens of a trunk. A trunk is the shared prompt of a
+tree; a branch is one completion of it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,11 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class ModelConfig(Section):
-    """Which model, how large its images may be, and which of its parts stay as they are."""
+    """A recipe's `model` section: which model, how large its images may be, which parts are frozen.
+
+    >>> ModelConfig(path="models/tiny", freeze=("vision",)).freeze
+    ('vision',)
+    """
 
     path: str = Field(description="A checkpoint folder, as from_pretrained opens it.")
     max_pixels: int | None = Field(None, gt=0, description="Image limit; saved with checkpoints.")
@@ -34,18 +41,29 @@ class ModelConfig(Section):
 
 
 class ModelSpec(ABC):
-    """One checkpoint as its family sees it. `config` is its config.json, `processor` what
-    load_processor gave.
+    """One checkpoint, seen by its family. `config` is its config.json, `processor` its processor:
 
-    A family is a subclass in `rl/models/families/`; `model_types` are the config.json values it
-    answers for. `layout` is "rows" where the tree would not be valid; `banned_ids` are never
-    sampled nor given probability in RL.
+        spec = find_spec(path, load_processor(path))
+        spec.num_image_tokens(640, 480)          # lengths are planned without decoding an image
+        fields = spec.pixels([image])            # what the vision tower takes
+        spec.attention(sees_RTT, depth_RT, dtype)
+
+    A family is a subclass in a file of `rl/models/families/`. It has to define:
+
+    - `name` and `model_types`, the values of config.json's model_type that it is for;
+    - `limit_pixels`, or nothing in it for a text-only family (`has_vision = False`);
+    - with vision: `parts`, `image_token_id`, `banned_ids`, `num_image_tokens`, `pixels`,
+      `encode_images`, and `positions` where they are not 0, 1, 2, ...
+
+    Everything else has a default. docs/extending.md shows a whole family, and the tests in
+    tests/rl/models run on every file of the folder.
     """
 
     name: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
     has_vision: ClassVar[bool] = True
-    parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # "vision", "projector" -> prefixes
+    # "vision", "projector" -> prefixes of their parameters' names
+    parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(self, config: Mapping[str, Any], processor: Any) -> None:
         self.config, self.processor = config, processor
@@ -66,8 +84,9 @@ class ModelSpec(ABC):
 
     @property
     def layout(self) -> Layout:
-        """Whether a 4-D mask reaches every layer of the text model: then prompt and images are
-        computed once a tree.
+        """How trees are laid out: "tree" if a mask of our own reaches every layer of the text
+        model, so that prompt and images are computed once for all branches; else "rows", one branch
+        in a row.
         """
         return "tree" if self.layer_types <= {FULL, SLIDING} else "rows"
 
@@ -78,7 +97,9 @@ class ModelSpec(ABC):
 
     @property
     def banned_ids(self) -> tuple[int, ...]:
-        """Placeholder ids: a sampled one would break every later forward."""
+        """Ids that are never sampled and have no probability in RL: image placeholders. A sampled
+        one would promise an image that is not there, and break every later forward pass.
+        """
         return ()
 
     @property
@@ -87,26 +108,25 @@ class ModelSpec(ABC):
         return self.eos_ids[0]
 
     def num_image_tokens(self, width: int, height: int) -> int:
-        """Placeholders of an image of that size (pixels, as its header says), without decoding
-        it.
-        """
+        """How many placeholder tokens an image of this size (pixels, from its header) becomes."""
         raise ModelError(
             f"a {self.name} model takes no images",
             do="leave the images out, or choose a model with vision",
         )
 
     def resized(self, width: int, height: int) -> tuple[int, int] | None:
-        """(width, height) to which the processor brings an image of that size before anything else,
-        by `rl.data.decode.resize`: another process may then do it first, to the same pixels. None
-        where the image is small enough, or the processor's way is another one.
+        """The size (width, height) to which the processor first resizes an image of this size.
+
+        Another process may then do it beforehand with `rl.data.decode.resize`, to the same pixels.
+        None if the image is small enough, or if the processor resizes in another way.
         """
         return None
 
     # -- tensors
 
     def pixels(self, images: Sequence[PILImage]) -> list[dict[str, Tensor]]:
-        """The vision tower's inputs, one dict an image; those of several images are joined along
-        dimension 0.
+        """The vision tower's inputs, one dict for each image. A micro-batch joins those of its
+        images along dimension 0.
         """
         raise ModelError(
             f"a {self.name} model takes no images",
@@ -114,17 +134,20 @@ class ModelSpec(ABC):
         )
 
     def positions(self, ids: Sequence[int], images: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """Positions of a trunk: [axes, L]. A branch goes on from their largest value + 1.
+        """Positions of a trunk [axes, L]; a branch continues from their largest value + 1.
 
-        Shapes: one axis for plain RoPE, three for M-RoPE.
+        One axis for plain RoPE, three (time, height, width) for M-RoPE. `images`: `pixels` of the
+        trunk's images, in order.
         """
         import torch
 
         return torch.arange(len(ids)).unsqueeze(0)
 
     def encode_images(self, model: Any, fields: Mapping[str, Tensor], order: Sequence[int]) -> Any:
-        """Runs the vision tower once an image; returns its output with image order[i] at
-        placeholder run i.
+        """Runs the vision tower once for each image of `fields`.
+
+        Returns the model's own output of `get_image_features`, in which the i-th run of
+        placeholders in the rows gets image `order[i]`: an image may be shown several times.
         """
         raise ModelError(
             f"a {self.name} model takes no images",
@@ -134,16 +157,17 @@ class ModelSpec(ABC):
     def own_position_inputs(
         self, input_ids: Tensor, fields: Mapping[str, Tensor] | None, order: Sequence[int]
     ) -> dict[str, Any]:
-        """What the model needs to find one-row positions by itself: the start-up check's
-        independent side.
+        """What the model needs to compute the positions of plain rows by itself. The check at start
+        compares those with ours.
         """
         return {}
 
     def attention(self, sees_RTT: Tensor, depth_RT: Tensor, dtype: torch.dtype) -> Any:
-        """The additive mask(s) of the text model. `depth_RT` counts a token's predecessors on its
-        own path.
+        """The additive attention mask(s) of the text model: [R, 1, T, T], or {layer type: mask}
+        where some layers see a window only.
 
-        Returns [R, 1, T, T], or {layer type: mask} where some layers see a window only.
+        `sees_RTT` (bool): whether a token may attend to another; `depth_RT` (int): how many tokens
+        precede it on its own path, which is what a window counts.
         """
         mask = additive(sees_RTT, dtype)
         if SLIDING not in self.layer_types:
@@ -157,7 +181,10 @@ class ModelSpec(ABC):
     @staticmethod
     @abstractmethod
     def limit_pixels(processor: Any, max_pixels: int) -> None:
-        """Writes the image limit into the processor as it is saved with the checkpoint."""
+        """Writes the image limit into the processor, which is saved with every checkpoint.
+
+        Raises: ModelError if the family cannot keep this limit.
+        """
 
     @staticmethod
     def engine_kwargs(max_pixels: int) -> dict[str, Any]:
@@ -166,21 +193,22 @@ class ModelSpec(ABC):
 
     @staticmethod
     def write_tiny(out: Path) -> None:
-        """Writes a tiny random checkpoint: for `plumbline tiny` and the contract tests, where
-        `recipes/synthetic/tiny.py` makes none of this family.
+        """Writes a tiny random checkpoint, for `plumbline tiny` and the tests of every family. Only
+        for families that `recipes/synthetic/tiny.py` does not make.
 
-        Raises: ModelError where there is none.
+        Raises: ModelError if the family defines none.
         """
         raise ModelError(
             "the family makes no tiny checkpoint", do="give its class a static method write_tiny"
         )
 
     def _eos_ids(self) -> tuple[int, ...]:
-        found = [self.tokenizer.eos_token_id]
-        for place in (self.text_config, self.config):
-            value = place.get("eos_token_id")
-            found += value if isinstance(value, list) else [value]
-        ids = tuple(dict.fromkeys(i for i in found if i is not None))
+        # The tokenizer's comes first: it ends a chat turn, config.json's may end a document.
+        named = [self.tokenizer.eos_token_id]
+        for config in (self.text_config, self.config):
+            value = config.get("eos_token_id")
+            named += value if isinstance(value, list) else [value]
+        ids = tuple(dict.fromkeys(i for i in named if i is not None))
         if not ids:
             raise ModelError(
                 "the tokenizer has no end token",
@@ -197,7 +225,10 @@ class ModelSpec(ABC):
 
 
 def additive(sees_RTT: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where a token sees another, the dtype's lowest value elsewhere: [R, 1, T, T]."""
+    """An additive mask [R, 1, T, T]: 0 where a token sees another, else the dtype's lowest value.
+
+    Not minus infinity: a padding token sees nothing, and softmax over only infinities is NaN.
+    """
     import torch
 
     lowest = torch.finfo(dtype).min

@@ -1,4 +1,6 @@
-"""In its own process: one engine on one checkpoint against transformers. Prints one JSON object."""
+"""In its own process: an engine on each checkpoint, one after the other, against transformers. Prints
+a line of JSON for each.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ def main(path: str) -> None:
         ):
             ours = logits[row, length + offset - 1].log_softmax(-1)[token].item()
             worst, tokens = max(worst, abs(ours - logp)), tokens + 1
-    print(json.dumps({"largest_difference": worst, "tokens": tokens}))
+    print(json.dumps({"path": path, "largest_difference": worst, "tokens": tokens}), flush=True)
 
 
 def _prompt(processor: Any, question: str, has_images: bool) -> str:
@@ -98,4 +100,5 @@ def _with_answers(prompt: Any, answers: list[tuple[int, ...]], torch: Any) -> di
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(sys.argv[1])
+    for checkpoint in sys.argv[1:]:
+        main(checkpoint)

@@ -139,20 +139,31 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         make_tiny("qwen3", tmp_path, size="huge")
 
 
-@pytest.mark.engine
-@pytest.mark.timeout(240)
-def test_transformers_and_vllm_agree(checkpoint: tuple[str, Path]) -> None:
+@pytest.fixture(scope="module")
+def agreements(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+    """What one process found on every checkpoint, by its folder, and how that process ended."""
+    paths = [str(request.getfixturevalue(fixture)) for fixture in MODEL_TYPES.values()]
     child = Path(__file__).with_name("agreement_child.py")
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, str(child), str(checkpoint[1])],
+        [sys.executable, str(child), *paths],
         capture_output=True,
         text=True,
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"path"')]
+    return {line["path"]: line for line in lines}, done.stderr[-3000:]
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_transformers_and_vllm_agree(
+    checkpoint: tuple[str, Path], agreements: tuple[dict[str, Any], str]
+) -> None:
+    by_path, errors = agreements
+    assert str(checkpoint[1]) in by_path, errors
+    found = by_path[str(checkpoint[1])]
     assert found["tokens"] >= 24
     assert found["largest_difference"] <= 1e-5, found

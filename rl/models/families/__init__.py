@@ -1,3 +1,3 @@
-"""Model families, one file each: the folder is the registry. A family is a subclass of
-rl.models.spec.ModelSpec.
+"""Model families, one file each. The folder is the registry: to add a family, add a file with a
+subclass of `rl.models.spec.ModelSpec`.
 """

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class Llava(ModelSpec):
-    """Every image becomes the same number of tokens: it is resized and cropped to the tower's
-    square.
+    """Every image becomes the same number of tokens, because it is resized and cropped to the
+    tower's square.
     """
 
     name: ClassVar[str] = "llava"
@@ -38,6 +38,7 @@ class Llava(ModelSpec):
         patch = self.processor.patch_size
         tokens = int((crop["height"] // patch) * (crop["width"] // patch))
         tokens += int(self.processor.num_additional_image_tokens)
+        # "default" drops the class token, which num_additional_image_tokens has counted.
         return tokens - 1 if self.processor.vision_feature_select_strategy == "default" else tokens
 
     def pixels(self, images: Sequence[PILImage]) -> list[dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Text-only models with a Llama-like decoder: Qwen3 and kin."""
+"""Text-only models with a Llama-like decoder: Qwen3, Qwen2 and Qwen2.5, Llama."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rl.models.spec import ModelSpec
 
 
 class Qwen3(ModelSpec):
-    """No images: plain positions, plain or windowed attention."""
+    """No images; plain positions, and full or sliding-window attention."""
 
     name: ClassVar[str] = "qwen3"
     model_types: ClassVar[tuple[str, ...]] = ("qwen3", "qwen2", "llama")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class QwenVL(ModelSpec):
-    """Positions have three axes (time, height, width); an image advances them by the longer side of
-    its merged grid.
+    """Positions have three axes (time, height, width). An image advances all of them by the longer
+    side of its grid of merged patches.
     """
 
     name: ClassVar[str] = "qwen_vl"
@@ -39,7 +39,7 @@ class QwenVL(ModelSpec):
 
     @cached_property
     def merge_size(self) -> int:
-        """How many patches a side become one token."""
+        """A token is a square of merge_size x merge_size patches."""
         return int(self.processor.image_processor.merge_size)
 
     def num_image_tokens(self, width: int, height: int) -> int:
@@ -67,9 +67,9 @@ class QwenVL(ModelSpec):
             return None
         try:
             size: tuple[int, int] = qwen.smart_resize(height, width, *limits)
-        except ValueError:  # an aspect ratio beyond 200: told where its tokens are counted
+        except ValueError:  # an aspect ratio beyond 200: num_image_tokens reports it
             return None
-        # What is already of a permitted size stays as it is when the processor sees it again.
+        # The processor will resize again. That must change nothing, or the pixels would differ.
         return size[::-1] if qwen.smart_resize(*size, *limits) == size else None
 
     def pixels(self, images: Sequence[PILImage]) -> list[dict[str, Tensor]]:
@@ -82,9 +82,10 @@ class QwenVL(ModelSpec):
         ]
 
     def positions(self, ids: Sequence[int], images: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """As the model's own get_rope_index gives for one row, without its loop over tokens."""
+        """The positions [3, L] of the model's own get_rope_index, without its loop over tokens."""
         import torch
 
+        # `index` walks over the tokens, `position` is the value of the next position.
         pieces, index, position, token = [], 0, 0, self.image_token_id
         length = len(ids)
         for image in images:
@@ -94,6 +95,7 @@ class QwenVL(ModelSpec):
             position += start - index
             t, h, w = image["image_grid_thw"][0].tolist()
             h, w = h // self.merge_size, w // self.merge_size
+            # One (time, row, column) for each merged patch, row by row.
             pieces.append(torch.cartesian_prod(*map(torch.arange, (t, h, w))).T + position)
             position += max(h, w)
             index = start + t * h * w
