@@ -1,5 +1,5 @@
-"""In its own process: an engine on each checkpoint, one after the other, against transformers. Prints
-a line of JSON for each.
+"""In its own process: an engine on each checkpoint, one after the other, against transformers. One
+line of JSON for each is printed.
 """
 
 from __future__ import annotations
