@@ -21,8 +21,8 @@ def store_on_loopback(rank: int, address: str, port: int) -> Iterator[None]:
 
     The store that torch would serve at MASTER_ADDR:MASTER_PORT listens on every interface of the
     machine, whatever the address. Where all ranks are on this machine (`address` is a loopback
-    address) rank 0 binds the port itself and serves the store there before torch asks for one;
-    torch is told that the store is there already, as torchrun tells it. Other addresses are left to
+    address) rank 0 binds the port itself and serves the store there before torch asks for one. A
+    variable that torchrun sets too makes torch connect to that store. Other addresses are left to
     torch: machines have to reach one another.
 
         with store_on_loopback(rank, "127.0.0.1", 29500):

