@@ -92,7 +92,7 @@ def test_a_shift_of_yes_is_no_skill():
     assert skill.verdict == "shift"
     assert in_words([skill]) == [
         "on many a shift of yes: it says yes on 40.8\u202f%, before on 100.0\u202f%; all 29 "
-        "answers that turned went from yes to no, 15 became right, 14 no longer are; right "
+        "answers that changed went from yes to no, 15 became right, 14 no longer are; right "
         "69.4\u202f% → 71.4\u202f%, always answering Yes 69.4\u202f%"
     ]
 

@@ -128,7 +128,7 @@ def test_a_change_between_yes_and_no_alone_is_no_sight():
     assert (told.what, told.seen, told.sight) == ("shift of yes", "shift of yes", 10.0)
     assert in_words(told, 0.8) == (
         "shift of yes: +10.0 points come from a shift of yes, not sight; it says yes on "
-        "70.0\u202f%, before on 100.0\u202f%; all 30 answers that turned went from yes to no, 20 "
+        "70.0\u202f%, before on 100.0\u202f%; all 30 answers that changed went from yes to no, 20 "
         "became right, 10 no longer are; always answering Yes: 80.0\u202f%"
     )
     both = to_no + [asked(no(0.0), yes(1.0))] * 20
