@@ -119,13 +119,13 @@ def test_gpus_are_connected_once_and_again_after_a_loss(tmp_path: Path) -> None:
     assert log == [("connect", ("rollout-0",)), ("send",), ("serve", 1), ("send",), ("serve", 2)]
     assert list(tmp_path.iterdir()) == []  # no file is written for whom nobody asks
     del log[:]
-    target.handles[0] = "rollout-0 anew"
+    target.handles[0] = "rollout-0 restarted"
     transport.publish(3)
-    source.ranks = ["learner-0 anew", "learner-1 anew"]
+    source.ranks = ["learner-0 restarted", "learner-1 restarted"]
     transport.publish(4)
     assert [entry for entry in log if entry[0] == "connect"] == [
-        ("connect", ("rollout-0 anew",)),
-        ("connect", ("rollout-0 anew",)),
+        ("connect", ("rollout-0 restarted",)),
+        ("connect", ("rollout-0 restarted",)),
     ]
 
 
