@@ -1,13 +1,16 @@
-"""Many rollout workers as one sampler: groups stay whole, engines full, answers in order."""
+"""Many rollout workers as one sampler.
+
+The group of a prompt is sampled by one worker. Requests are sent to the worker with the fewest
+outstanding tokens, two calls ahead, so that an engine is never idle while the driver takes its
+results. A worker whose process is lost is restarted, and its requests are sent again.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import length_hint
 from typing import Any
 
@@ -23,92 +26,41 @@ from rl.errors import (
 )
 from rl.runtime.actors import Handle, Pending
 from rollouts.base import GenerateRequest, GenerateResult, completion_seed
+from rollouts.in_flight import RequestQueue, WorkerLoad
 
 Progress = Callable[[int], None]
-# A worker's place -> a new actor for it, started and ready, serving the model's first weights.
+# A worker's index -> a new actor for it, ready, with the weights of the model folder.
 Restart = Callable[[int], Handle]
 OnEvent = Callable[..., None]
 
-# Two calls a worker: while the driver takes one's results, the engine runs the next.
+# Calls to one worker at a time: while the driver takes the results of one, the engine runs the
+# next.
 _CALLS_IN_FLIGHT = 2
-# With several workers: how long to look at one before the next is looked at.
+# With several workers, each is waited for this long before the next is.
 _GLANCE_S = 0.002
-# Where no request is left to send, a stream hands out what is done at every eighth of the slots.
+# When no request is left to send, a stream returns results each time an eighth of the engine's
+# slots has become free, instead of once at the end.
 _DRAIN = 8
 
 
-@dataclass
-class _Worker:
-    """A handle, its calls under way (oldest first), and what it still owes."""
-
-    handle: Handle
-    calls: deque[Pending] = field(default_factory=deque)
-    owed: dict[int, GenerateRequest] = field(default_factory=dict)  # by ticket
-    tokens: dict[int, int] = field(default_factory=dict)
-    load: int = 0  # tokens that are outstanding
-    keep: int = 0  # of the last call
-
-    def owe(self, requests: Sequence[GenerateRequest], sampling: Sampling) -> None:
-        """Takes requests on."""
-        for request in requests:
-            self.owed[request.ticket] = request
-            self.tokens[request.ticket] = _tokens(request, sampling)
-            self.load += self.tokens[request.ticket]
-
-    def pay(self, ticket: int) -> None:
-        """One is answered."""
-        self.owed.pop(ticket)
-        self.load -= self.tokens.pop(ticket)
-
-    def forget(self) -> list[GenerateRequest]:
-        """What a lost worker owed."""
-        owed = list(self.owed.values())
-        self.calls.clear()
-        self.owed.clear()
-        self.tokens.clear()
-        self.load = self.keep = 0
-        return owed
-
-
-class _Queue:
-    """Requests, made of samples as they are wanted; what a lost worker owed comes first again."""
-
-    def __init__(
-        self, samples: Iterable[Sample], make: Callable[[Sample], GenerateRequest]
-    ) -> None:
-        self._source, self._make = iter(samples), make
-        self._next: deque[GenerateRequest] = deque()
-        self.samples: dict[int, Sample] = {}  # under way, by ticket
-
-    def __bool__(self) -> bool:
-        if not self._next:
-            self._pull(1)
-        return bool(self._next)
-
-    def take(self, count: int) -> list[GenerateRequest]:
-        """At most so many."""
-        self._pull(count - len(self._next))
-        return [self._next.popleft() for _ in range(min(count, len(self._next)))]
-
-    def put_back(self, requests: Sequence[GenerateRequest]) -> None:
-        """These first, in their order."""
-        self._next.extendleft(reversed(requests))
-
-    def _pull(self, count: int) -> None:
-        for sample in itertools.islice(self._source, max(0, count)):
-            request = self._make(sample)
-            self.samples[request.ticket] = sample
-            self._next.append(request)
-
-
 class Pool:
-    """Implements rl.core.Sampler over rollout workers.
+    """Samples completions with several rollout workers. Implements rl.core.StreamingSampler.
 
-    `prompt_text` writes a sample's prompt as the engines take it: one placeholder an image.
-    `deadline_s` bounds every wait for a part of the answers, `publish_deadline_s` a publish. A
-    worker whose process is lost is started anew by `restart`, takes the weights served before it
-    serves, and its unfinished requests are asked again: their seeds are their own, so the answers
-    are the same. More than `max_restarts` in a pool's life are an error.
+        pool = Pool(workers, renderer.prompt_text, deadline_s=600)
+        rollouts = pool.sample(samples, sampling)       # in the order of the samples
+        for rollout in pool.sample_stream(samples, sampling):
+            ...                                         # as they are done, in any order
+        pool.publish(version=1, path=path)              # waits until every worker serves version 1
+
+    `prompt_text` writes a sample's prompt as the engines take it: text with one placeholder an
+    image. `max_num_seqs` is how many completions one engine computes at once. `deadline_s` bounds
+    every wait for results, `publish_deadline_s` every wait in a publish.
+
+    A worker whose process is lost is started again by `restart(index)`. It loads the weights that
+    the others serve, and its unfinished requests are sent again. Each completion has its own seed,
+    so the answers are the same. After `max_restarts` restarts the next loss is an error.
+    `on_event(name, **facts)` is called at each loss and each restart.
+    Raises: ConfigError if there is no worker.
     """
 
     def __init__(
@@ -136,7 +88,9 @@ class Pool:
         self._restart, self._restarts_left = restart, max_restarts
         self._on_event = on_event or _no_event
         self._next_ticket = 0
-        self._file: Callable[[], str] | None = None  # writes or names the file of what is served
+        # Returns the path of a file with the served weights, and writes it first if need be. None
+        # while the workers serve those of the model folder.
+        self._file: Callable[[], str] | None = None
         self.version = 0
 
     @property
@@ -147,9 +101,11 @@ class Pool:
     def sample(
         self, samples: Sequence[Sample], sampling: Sampling, *, progress: Progress | None = None
     ) -> list[Rollout]:
-        """One rollout a sample, in the order given; `progress` hears how many samples are done.
+        """One rollout for each sample, in their order. `progress` is called with the number of
+        samples done.
 
-        Raises: DataError naming the sample whose prompt an engine refused; DeadlineError.
+        Raises: DataError naming the sample whose prompt an engine rejects; DeadlineError;
+        RolloutError if a worker is lost too often.
         """
         first, found = self._next_ticket, dict[int, Rollout]()
         for ticket, rollout in self._stream(samples, sampling, None):
@@ -161,11 +117,11 @@ class Pool:
     def sample_stream(
         self, samples: Iterable[Sample], sampling: Sampling, *, on_error: OnRefused | None = None
     ) -> Iterator[Rollout]:
-        """Rollouts as they are done, in any order, the engines kept full meanwhile.
+        """Yields rollouts as they are done, in any order, and keeps the engines busy meanwhile.
 
-        `samples` may be lazy: they are taken about as far ahead as the engines have slots, so that
-        whoever makes them (decodes their images) works while the engines do. With `on_error` a
-        sample that an engine refuses is reported there and left out.
+        `samples` may be a generator: it is read about as far ahead as the engines have slots, so
+        that its work (decoding images) happens while the engines compute. With `on_error`, a sample
+        whose prompt an engine rejects is reported there and left out; without, it raises DataError.
         """
         drain = max(1, self._max_num_seqs // _DRAIN)
         for _, rollout in self._stream(samples, sampling, on_error, drain=drain):
@@ -174,7 +130,8 @@ class Pool:
     def sample_on(
         self, worker: int, samples: Sequence[Sample], sampling: Sampling
     ) -> list[Rollout]:
-        """The same from one worker alone: the parity gate asks each."""
+        """One rollout for each sample, all from the worker of this index. The parity gate compares
+        the workers with the learner one by one."""
         requests = self._requests(samples, sampling)
         results: list[GenerateResult] = self._call(
             worker, self._deadline_s, "generate", requests, sampling
@@ -182,13 +139,18 @@ class Pool:
         return [_rollout(s, r) for s, r in zip(samples, results, strict=True)]
 
     def publish(self, version: int, path: str) -> None:
-        """Every worker takes the weights; returns when all serve them. Raises: RolloutError."""
+        """Has every worker load this file; returns when all serve it under this version.
+
+        Raises: RolloutError if a worker rejects the file or serves another version; DeadlineError.
+        """
         calls = [handle.submit("update_weights", version, path) for handle in self.handles]
         self._await_version(version, lambda: path, calls)
 
     def serve(self, version: int, file: Callable[[], str]) -> None:
-        """Every worker serves the weights that it received. `file` writes them for a worker that
-        starts anew and has missed them. Raises: RolloutError.
+        """Has every worker serve the weights that it received from GPU to GPU. `file` writes the
+        same weights to a file, for a worker that is restarted and has missed them.
+
+        Raises: RolloutError if a worker serves another version; DeadlineError.
         """
         calls = [handle.submit("serve", version) for handle in self.handles]
         self._await_version(version, file, calls)
@@ -197,21 +159,21 @@ class Pool:
         self, version: int, file: Callable[[], str], calls: Sequence[Pending]
     ) -> None:
         self._file, self.version = file, version
-        for place, call in enumerate(calls):
+        for index, call in enumerate(calls):
             try:
                 served = call.result(self._publish_deadline_s)
             except RunError as error:
-                self._revive(place, error)  # it takes the new weights as it starts
+                self._revive(index, error)  # the restart loads the new weights
                 continue
             if served != version:
                 raise RolloutError(
                     f"version {served} is served after the publish of {version}",
-                    where=self.handles[place].name,
-                    do="go on with --resume; if it happens again, report this",
+                    where=self.handles[index].name,
+                    do="continue with --resume; if it happens again, report this",
                 )
 
     def remedy(self, name: str, version: int, path: str) -> None:
-        """One step of the parity gate's diagnosis on every worker (see RolloutWorker.remedy)."""
+        """Applies one remedy of the parity gate on every worker (see RolloutWorker.remedy)."""
         calls = [handle.submit("remedy", name, version, path) for handle in self.handles]
         for call in calls:
             call.result(self._publish_deadline_s)
@@ -223,19 +185,22 @@ class Pool:
         on_error: OnRefused | None,
         drain: int | None = None,
     ) -> Iterator[tuple[int, Rollout]]:
-        """(ticket, rollout) as they are done; tickets count the samples in the order taken."""
-        queue = _Queue(samples, lambda sample: self._request(sample, sampling))
-        workers = [_Worker(handle) for handle in self.handles]
+        """Yields (ticket, rollout) as they are done. Tickets number the samples in their order.
+
+        `drain`: at the end, a call returns after about so many completions; None: after all.
+        """
+        queue = RequestQueue(samples, lambda sample: self._request(sample, sampling))
+        workers = [WorkerLoad(handle) for handle in self.handles]
         groups = self._groups_a_call(length_hint(samples, self._max_num_seqs), sampling.n)
         try:
-            while queue or any(worker.owed for worker in workers):
+            while queue or any(worker.assigned for worker in workers):
                 self._fill(workers, queue, sampling, groups, drain)
                 worker, results = self._next_results(workers)
                 if isinstance(results, RunError):
                     self._take_over(workers, worker, queue, results)
                     continue
                 for result in results:
-                    worker.pay(result.ticket)
+                    worker.complete(result.ticket)
                     sample = queue.samples.pop(result.ticket)
                     if result.error is not None and on_error is not None:
                         on_error(sample, result.error)
@@ -245,9 +210,10 @@ class Pool:
             self._give_up(workers)
 
     def _next_results(
-        self, workers: Sequence[_Worker]
-    ) -> tuple[_Worker, list[GenerateResult] | RunError]:
-        """What the first worker gives whose oldest call is done, or its error."""
+        self, workers: Sequence[WorkerLoad]
+    ) -> tuple[WorkerLoad, list[GenerateResult] | RunError]:
+        """Waits for any worker's oldest call. Returns the worker with its results, or with the
+        error of the call."""
         busy = sorted((w for w in workers if w.calls), key=lambda w: (-len(w.calls), -w.load))
         ends = time.monotonic() + self._deadline_s
         for worker in itertools.cycle(busy):
@@ -266,21 +232,22 @@ class Pool:
                 return worker, error
             worker.calls.popleft()
             return worker, found
-        raise AssertionError("requests are owed and no call is under way")
+        raise AssertionError("requests are assigned and no call is under way")
 
     def _take_over(
-        self, workers: Sequence[_Worker], lost: _Worker, queue: _Queue, error: RunError
+        self, workers: Sequence[WorkerLoad], lost: WorkerLoad, queue: RequestQueue, error: RunError
     ) -> None:
-        """A lost worker starts anew; what it owed is in the queue again."""
-        owed = lost.forget()
-        queue.put_back(owed)
-        lost.handle = self._revive(workers.index(lost), error, requests_in_flight=len(owed))
+        """Restarts a lost worker. Its requests return to the front of the queue."""
+        unfinished = lost.clear()
+        queue.put_back(unfinished)
+        lost.handle = self._revive(workers.index(lost), error, requests_in_flight=len(unfinished))
 
-    def _revive(self, place: int, error: RunError, *, requests_in_flight: int = 0) -> Handle:
-        """A new actor in a lost one's place, serving the current weights. Raises: `error` itself
-        where its process lives; RolloutError where no restart is left.
+    def _revive(self, index: int, error: RunError, *, requests_in_flight: int = 0) -> Handle:
+        """Replaces a lost worker by a new actor that serves the current weights.
+
+        Raises: `error` itself if the process is still alive; RolloutError if no restart is left.
         """
-        lost = self.handles[place]
+        lost = self.handles[index]
         if not isinstance(error, ActorLostError) or self._restart is None:
             raise error
         facts = {"worker": lost.name, "version": self.version}
@@ -293,9 +260,9 @@ class Pool:
                 do="look at the actor's log (memory?), or raise rollout.max_restarts",
             ) from error
         self._restarts_left -= 1
-        lost.stop()  # its name is free then
-        handle = self._restart(place)
-        self.handles[place] = handle
+        lost.stop()  # frees the actor's name for its successor
+        handle = self._restart(index)
+        self.handles[index] = handle
         if self._file is not None:
             handle.call(
                 "update_weights", self.version, self._file(), deadline_s=self._publish_deadline_s
@@ -303,24 +270,26 @@ class Pool:
         self._on_event("rollout_worker_restarted", **facts, requests_asked_again=requests_in_flight)
         return handle
 
-    def _call(self, place: int, deadline_s: float, method: str, *args: Any) -> Any:
-        """One call of one worker, once more where its process was lost."""
+    def _call(self, index: int, deadline_s: float, method: str, *args: Any) -> Any:
+        """Calls one worker, and its successor if its process is lost in the call."""
         try:
-            return self.handles[place].call(method, *args, deadline_s=deadline_s)
+            return self.handles[index].call(method, *args, deadline_s=deadline_s)
         except RunError as error:
-            return self._revive(place, error).call(method, *args, deadline_s=deadline_s)
+            return self._revive(index, error).call(method, *args, deadline_s=deadline_s)
 
     def _fill(
         self,
-        workers: Sequence[_Worker],
-        queue: _Queue,
+        workers: Sequence[WorkerLoad],
+        queue: RequestQueue,
         sampling: Sampling,
         groups: int,
         drain: int | None,
     ) -> None:
-        """Sends what may be sent: the next requests to whoever owes the fewest tokens.
+        """Sends requests, always to the worker with the fewest outstanding tokens, until every
+        worker has two calls or the queue is empty.
 
-        With `drain` a worker that gets no more still hands out its answers by so many.
+        Then a worker with unfinished requests gets calls without new ones, which run its engine to
+        the end; with `drain` each of them returns after about so many completions.
         """
         while queue:
             free = [worker for worker in workers if len(worker.calls) < _CALLS_IN_FLIGHT]
@@ -328,27 +297,31 @@ class Pool:
                 return
             worker = min(free, key=lambda w: w.load)
             part = queue.take(groups)
-            worker.owe(part, sampling)
+            worker.assign(part, sampling)
             worker.keep = self._kept(worker, sampling.n, drain, is_last=not queue)
             worker.calls.append(worker.handle.submit("advance", part, sampling, worker.keep))
+        most_calls = 1 if drain is None else _CALLS_IN_FLIGHT
         for worker in workers:
-            while worker.owed and len(worker.calls) < (1 if drain is None else _CALLS_IN_FLIGHT):
+            while worker.assigned and len(worker.calls) < most_calls:
                 if worker.calls and worker.keep == 0:
                     break
                 worker.keep = self._kept(worker, sampling.n, drain, is_last=True)
                 worker.calls.append(worker.handle.submit("advance", [], sampling, worker.keep))
 
-    def _kept(self, worker: _Worker, n: int, drain: int | None, *, is_last: bool) -> int:
-        """How many completions a call leaves under way."""
-        if not is_last:
+    def _kept(self, worker: WorkerLoad, n: int, drain: int | None, *, is_last: bool) -> int:
+        """How many completions may be unfinished when a call returns."""
+        if not is_last:  # the engine stays full: the next call brings more requests
             return self._max_num_seqs
         if drain is None:
             return 0
-        owed = len(worker.owed) * n
-        return max(0, (min(owed, worker.keep) if worker.calls else owed) - drain)
+        unfinished = len(worker.assigned) * n
+        if worker.calls:  # the call before this one leaves fewer
+            unfinished = min(unfinished, worker.keep)
+        return max(0, unfinished - drain)
 
     def _groups_a_call(self, num_groups: int, n: int) -> int:
-        """Half an engine's slots a call, and two calls a worker or more, so that loads even out."""
+        """How many groups go into one call: at most half an engine's slots, and few enough that
+        every worker gets two calls or more, so that their loads become equal."""
         share = -(-num_groups // (_CALLS_IN_FLIGHT * len(self.handles)))
         return max(1, min(self._max_num_seqs // (2 * n), share))
 
@@ -369,24 +342,19 @@ class Pool:
             ),
         )
 
-    def _give_up(self, workers: Sequence[_Worker]) -> None:
-        """A caller that stops early, or an error: nothing of this call stays in the engines."""
+    def _give_up(self, workers: Sequence[WorkerLoad]) -> None:
+        """Aborts what is unfinished, after an error or if the caller stops reading the stream."""
         for worker in workers:
-            if worker.owed:
+            if worker.assigned:
                 with contextlib.suppress(PlumblineError):
                     worker.handle.submit("abort")
 
 
 def _no_event(event: str, **_: Any) -> None:
-    """Nobody listens."""
-
-
-def _tokens(request: GenerateRequest, sampling: Sampling) -> int:
-    """A rough count of the work: a token is about three characters, new ones cost the most."""
-    return len(request.prompt) // 3 + len(request.seeds) * sampling.max_new_tokens
+    """The default of `on_event`."""
 
 
 def _rollout(sample: Sample, result: GenerateResult) -> Rollout:
     if result.error is not None:
-        raise DataError(result.error, where=f"sample {result.uid}", do="mend or remove the row")
+        raise DataError(result.error, where=f"sample {result.uid}", do="fix or remove the row")
     return Rollout(sample, result.prompt_token_ids, result.completions)

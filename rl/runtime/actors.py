@@ -22,8 +22,8 @@ class Pending(Protocol):
     """A call under way."""
 
     def result(self, deadline_s: float) -> Any:
-        """The call's value. Raises: the actor's own error (flattened), DeadlineError naming
-        actor and phase."""
+        """Waits for the call's value. Raises: the actor's own error (see `flatten`); DeadlineError
+        naming the actor and what was waited for; ActorLostError if its process has died."""
         ...
 
 
@@ -32,15 +32,22 @@ class Handle(Protocol):
 
     name: str
 
-    def submit(self, method: str, *args: Any, **kwargs: Any) -> Pending: ...
-
-    def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any: ...
-
-    def is_alive(self, patience_s: float = 1.0) -> bool:
-        """Whether the process lives; one that is busy for so long lives."""
+    def submit(self, method: str, *args: Any, **kwargs: Any) -> Pending:
+        """Starts a call of the actor's method and returns at once."""
         ...
 
-    def stop(self) -> None: ...
+    def call(self, method: str, *args: Any, deadline_s: float, **kwargs: Any) -> Any:
+        """Calls the actor's method and waits for its value. Raises: see `Pending.result`."""
+        ...
+
+    def is_alive(self, patience_s: float = 1.0) -> bool:
+        """Whether the process is alive. One that does not answer for so long counts as alive: it
+        may be busy."""
+        ...
+
+    def stop(self) -> None:
+        """Ends the actor's process."""
+        ...
 
 
 class _Done:
@@ -59,8 +66,14 @@ class _Done:
 
 
 class LocalHandle:
-    """An object of this process behind the actor interface: the same code runs without Ray
-    (tests, notebooks)."""
+    """An object of this process with the interface of an actor, so that the same code runs without
+    Ray in tests and notebooks.
+
+    >>> handle = LocalHandle("list-0", [3, 1, 2])
+    >>> handle.call("sort", deadline_s=1)
+    >>> handle.submit("index", 3).result(deadline_s=1)
+    2
+    """
 
     def __init__(self, name: str, target: Any) -> None:
         self.name, self._target = name, target
@@ -79,8 +92,11 @@ class LocalHandle:
 
 
 class ActorProcess:
-    """Runs inside the actor's process: makes the target, and hands errors back as values that
-    pickle."""
+    """What Ray runs in an actor's process: makes the object and calls its methods.
+
+    Ray wraps exceptions in its own classes and loses ours, so errors are returned as values:
+    (True, value) or (False, error), the error in a form that every process can unpickle.
+    """
 
     def __init__(
         self, module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -89,7 +105,7 @@ class ActorProcess:
         self._failure: PlumblineError | None = None
         try:
             self._target = _lookup(module, name)(*args, **kwargs)
-        except Exception as error:  # handed to whoever waits for the start
+        except Exception as error:  # returned to the caller who waits for the start
             self._failure = flatten(error)
 
     def started(self) -> tuple[bool, Any]:
@@ -100,13 +116,14 @@ class ActorProcess:
             return False, self._failure
         try:
             return True, getattr(self._target, method)(*args, **kwargs)
-        except Exception as error:  # the driver decides what follows
+        except Exception as error:  # raised in the driver, which decides what follows
             return False, flatten(error)
 
 
 def flatten(error: Exception) -> PlumblineError:
-    """An error that any process can unpickle: our own as they are, others as RunError with
-    cause and place."""
+    """An error that any process can unpickle: one of ours stays what it is, any other becomes a
+    RunError with its class, its first line and the place where it was raised. The traceback is kept
+    as text in `remote_traceback`."""
     if isinstance(error, PlumblineError):
         error.__cause__ = error.__context__ = None
         flat: PlumblineError = error

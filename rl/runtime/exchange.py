@@ -1,5 +1,5 @@
-"""The folder that published weights pass through. It says who made it, so that the next run on
-this machine can remove what a killed driver left."""
+"""The folder for the files of published weights. Its name says which process made it, so that the
+next run on this machine can remove the folder of a driver that was killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-# Host, namespace of process ids (containers may share a folder, not their ids), pid, start.
+# Host, namespace of process ids (containers may share a folder but not their ids), process id, and
+# the start of the process.
 _OWNER = re.compile(r"plumbline-(?P<host>.+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[^-]*")
 
 
@@ -25,8 +26,8 @@ def make_exchange(root: Path) -> Path:
 def remove_abandoned(root: Path) -> list[Path]:
     """Removes the folders in `root` whose process on this machine is gone; returns them.
 
-    A process id that was given out again is told by its start. What another machine or another
-    container made is left: nobody here can tell whether it is in use.
+    The system gives the id of a dead process to a new one, so the process's start is compared as
+    well. Folders of other machines and containers are kept: their processes cannot be seen here.
     """
     if started_at(os.getpid()) is None:  # no /proc
         return []
@@ -42,8 +43,8 @@ def remove_abandoned(root: Path) -> list[Path]:
 
 
 def started_at(pid: int) -> int | None:
-    """When a living process began, in clock ticks since the machine's start; None where it is
-    gone."""
+    """When a process was started, in clock ticks since the machine's start; None if it has
+    ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:

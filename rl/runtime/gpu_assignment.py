@@ -12,7 +12,7 @@ from rl.runtime.placement import Role
 
 @dataclass(frozen=True)
 class GpuAssignment:
-    """An actor's GPUs: their numbers on its machine. Actors without GPUs have none."""
+    """The GPUs of one actor: the number of its machine, and the GPUs' numbers on that machine."""
 
     actor: str
     role: str
@@ -23,9 +23,14 @@ class GpuAssignment:
 def assign_gpus(roles: Sequence[Role], *, nodes: int, gpus: int) -> list[GpuAssignment]:
     """Assigns GPUs to every actor that asks for GPUs, role after role, machine after machine.
 
-    An actor's GPUs are on one machine. A fraction shares a GPU, never with an actor of its own
-    role: two ranks of one process group need two GPUs.
-    Raises: ConfigError with demand and supply where an actor finds no place.
+    All GPUs of an actor are on one machine. An actor that asks for a fraction shares its GPU with
+    actors of other roles, never with one of its own: two ranks of one process group need two GPUs.
+
+    >>> roles = [Role("learner", 2, gpus=0.5), Role("rollout", 2, gpus=0.5)]
+    >>> [(a.actor, a.gpus) for a in assign_gpus(roles, nodes=1, gpus=2)]
+    [('learner-0', (0,)), ('learner-1', (1,)), ('rollout-0', (0,)), ('rollout-1', (1,))]
+
+    Raises: ConfigError with demand and supply if there is no room for an actor.
     """
     taken = [[0.0] * gpus for _ in range(nodes)]
     assignments: list[GpuAssignment] = []

@@ -27,18 +27,21 @@ class RuntimeConfig(Section):
     metrics_port: int | None = None
     object_store_mib: int = Field(512, ge=80)
     place_deadline_s: float = Field(
-        60.0, gt=0, description="Longest wait for the places of a role's actors."
+        60.0, gt=0, description="Longest wait until the cluster has room for a role's actors."
     )
     start_deadline_s: float = Field(600.0, gt=0)  # the first start builds DeepSpeed's extension
 
 
 @dataclass(frozen=True)
 class Role:
-    """A kind of actor: `count` of them, each with `cpus` (None: chosen here) and `gpus`.
+    """A kind of actor: `count` of them, each with `cpus` (None: `place` decides) and `gpus`.
 
-    A role's actors get a placement group of their own: `PACK` on as few nodes as can be (ranks
-    that talk at every step), or `SPREAD` over them (a lost node then takes few). Those of a role
-    that stands `beside` another share its places, one each: two fractions of one GPU.
+        Role("learner", count=4, gpus=0.6)                          # four ranks on as few nodes
+        Role("rollout", count=4, gpus=0.4, beside="learner")        # one engine on each rank's GPU
+
+    The actors of a role get one placement group. `PACK` puts it on as few nodes as possible (ranks
+    communicate at every step), `SPREAD` on as many (a lost node then takes few actors). A role with
+    `beside` uses the placement group of that other role, so that actor i of both share a GPU.
     """
 
     name: str
@@ -51,25 +54,28 @@ class Role:
 
 @dataclass(frozen=True)
 class Placement:
-    """The roles with every figure decided, and the cluster that they were fitted to."""
+    """The roles with CPUs and GPUs decided, and the totals of the cluster that they fit into."""
 
     roles: tuple[Role, ...]
     cluster_cpus: float
     cluster_gpus: float
 
     def role(self, name: str) -> Role:
-        """The role of that name, with its figures."""
+        """The role of that name, with its CPUs and GPUs."""
         return next(role for role in self.roles if role.name == name)
 
 
 def place(roles: Sequence[Role], *, cluster_cpus: float, cluster_gpus: float) -> Placement:
-    """Gives every actor its share.
+    """Decides the CPUs of every actor.
 
-    Actors without a figure get one CPU each, or an equal fraction of what is left where the
-    machine is smaller than that:
-    learner and rollouts take turns, so fractions of a core are fine. Raises: ConfigError with
-    demand and supply where the
-    figures asked for exceed the cluster.
+    Actors without a figure get one CPU each, or equal fractions of what is left on a machine that
+    is smaller than that. Fractions of a core are fine because learner and engines take turns.
+
+    >>> roles = [Role("learner", 1), Role("rollout", 1), Role("reward", 2, cpus=0.25)]
+    >>> [role.cpus for role in place(roles, cluster_cpus=2, cluster_gpus=0).roles]
+    [0.75, 0.75, 0.25]
+
+    Raises: ConfigError with demand and supply if the actors ask for more than the cluster has.
     """
     asked = sum(role.count * role.cpus for role in roles if role.cpus is not None)
     free = [role for role in roles if role.cpus is None]
@@ -92,6 +98,7 @@ def place(roles: Sequence[Role], *, cluster_cpus: float, cluster_gpus: float) ->
             do="lower learner.gpus or rollout.gpus, or join a larger cluster (runtime.address)",
         )
     actors = sum(role.count for role in free)
+    # Rounded down to hundredths, so that the sum never exceeds what is left.
     share = min(1.0, int(left / actors * 100) / 100) if actors else 0.0
     decided = tuple(replace(role, cpus=share if role.cpus is None else role.cpus) for role in roles)
     return Placement(decided, cluster_cpus, cluster_gpus)

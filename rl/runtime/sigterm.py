@@ -1,4 +1,4 @@
-"""SIGTERM stays with whoever had it while a library starts that takes it."""
+"""Keeps this process's handler of SIGTERM while a library starts that installs its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def kept_sigterm() -> Iterator[None]:
-    """Gives the handler of before back at the end. A signal that the library answered with an exit
-    in between is given to that handler.
+    """Restores the handler of SIGTERM after the block.
+
+        with kept_sigterm():
+            ray.init()              # installs a handler that ends the process at once
+
+    If a signal arrives in the block and the library's handler answers it with an exit, the restored
+    handler gets the signal instead. In a thread it does nothing: only the main thread may set
+    handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
