@@ -84,8 +84,8 @@ class Needs:
     online: whether the policy samples its own answers in every step.
     reference: whether the loss reads log-probs of the reference, the stage's parent weights.
     reference_each_step: whether `prepare` asks the reference about answers that no row holds. The
-        rows' own reference log-probs are computed once, before the first update; for other answers
-        a frozen copy of the reference has to be kept.
+        rows' own reference log-probs are computed once, before the first update, while the policy
+        is the reference; for other answers a frozen copy of the reference has to be kept.
     columns: names of numbers that `make_tree` gives every branch from the row (`Branch.columns`),
         beyond what the reading gives.
 
@@ -114,8 +114,11 @@ class Step(Protocol):
 
     def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
         """Log-probs without gradient: for each tree and branch a float32 tensor with one entry a
-        trained token (trained tokens of the trunk come first, in the first branch). With
-        `reference`, of the frozen reference. All ranks have to call it together."""
+        trained token (trained tokens of the trunk come first, in the first branch).
+
+        reference: log-probs under the reference, and not under the policy.
+
+        All ranks have to call it together."""
         ...
 
     def total(self, values: Sequence[float]) -> list[float]:
@@ -160,7 +163,7 @@ class Algorithm(BaseModel):
     @property
     def needs(self) -> Needs:
         """What the loop and the learner have to provide; it may depend on the fields."""
-        raise NotImplementedError
+        raise NotImplementedError("the class gives no `needs`")
 
     @property
     def answers_per_prompt(self) -> int:
@@ -191,7 +194,7 @@ class Algorithm(BaseModel):
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         """The loss of one micro-batch, as its share of the step's loss."""
-        raise NotImplementedError
+        raise NotImplementedError("the class gives no `loss`")
 
 
 def divide_by(total: Tensor, denominator: float) -> Tensor:

@@ -45,10 +45,10 @@ def rehearse(algorithm: Algorithm) -> None:
             do="derive the class from it, as docs/extending.md shows",
         )
     _check_own(algorithm.own_metrics, where)
-    if algorithm.needs.reading not in get_args(Reading):
-        raise ConfigError(
-            f"needs.reading is {algorithm.needs.reading!r}", where=where, expected=_one_of(Reading)
-        )
+    with errors_as(ConfigError, "its needs end in {error}", where=where, do="fix its needs"):
+        reading = algorithm.needs.reading
+    if reading not in get_args(Reading):
+        raise ConfigError(f"needs.reading is {reading!r}", where=where, expected=_one_of(Reading))
     fails = errors_as(
         ConfigError, "a made-up step ends in {error}", where=where, do="fix its prepare or loss"
     )

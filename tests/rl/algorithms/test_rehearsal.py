@@ -22,7 +22,7 @@ class Own(Algorithm):
     """An algorithm of a user's own file."""
 
     name: ClassVar[str] = "own"
-    needs: ClassVar[Needs] = Needs("preference", reference=True)  # type: ignore[assignment]
+    needs: ClassVar[Needs] = Needs("preference", reference=True)
     own_metrics: ClassVar[Mapping[str, str]] = {
         "own/lead": "Mean log-prob of the chosen answers.",
         "own/*/seen": "Answers seen of one kind.",
@@ -76,7 +76,19 @@ class Elsewhere(Own):
     needs: ClassVar[Needs] = Needs("pairs")  # type: ignore[arg-type]
 
 
-FAULTS: dict[type[Own], str] = {
+class Bare(Algorithm):
+    """Neither needs nor loss."""
+
+    name: ClassVar[str] = "own"
+
+
+class NoLoss(Bare):
+    needs: ClassVar[Needs] = Needs("demonstration")
+
+
+FAULTS: dict[type[Algorithm], str] = {
+    Bare: r"^algorithm own: its needs end in NotImplementedError: the class gives no `needs`",
+    NoLoss: r"^algorithm own: a made-up step ends in NotImplementedError: .* gives no `loss`",
     Undeclared: r"^algorithm own: metric own/chosen/seen is not declared.*own_metrics",
     Shadowing: r"^algorithm own: own_metrics declares kl, which has a meaning already",
     Listing: r"^algorithm own: own_metrics is no table",
@@ -88,7 +100,7 @@ FAULTS: dict[type[Own], str] = {
 
 
 @pytest.mark.parametrize("cls", FAULTS)
-def test_a_fault_is_one_line(cls: type[Own]) -> None:
+def test_a_fault_is_one_line(cls: type[Algorithm]) -> None:
     with pytest.raises(ConfigError, match=FAULTS[cls]):
         rehearse(cls())
 
