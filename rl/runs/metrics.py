@@ -1,8 +1,8 @@
 """The metrics of training: what each key means, in one sentence, and where the numbers are written.
 
 Every key that a step reports is declared once: in `METRICS`, or by the algorithm that alone reports
-it (`Algorithm.own_metrics`). A key with `*` stands for a family of keys, one for each reward, say.
-The numbers go to `metrics.jsonl` (always), to TensorBoard, and to further sinks given as arguments.
+it (`Algorithm.own_metrics`). A `*` in a key is any name, that of a reward for example. The numbers
+go to `metrics.jsonl` (always), to TensorBoard, and to further sinks given as arguments.
 """
 
 from __future__ import annotations
