@@ -198,10 +198,10 @@ class YamlBenchmark(AccuracyBenchmark):
         where = self.config.columns.options
         if where is None:
             return []
-        found = row[where] if isinstance(where, str) else [row[column] for column in where]
-        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > len(LETTERS):
-            raise DataError(f"options are {found!r}"[:200], expected="a list of at most 26 texts")
-        return [str(option) for option in found if option is not None]
+        texts = row[where] if isinstance(where, str) else [row[column] for column in where]
+        if not isinstance(texts, Sequence) or isinstance(texts, str) or len(texts) > len(LETTERS):
+            raise DataError(f"options are {texts!r}"[:200], expected="a list of at most 26 texts")
+        return [str(option) for option in texts if option is not None]
 
     def item(self, row: Row, number: int, images: tuple[ImageSource, ...], prompt: str) -> Item:
         """Raises: DataError where the answer is no text or number, or none of the options."""

@@ -86,8 +86,8 @@ class FewShotBenchmark(Benchmark):
             files = self._example_files(local)
         else:
             names = (f"{self.shot_split}-*", f"{self.shot_split}.*")
-            found = sorted(file for name in names for file in local.parent.glob(name))
-            files = [("", f) for f in found if f.suffix in (".parquet", ".jsonl") and f != local]
+            beside = sorted(file for name in names for file in local.parent.glob(name))
+            files = [("", f) for f in beside if f.suffix in (".parquet", ".jsonl") and f != local]
         for config, file in files:
             for table in read_table(file, self.id, schemas, {}):
                 yield config, table

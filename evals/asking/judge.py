@@ -204,7 +204,7 @@ class SamplerJudge:
         places: dict[str, list[int]] = {}
         for number, prompt in enumerate(prompts):
             places.setdefault(_digest([prompt]), []).append(number)
-        found: dict[str, Judgement] = {}
+        by_uid: dict[str, Judgement] = {}
         sampling = Sampling(
             temperature=attempt * _TEMPERATURE_STEP,
             max_new_tokens=self._identity.max_new_tokens,
@@ -213,11 +213,11 @@ class SamplerJudge:
         samples = [_sample(uid, prompts[numbers[0]]) for uid, numbers in places.items()]
 
         def refused(sample: Sample, why: str) -> None:
-            found[sample.uid] = Judgement(None, why)
+            by_uid[sample.uid] = Judgement(None, why)
 
         for rollout in self._sampler.sample_stream(samples, sampling, on_error=refused):
             (completion,) = rollout.completions
-            found[rollout.sample.uid] = (
+            by_uid[rollout.sample.uid] = (
                 Judgement(None, "the engine aborted the request")
                 if completion.finish_reason == "abort"
                 else Judgement(completion.text)
@@ -226,7 +226,7 @@ class SamplerJudge:
         judgements = [missing] * len(prompts)
         for uid, numbers in places.items():
             for number in numbers:
-                judgements[number] = found.get(uid, missing)
+                judgements[number] = by_uid.get(uid, missing)
         return judgements
 
 

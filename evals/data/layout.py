@@ -167,15 +167,15 @@ def _of_hub(
             fitting.append(chosen)
     if len(fitting) == 1:
         return fitting[0]
-    found = sorted({f"{config or 'data'}/{split or '?'}" for config, split, _ in places})
-    if not fitting and len(found) == 1:  # nothing to choose between
+    names = sorted({f"{config or 'data'}/{split or '?'}" for config, split, _ in places})
+    if not fitting and len(names) == 1:  # nothing to choose between
         return Chosen([(config, file) for config, _, file in places], [], None)
     expected = sorted(
         {f"{' or '.join(hub.configs[:3]) or 'data'}/{hub.split}" for hub in hub_ids.values()}
     )
     raise DataError(
-        f"{len(found):,} splits to choose from: {', '.join(found[:12])}"
-        + (", ..." if len(found) > 12 else ""),
+        f"{len(names):,} splits to choose from: {', '.join(names[:12])}"
+        + (", ..." if len(names) > 12 else ""),
         where=str(folder),
         expected=" or ".join(expected) if expected else "one split",
         do="give the path of one file, or of a folder with that split alone",

@@ -191,8 +191,8 @@ def _read_file(
     if file.suffix == ".parquet":
         data = _read_parquet(file)
     else:
-        found = list(json_rows(file))
-        lines, data = [line for line, _ in found], [row for _, row in found]
+        numbered = list(json_rows(file))
+        lines, data = [line for line, _ in numbered], [row for _, row in numbered]
     return Table(
         str(file), part, False, file.parent, data, config, image_key, images_by_id or {}, lines
     )
@@ -307,10 +307,10 @@ def require_count(tables: Sequence[Table], expected: int, hub: HubData | None) -
     """Raises: DataError where a hub's split does not have as many rows as its card says."""
     if hub is not None and all(table.is_hub for table in tables):
         expected = hub.rows or expected
-        found = sum(map(len, tables))
-        if found != expected:
+        num_rows = sum(map(len, tables))
+        if num_rows != expected:
             raise DataError(
-                f"{found:,} rows",
+                f"{num_rows:,} rows",
                 where=tables[0].origin,
                 expected=f"{expected:,} rows",
                 do="give the path of the data that is meant",

@@ -274,10 +274,11 @@ def _always(benchmark: Benchmark, part: Scored, profile: str) -> Scored | None:
     counts = Counter(answers)
     common = min(counts, key=lambda answer: (-counts[answer], answer))
     # The stored judgement is about the model's answer, so it is taken out.
-    given = {"response": common, "samples": None, "error": None}
+    same_answer = {"response": common, "samples": None, "error": None}
     unjudged = {JUDGEMENT: None, JUDGE_ERROR: None}
+    rows = [{**row, **same_answer, **unjudged} for row in part.rows]
     try:
-        return score_rows(benchmark, [{**row, **given, **unjudged} for row in part.rows], profile)
+        return score_rows(benchmark, rows, profile)
     except DataError:
         if isinstance(benchmark, Judged):
             return None

@@ -59,7 +59,7 @@ class Scored:
         EvalError where questions have different numbers of answers.
         """
         n = max((len(each) for each in answers), default=1)
-        whole: list[list[ItemScore]] = []
+        by_question: list[list[ItemScore]] = []
         for row, each in zip(rows, answers, strict=True):
             if len(each) != n and not row.get("error"):
                 raise EvalError(
@@ -68,9 +68,9 @@ class Scored:
                     expected=f"{n:,}, as other questions have",
                     do="score questions with the same number of `samples` together",
                 )
-            whole.append(list(each) if len(each) == n else [_ERROR] * n)
-        rounds = [[each[number] for each in whole] for number in range(n)]
-        return cls(rows, rounds, [_merged(benchmark, each) for each in whole])
+            by_question.append(list(each) if len(each) == n else [_ERROR] * n)
+        rounds = [[each[number] for each in by_question] for number in range(n)]
+        return cls(rows, rounds, [_merged(benchmark, each) for each in by_question])
 
     def only(self, part: str) -> Scored:
         """The rows of one part."""
@@ -180,8 +180,8 @@ def answer_rows(row: Row) -> list[Row]:
             where=f"question {row.get('sample_id', '?')}",
             expected="a list of objects, each with a `response`",
         )
-    whole = {k: v for k, v in row.items() if k not in ("samples", "is_truncated", "reasoning")}
-    return [{**whole, **answer} for answer in samples]
+    shared = {k: v for k, v in row.items() if k not in ("samples", "is_truncated", "reasoning")}
+    return [{**shared, **answer} for answer in samples]
 
 
 def majority(benchmark: Benchmark, scores: Sequence[ItemScore]) -> ItemScore:
@@ -229,8 +229,8 @@ def summary(
         return None
     answers = [[scores[i] for scores in scored.rounds] for i in range(len(scored.rows))]
     voted = [majority(benchmark, each) for each in answers]
-    whole = [each for each in answers if all(score.score is not None for score in each)]
-    right = [sum(score.score == _RIGHT for score in each) for each in whole]
+    without_error = [each for each in answers if all(score.score is not None for score in each)]
+    right = [sum(score.score == _RIGHT for score in each) for each in without_error]
     flat = [score for each in answers for score in each if score.score is not None]
     return {
         "n": n,
