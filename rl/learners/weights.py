@@ -26,7 +26,7 @@ Whole = Callable[[Sequence[nn.Parameter]], AbstractContextManager[None]]
 # What from_pretrained expects: one file, or shards with an index of them.
 FILE = "model{suffix}.safetensors"
 INDEX = "model.safetensors.index.json"
-SHARD_SIZE = "50GB"  # of save_pretrained, which tests/rl/learners/test_weights.py holds it to
+SHARD_SIZE = "50GB"  # save_pretrained's default; tests/rl/learners/test_weights.py compares the two
 METADATA = {"format": "pt"}
 
 

@@ -121,7 +121,8 @@ class ZeroLearner:
             frozen = self.adapter.reference(fresh).to(self.device)
             self._reference = TreeForward(frozen, self.spec)
         self._plan, self._updates = plan, 0
-        self.engine.basic_optimizer.state.clear()
+        self.engine.basic_optimizer.state.clear()  # AdamW's moments and step counts
+        # DeepSpeed hands on the optimizer's own parameter groups: what is set here is used.
         for group in self._param_groups():
             decay = plan.weight_decay if group["decays"] else 0.0
             group.update(betas=plan.betas, eps=plan.eps, weight_decay=decay)
@@ -154,10 +155,12 @@ class ZeroLearner:
             loss = algorithm.loss(
                 batch.tree_batch(self._forward(batch, distribution)), denominators
             )
+            # The loss is a sum over global denominators already. DeepSpeed takes the mean over the
+            # ranks: times their number, it is the sum again.
             self.engine.backward(loss.value * self.world_size, scale_wrt_gas=False)
-            for name, pair in loss.metrics.items():
-                held = sums.setdefault(name, [0.0, 0.0])
-                held[0], held[1] = held[0] + pair[0], held[1] + pair[1]
+            for name, (total, count) in loss.metrics.items():
+                so_far = sums.setdefault(name, [0.0, 0.0])
+                so_far[0], so_far[1] = so_far[0] + total, so_far[1] + count
             counts["microbatches"] += 1
             counts["trained"] += len(batch.target_N)
             counts["forward"] += plan.num_tokens
@@ -180,8 +183,8 @@ class ZeroLearner:
     ) -> list[list[tuple[float, ...]]]:
         """By tree and branch: log-probs of the trained tokens [tokens], without gradient."""
         self.rank_passes.check_layouts(trees, partial(self._forward, distribution=distribution))
-        found = self._logprobs(trees, distribution, reference=reference)
-        return [[tuple(values.tolist()) for values in tree] for tree in found]
+        by_tree = self._logprobs(trees, distribution, reference=reference)
+        return [[tuple(values.tolist()) for values in branches] for branches in by_tree]
 
     # -- weights leave the learner
 
@@ -306,6 +309,7 @@ class ZeroLearner:
             with torch.no_grad():
                 for name, tensor in old.items():
                     tensor.copy_(new[name])
+        # Below float32 (and at ZeRO 1 to 3) the optimizer steps on masters of its own.
         if hasattr(self.engine.optimizer, "refresh_fp32_params"):
             self.engine.optimizer.refresh_fp32_params()
 

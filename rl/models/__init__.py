@@ -1,1 +1,1 @@
-"""Models as the learner needs them: specifications, loading, layout per family."""
+"""Models: what depends on the family, loading, the forward pass over trees, adapters."""

@@ -124,7 +124,7 @@ def test_no_logits_beyond_a_chunk(tiny_qwen3vl: Path) -> None:
     assert sum(seen) == len(batch.target_N)
 
 
-def test_the_view_is_the_sampled_distribution(tiny_qwen3: Path) -> None:
+def test_log_probs_are_of_the_sampled_distribution(tiny_qwen3: Path) -> None:
     model = small(tiny_qwen3)
     [batch] = model.batches([model.tree(1)])
     banned = tuple(range(300, vocab_size(model)))
