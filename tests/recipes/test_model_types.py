@@ -116,23 +116,20 @@ def test_it_is_trained_two_steps_and_served(
     trees = []
     for asked, result in zip(samples, served, strict=True):
         assert result.prompt_token_ids == renderer.prompt_ids(asked)
-        (answer,) = result.completions
-        one = Branch(
-            uid=asked.uid, token_ids=answer.token_ids, behavior_logps=answer.behavior_logps
-        )
+        branch = Branch(uid=asked.uid, token_ids=result.completions[0].token_ids)
         trees.append(
             Tree(
                 uid=asked.uid,
                 trunk_ids=result.prompt_token_ids,
                 images=asked.images,
-                branches=(one,),
+                branches=(branch,),
             )
         )
     distribution = SamplingDistribution(banned_ids=model.spec.banned_ids)
     (ours,) = learner.each(zero_child.call, [("logprobs", trees, distribution)])
-    for logps, tree in zip(ours, trees, strict=True):
+    for logps, result in zip(ours, served, strict=True):
         assert len(logps[0]) >= 1
-        assert logps[0] == pytest.approx(tree.branches[0].behavior_logps, abs=1e-4)
+        assert logps[0] == pytest.approx(result.completions[0].behavior_logps, abs=1e-4)
 
 
 def sample(number: int, has_vision: bool) -> Sample:
