@@ -1,4 +1,8 @@
-"""Images made ready ahead of the engines, in processes of their own, a bounded way ahead."""
+"""Decodes and resizes images ahead of the engines, so that an engine never waits for a picture.
+
+Decoding a large photograph takes longer than the engine takes to start on it. Here other processes
+do it while the engine works, for at most `look_ahead` samples at a time.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,26 @@ from rl.data.decode import DecodeTask, Form, check, decode
 from rl.data.images import image_size
 from rl.errors import DataError
 
-# (width, height) -> the size to which the model's processor brings such an image, None where that
-# is better left to it.
+# (width, height) -> the size to which the model's processor would resize such an image; None leaves
+# the resizing to the processor.
 Resize = Callable[[int, int], tuple[int, int] | None]
 
 _LOOK_AHEAD = 192  # samples
-_KEPT = 64  # images that are still at hand for the next question about them
-_SMALL = 128 * 128  # pixels: decoding so few costs less than sending them to another process
+_KEPT = 64  # decoded images that are kept for the next question about them
+_SMALL = 128 * 128  # pixels: to decode so few is cheaper than to send them to another process
 _DEADLINE_S = 60.0
 
 
 class ImageAhead:
-    """Turns samples into samples whose images an engine opens at no cost, with the same pixels.
+    """Replaces the images of samples by decoded ones with the same pixels, ahead of the engines.
 
-    `resize` is the processor's own (`ModelSpec.resized`). `processes` 0 does everything in this
-    process. Small images are looked at here; the processes start with the first large one and live
-    until `close`. Use as a context.
+        with ImageAhead(spec.resized, processes=2) as ahead:
+            for sample in ahead.samples(samples):  # in order; waits until its images are ready
+                engine.add(sample)
+
+    `resize` is the processor's own rule (`ModelSpec.resized`). `processes=0` does everything in
+    this process. Small images are always handled in this process; the others start with the first
+    large image and live until `close`.
     """
 
     def __init__(
@@ -72,10 +80,11 @@ class ImageAhead:
         thumbnails: Path | None = None,
         on_error: OnRefused | None = None,
     ) -> Iterator[Sample]:
-        """The samples in their order, images ready, at most `look_ahead` of them being prepared.
+        """The samples in their order, each when its images are ready.
 
-        A sample with an image that cannot be decoded is told to `on_error` and left out.
-        Raises: its DataError where nobody listens.
+        At most `look_ahead` samples are prepared at a time. A sample whose image cannot be decoded
+        is left out and reported as `on_error(sample, reason)`. Raises: DataError in that case
+        without `on_error`.
         """
         waiting: deque[tuple[Sample, list[Future[ImageSource]]]] = deque()
         kept: OrderedDict[str, Future[ImageSource]] = OrderedDict()
@@ -104,7 +113,9 @@ class ImageAhead:
 
     @staticmethod
     def _is_ahead(waiting: deque[tuple[Sample, list[Future[ImageSource]]]]) -> bool:
-        """Whether to look further before the first is handed over: only while others work."""
+        """Whether to take another sample before the first is handed over: only while another
+        process is still decoding. Otherwise the engine would wait for nothing.
+        """
         return not all(future.done() for _, futures in waiting for future in futures)
 
     def _ready(
@@ -116,7 +127,7 @@ class ImageAhead:
         try:
             key = image.sha256
         except OSError:
-            key = ""  # a file that is gone: told by whoever opens it
+            key = ""  # the file is missing: whatever opens it next reports that
         if key in kept:
             kept.move_to_end(key)
             return kept[key]
@@ -150,7 +161,9 @@ class ImageAhead:
         return self._threads
 
     def _elsewhere(self, task: DecodeTask) -> ImageSource:
-        """In this thread's own process; once more in a new one where it was lost."""
+        """Decodes in this thread's own process; where that process was lost, once more in a new
+        one.
+        """
         for is_last in (False, True):
             child = getattr(self._own, "child", None)
             if child is None:
@@ -178,8 +191,8 @@ class _Child(Child):
         super().__init__("rl.data.decode:serve", {"OMP_NUM_THREADS": "1"})
 
     def decode(self, task: DecodeTask) -> ImageSource:
-        """Raises: DataError; OSError where a thumbnail cannot be written; EOFError, ConnectionError
-        or TimeoutError where the process fails.
+        """The decoded image. Raises: DataError; OSError where a thumbnail cannot be written;
+        EOFError, ConnectionError or TimeoutError where the process fails.
         """
         self.pipe.send(task)
         if not self.pipe.poll(_DEADLINE_S):

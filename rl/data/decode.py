@@ -1,5 +1,5 @@
-"""One image made ready for an engine: decoded, brought to the processor's size for it, its
-thumbnail written. Also the process that does so ahead of the engines (`serve`).
+"""Prepares one image for an engine: decodes it, resizes it as the processor would, and writes its
+thumbnail. `serve` does so in a process of its own (`rl/data/ahead.py`).
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from rl.errors import DataError
 Form = Literal["raw", "web"]
 
 _THUMBNAIL = 256
-_MAX_RAW = 4 * 2**20  # pixels of more bytes stay encoded: they would only fill memory
+_MAX_RAW = 4 * 2**20  # bytes: larger pixels stay encoded, since they would fill the memory
 _WEB_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """What to make of an image. `size` (width, height) is the processor's own, None as it is.
+    """How to prepare an image.
 
-    `form`: "raw" pixels, which cost an engine nothing to open; or "web", a PNG, JPEG or WebP as it
-    is where a browser would show it upright and opaque, else a PNG.
+    The form "raw" is pixels, which an engine opens at no cost. "web" is what a browser shows
+    upright and opaque: a PNG, JPEG or WebP that already is so stays as it is, anything else becomes
+    a PNG.
     """
 
     source: ImageSource
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None  # (width, height) to resize to; None: as it is
     form: Form = "raw"
-    thumbnail: Path | None = None
+    thumbnail: Path | None = None  # where to write it; None: nowhere
 
 
 def decode(task: DecodeTask) -> ImageSource:
-    """The image as the engine is to have it: the same pixels that `open_image` and the processor's
-    own resize give. Raises: DataError where it cannot be decoded.
+    """The prepared image, with the pixels that `open_image` and the processor's own resize give.
+    Raises: DataError where it cannot be decoded.
     """
     image = open_image(task.source)
     if task.thumbnail is not None and not task.thumbnail.exists():
@@ -57,7 +58,9 @@ def decode(task: DecodeTask) -> ImageSource:
 
 
 def check(task: DecodeTask) -> ImageSource:
-    """The image as it is, known to decode, its thumbnail written. Raises: DataError."""
+    """The same image, after it has been decoded once as a check and its thumbnail written. Raises:
+    DataError where it cannot be decoded.
+    """
     image = open_image(task.source)
     if task.thumbnail is not None and not task.thumbnail.exists():
         _write_thumbnail(task.source, image, task.thumbnail)
@@ -65,8 +68,10 @@ def check(task: DecodeTask) -> ImageSource:
 
 
 def resize(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
-    """To (width, height) as the processors of transformers do: Pillow's own bicubic differs by a
-    level here and there.
+    """The image at (width, height), resized as the processors of transformers do.
+
+    They use torchvision's bicubic interpolation. Pillow's differs from it by one level of 256 in
+    some pixels, which would change log-probs.
     """
     assert size is not None
     import torch
@@ -83,7 +88,7 @@ def resize(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Im
 
 
 def serve(pipe: Connection) -> None:
-    """Serves until the pipe closes: takes a DecodeTask, sends an ImageSource or the error."""
+    """Serves until the pipe closes: receives a DecodeTask, sends an ImageSource or the error."""
     while True:
         try:
             task = pipe.recv()
@@ -91,18 +96,20 @@ def serve(pipe: Connection) -> None:
             return
         try:
             answer: ImageSource | Exception = decode(task)
-        except (DataError, OSError) as error:  # OSError: a full disk under the thumbnails, say
+        except (DataError, OSError) as error:  # OSError: the disk of the thumbnails may be full
             answer = error
         pipe.send(answer)
 
 
 def _is_plain(source: ImageSource) -> bool:
+    """Whether a browser shows the encoded image as `open_image` would: upright, opaque, RGB."""
     opened = PIL.Image.open(io.BytesIO(source.read()))
     turned = opened.getexif().get(0x0112, 1) != 1
     return opened.format in _WEB_FORMATS and opened.mode == "RGB" and not turned
 
 
 def _write_thumbnail(source: ImageSource, image: PIL.Image.Image, path: Path) -> None:
+    """Writes a PNG whose longer side has at most 256 pixels, whole or not at all."""
     content = source.read() if max(image.size) <= _THUMBNAIL else b""
     if not content.startswith(b"\x89PNG"):
         small = image.copy()

@@ -1,7 +1,9 @@
-"""A row's keys -> a draft: the format found, its turns read, its images counted.
+"""A row -> a draft: finds the row's format, and reads its turns and images.
 
-A format is a file of `rl/data/row_formats/`; the key that it names marks its rows. The keys of two
-formats in one row are an error. Rows with only `chosen` and `rejected` hold the prompt inside.
+Each format is a file of `rl/data/row_formats/` and names the key that marks its rows: `messages`,
+`conversations`, `prompt`, ... A row with the keys of two formats is bad, since it would have two
+prompts. A row without any of these keys is accepted if it has `chosen`: then both answers hold the
+prompt.
 """
 
 from __future__ import annotations
@@ -20,35 +22,38 @@ from rl.errors import ConfigError, DataError
 from rl.plugins import did_you_mean, find, is_own, load_attr, names
 
 _FORMATS = "rl.data.row_formats"
+# Columns that would change the prompt and that no format reads: such a row is bad.
 _UNREAD = ("videos", "video", "audios", "audio", "rejected_images", "objects", "tools")
 
 
 @dataclass
 class Draft:
-    """A row on its way: the prompt's messages, the answer that the row itself ends with, and which
-    keys were taken.
+    """A row that is half read: the prompt's messages and images, before a reading makes a record.
+
+    A format's `read(draft)` fills `messages` by the row's keys. What it takes with `take` is not
+    kept in the record's `meta`.
     """
 
     row: Row
     media: Media
     messages: list[Message] = field(default_factory=list)
-    final: Message | None = None  # the last assistant turn, taken off the messages
-    taken: set[str] = field(default_factory=set)
-    has_text_prompt: bool = False  # a text and nothing before it, not turns
+    final: Message | None = None  # the last assistant turn, which is not among the messages
+    taken: set[str] = field(default_factory=set)  # keys that have been read
+    has_text_prompt: bool = False  # whether the prompt is one text and not turns
 
     def take(self, key: str) -> Any:
-        """The value under the key, which then is no meta."""
+        """The value under the key (None without it), which is then not kept in `meta`."""
         self.taken.add(key)
         return self.row.value.get(key)
 
     def has(self, key: str) -> bool:
-        """Whether the row gives the key a value."""
+        """Whether the row has a value under the key."""
         return self.row.value.get(key) is not None
 
 
 @cache
 def formats() -> Mapping[str, Any]:
-    """Every format by its name; the most usual one first, as messages list them."""
+    """Every format by its name. The most common one is first, as error messages list them so."""
     order = sorted(names(_FORMATS), key=lambda name: (name != "messages", name))
     return {name: find(_FORMATS, name) for name in order}
 
@@ -56,8 +61,8 @@ def formats() -> Mapping[str, Any]:
 def converter_of(
     row: Row, format: str | None, base: Path | None
 ) -> Callable[[dict[str, Any]], Any] | None:
-    """The function that makes a row of another format, or a record, of this one; None where the
-    row is read as it stands. Raises: ConfigError where a user's own cannot be loaded.
+    """The row's format, if it is a function that returns a record or a row of another format; None
+    for the other formats. Raises: ConfigError where a user's own function cannot be loaded.
     """
     if format is not None and is_own(format):
         function: Callable[[dict[str, Any]], Any] = load_attr(format, base)
@@ -68,8 +73,9 @@ def converter_of(
 
 
 def read_draft(row: Row, format: str | None) -> Draft:
-    """The row's draft, in `format` or the one found. Raises: DataError without a place (the caller
-    knows it); ConfigError for an unknown format.
+    """The row's draft, by `format` or by the format whose key it has.
+
+    Raises: DataError without a place, which the caller adds; ConfigError for an unknown format.
     """
     for key in _UNREAD:
         if row.value.get(key):
@@ -84,7 +90,7 @@ def read_draft(row: Row, format: str | None) -> Draft:
 
 
 def _format(row: Row, format: str | None) -> Any:
-    """The format that reads the row; None for a pair whose prompt is inside its two answers."""
+    """The format that reads the row; None for a pair whose answers hold the prompt."""
     if format is not None:
         if format not in formats():
             hint = did_you_mean(format, formats())
@@ -101,8 +107,8 @@ def _format(row: Row, format: str | None) -> Any:
     if found:
         plugin = formats()[found[0]]
         if not hasattr(plugin, "read"):
-            what = f"the format's function returned a row of {found[0]}, which has one itself"
-            raise DataError(what, expected="a record, or a row that is read as it stands")
+            what = f"the format's function returned a row of {found[0]}, which is a function too"
+            raise DataError(what, expected="a record, or a row of a format that is no function")
         return plugin
     if row.value.get("chosen") is not None:
         return None
@@ -112,7 +118,7 @@ def _format(row: Row, format: str | None) -> Any:
 
 
 def _marked(value: Mapping[str, Any]) -> list[str]:
-    """The formats whose key the row gives a value."""
+    """The formats under whose key the row has a value."""
     return [name for name, plugin in formats().items() if value.get(plugin.key) is not None]
 
 
@@ -123,7 +129,7 @@ def _require_key(row: Row, plugin: Any) -> Any:
 
 
 def _listed(value: Mapping[str, Any]) -> Sequence[Any]:
-    """The row's images under `images` or `image`."""
+    """The row's list of images, under `images` or `image`. Raises: DataError where it has both."""
     found = [value[key] for key in ("images", "image") if value.get(key) is not None]
     if len(found) > 1:
         raise DataError("the row has both image and images", do="keep one of the two")
@@ -134,7 +140,9 @@ def _listed(value: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def images_of(draft: Draft, image_root: Path | None, allow_urls: bool) -> tuple[ImageSource, ...]:
-    """The images that the row's marks use, in their order; named, not opened."""
+    """The images in the order of the row's marks; named, not opened. Raises: DataError where images
+    and marks do not match.
+    """
     draft.media.check()
     folder = Path(draft.row.file).parent
     return tuple(

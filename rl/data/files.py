@@ -1,4 +1,7 @@
-"""One data file -> rows: JSONL, JSON, CSV, TSV, Parquet and TXT."""
+"""The rows of one data file: JSONL, JSON, CSV, TSV, Parquet or TXT, by its suffix.
+
+A line that is broken becomes a row with an `error`; only a file that cannot be read at all raises.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 from rl.errors import DataError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+# Columns of a CSV file whose cells may hold a list or a mapping as JSON.
 _JSON_CELLS = (
     "messages",
     "conversations",
@@ -30,16 +34,14 @@ _JSON_CELLS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One row as read. `line` counts from 1 (the line of a text file, the row of a table); `copy` >
-    0 is a repetition by weight.
-    """
+    """One row of a data file."""
 
     file: str
-    line: int
-    index: int
+    line: int  # from 1: the line of a text file, the row of a table
+    index: int  # from 0: the number of the row in its source
     value: dict[str, Any] = field(default_factory=dict)
-    copy: int = 0
-    error: DataError | None = None
+    copy: int = 0  # above 0: a repetition by the source's weight
+    error: DataError | None = None  # why it cannot be parsed
 
     @property
     def where(self) -> str:
@@ -48,7 +50,7 @@ class Row:
 
 
 def file_rows(path: Path) -> Iterator[Row]:
-    """The file's rows, by its suffix. Raises: DataError where it cannot be read as a whole."""
+    """The rows of a file. Raises: DataError where it cannot be read, or its suffix is unknown."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _parquet_rows(path)
@@ -79,6 +81,7 @@ def file_rows(path: Path) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str | DataError]]:
+    """(number from 1, text) of each line, or an error for a line that is not UTF-8."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             try:
@@ -106,7 +109,7 @@ def _json_row(path: Path, line: int, index: int, text: str) -> Row:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         fault = DataError(
-            f"broken JSON: {error.msg} at column {error.colno}", do="mend or remove the line"
+            f"broken JSON: {error.msg} at column {error.colno}", do="fix or remove the line"
         )
         return Row(str(path), line, index, error=fault)
     except (ValueError, RecursionError) as error:
@@ -114,7 +117,7 @@ def _json_row(path: Path, line: int, index: int, text: str) -> Row:
             str(path),
             line,
             index,
-            error=DataError(f"broken JSON: {str(error)[:80]}", do="mend or remove the line"),
+            error=DataError(f"broken JSON: {str(error)[:80]}", do="fix or remove the line"),
         )
     return _object_row(path, line, index, value)
 
@@ -132,7 +135,9 @@ def _object_row(path: Path, line: int, index: int, value: Any) -> Row:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    """A list of objects, one object, or (as many files called .json are) one object a line."""
+    """The rows of a list of objects, of one object, of `{"data": [...]}`, or of one object on each
+    line, as many files called .json are.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -150,13 +155,13 @@ def _json_rows(path: Path) -> Iterator[Row]:
         raise DataError(
             f"broken JSON: {error.msg} at column {error.colno}",
             where=f"{path}:{error.lineno}",
-            do="mend the file",
+            do="fix the file",
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"broken JSON: {str(error)[:80]}",
             where=str(path),
-            do="mend the file",
+            do="fix the file",
         ) from error
     if isinstance(value, dict):
         inner = value.get("data")
@@ -190,8 +195,8 @@ def _skip(text: str, place: int) -> int:
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    """A header line, then rows; an empty cell is an absent key; cells of lists and mappings are
-    JSON, `label` is true/false.
+    """The rows after the header line. An empty cell is an absent key, a cell of `_JSON_CELLS` may
+    be JSON, and `label` is true or false.
     """
     csv.field_size_limit(sys.maxsize)
     try:
@@ -221,7 +226,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         raise DataError(
             f"broken CSV: {error}",
             where=f"{path}:{reader.line_num}",
-            do="mend the line",
+            do="fix the line",
         ) from error
 
 
@@ -246,7 +251,7 @@ def _csv_row(path: Path, line: int, index: int, header: Sequence[str], cells: Se
                     str(path),
                     line,
                     index,
-                    error=DataError(f"cell {key} is broken JSON", do="mend or remove the line"),
+                    error=DataError(f"cell {key} is broken JSON", do="fix or remove the line"),
                 )
         elif key == "label" and cell.strip().lower() in ("true", "false"):
             value[key] = cell.strip().lower() == "true"
@@ -254,7 +259,7 @@ def _csv_row(path: Path, line: int, index: int, header: Sequence[str], cells: Se
 
 
 def _text_rows(path: Path) -> Iterator[Row]:
-    """Each line that is not empty is `{"text": line}`."""
+    """A row `{"text": line}` for each line that is not empty."""
     index = 0
     for number, text in _lines(path):
         if isinstance(text, DataError):

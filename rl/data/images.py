@@ -1,4 +1,9 @@
-"""Images: what a row names -> `ImageSource`; its size from the header alone; its pixels as RGB."""
+"""Images: from what a row gives (path, URL, bytes, data URI) to a size and to pixels in RGB.
+
+source = to_source("cat.jpg", folder=Path("data"))  # names it; nothing is opened
+image_size(source)                                  # (width, height), from the header alone
+open_image(source)                                  # a PIL image: upright, RGB
+"""
 
 from __future__ import annotations
 
@@ -25,10 +30,9 @@ _TIMEOUT_S = 20.0
 
 
 def open_image(source: ImageSource) -> PIL.Image.Image:
-    """The picture upright in RGB; what is transparent lies on white; of an animation the first
-    frame.
+    """The image upright and in RGB; transparent parts become white, an animation its first frame.
 
-    Raises: DataError where it is missing, is no image, or breaks off.
+    Raises: DataError where it is missing, is no image, or ends too early.
     """
     try:
         with _quiet(), _open(source) as image:
@@ -38,8 +42,8 @@ def open_image(source: ImageSource) -> PIL.Image.Image:
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
-    """(width, height) as `open_image` gives them, read from the header: no pixel is decoded.
-    Raises: DataError.
+    """(width, height) of the image that `open_image` would return. Only the header is read. Raises:
+    DataError where it is missing or is no image.
     """
     try:
         with _quiet(), _open(source) as image:
@@ -50,7 +54,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 
 
 class HeaderCache:
-    """`image_size` that looks at each path once."""
+    """`image_size` that opens each path once, also one that is broken."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int] | DataError] = {}
@@ -73,12 +77,11 @@ class HeaderCache:
 def to_source(
     media: Any, *, folder: Path, image_root: Path | None = None, allow_urls: bool = False
 ) -> ImageSource:
-    """What a row gives as an image: path, `file://`, data URI, `{bytes, path}`, a PIL image, or a
-    URL where allowed.
+    """The image that a row gives as a path, `file://`, data URI, `{bytes, path}`, bytes, a PIL
+    image, or a URL where `allow_urls`.
 
-    A relative path is taken from `image_root`, else from `folder` (the data file's); nothing
-    outside `image_root` is opened.
-    Raises: DataError.
+    A relative path is below `image_root`, or without it below `folder`, the folder of the data
+    file. With `image_root` a path outside of it is refused. Raises: DataError.
     """
     if isinstance(media, PIL.Image.Image):
         buffer = io.BytesIO()
@@ -112,7 +115,7 @@ def to_source(
 def _from_mapping(
     media: Mapping[str, Any], folder: Path, image_root: Path | None, allow_urls: bool
 ) -> ImageSource:
-    """The hub's `{bytes, path}`, or a block's `{url: ...}`."""
+    """The image of the hub's `{bytes, path}`, or of a block's `{url: ...}`."""
     data = media.get("bytes")
     if isinstance(data, (bytes, bytearray)) and data:
         return ImageSource(data=bytes(data))
@@ -176,7 +179,7 @@ def _fetch(url: str, allow_urls: bool) -> ImageSource:
     return ImageSource(data=data)
 
 
-# What PIL raises on broken files: its own errors are OSErrors, its parsers leak the others.
+# What PIL raises on broken files. Its own errors are OSErrors; its parsers let the others through.
 _FAULTS = (
     OSError,
     ValueError,
@@ -200,8 +203,8 @@ def _quiet() -> warnings.catch_warnings[None]:
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    """The EXIF orientation that the header holds. A PNG's late EXIF block is not asked for: that
-    would decode the pixels.
+    """The EXIF orientation in the header. A PNG may hold its EXIF block after the pixels; it is not
+    looked for there, since that would decode them.
     """
     if image.format == "PNG" and "exif" not in image.info:
         return 1
@@ -219,6 +222,9 @@ def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image in RGB, transparent parts on white. PIL's own conversion clips 16-bit values to
+    255; here they are scaled.
+    """
     if image.mode == "RGB":
         return image.copy()
     if image.mode.startswith("I;16"):

@@ -1,5 +1,7 @@
-"""Files, folders and hub data sets -> rows. A row that cannot be parsed comes as a row with an
-`error`, so that all are found at once.
+"""Finds the rows of a data source: a file, a folder, or a data set of the hub.
+
+A row that cannot be parsed is not raised but returned with its `error`, so that all bad rows are
+found in one pass (`rl/data/bad_rows.py`).
 """
 
 from __future__ import annotations
@@ -21,24 +23,24 @@ _SPLIT = re.compile(r"^(train|test|validation|val|dev)(?=$|[-_.])")
 
 
 class DataSource(BaseModel):
-    """One source of rows: a file, a folder, a hub id (`path`), or what a sample stage wrote
-    (`stage`).
+    """One entry of a recipe's `data`: where rows are and how many of them are taken.
 
-    `path#500` takes 500 rows. `weight` multiplies the rows that an epoch holds: 2 gives each twice,
-    0.5 a seeded half. `format` forces a row format by name, or is a user's own
-    `./mine.py:function`. Images are looked for beside the data file, or below `image_root` and
-    nowhere else.
+    data:
+      - {path: pairs.jsonl, weight: 2}     # each row twice in an epoch
+      - {path: "extra.jsonl#500"}          # 500 rows of it
+      - {path: org/name, split: train}     # a data set of the hub
+      - {stage: sampled}                   # the rows that a sample stage wrote
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: str | None = None
-    stage: str | None = None
-    weight: float = Field(1.0, gt=0)
-    format: str | None = None
-    image_root: str | None = None
+    path: str | None = None  # a file, a folder or a hub id; `#n` takes n rows
+    stage: str | None = None  # a sample stage of the same recipe
+    weight: float = Field(1.0, gt=0)  # 2: each row twice in an epoch; 0.5: a seeded half
+    format: str | None = None  # a row format's name, or `./mine.py:function`; None: by the keys
+    image_root: str | None = None  # the folder below which images are; None: the data file's
     split: str | None = None
-    allow_urls: bool = False
+    allow_urls: bool = False  # whether images are downloaded
 
     @model_validator(mode="after")
     def _one_origin(self) -> DataSource:
@@ -50,13 +52,13 @@ class DataSource(BaseModel):
 
 
 def read_rows(source: DataSource, base: Path, *, seed: int = 0) -> Iterator[Row]:
-    """The source's rows; relative paths are taken from `base`. Rows that could not be parsed carry
+    """The rows of a source; a relative path is below `base`. A row that cannot be parsed has
     `error`.
 
-    Without `#n` and weight the order is the file's; else whole passes and a seeded remainder
-    without replacement.
-    Raises: DataError where a file is missing, unreadable as a whole, or has no rows; ConfigError
-    for a senseless `#n`.
+    Without `#n` and `weight` the rows are in the order of the file. With them, n x weight rows are
+    taken: whole passes over the file first, then a seeded sample without replacement. Raises:
+    DataError where a file is missing, cannot be read, or has no rows; ConfigError for a `#n` that
+    is no number.
     """
     if source.path is None:
         raise ConfigError(
@@ -83,7 +85,7 @@ def read_rows(source: DataSource, base: Path, *, seed: int = 0) -> Iterator[Row]
 
 
 def require_source(source: DataSource, base: Path) -> None:
-    """Whether the source is there, without reading it; a hub id is not asked for. Raises: as
+    """Checks that the source exists, without reading it; a hub id is not looked up. Raises: as
     `read_rows`.
     """
     if source.path is not None:
@@ -91,10 +93,8 @@ def require_source(source: DataSource, base: Path) -> None:
 
 
 def hub_rows(name: str, split: str | None = None) -> Iterator[Row]:
-    """Rows of a data set that `datasets` loads: a hub id, or a local folder in the hub's own
-    layout. Images stay encoded.
-
-    Raises: DataError.
+    """The rows of a data set that the library `datasets` loads: a hub id, or a local folder in the
+    hub's layout. Images stay encoded. Raises: DataError where it cannot be loaded.
     """
     import datasets  # heavy, and only hub data needs it
 
@@ -116,7 +116,7 @@ def hub_rows(name: str, split: str | None = None) -> Iterator[Row]:
 
 
 def _split_limit(path: str, base: Path) -> tuple[str, int | None]:
-    """`a.jsonl#500` -> (`a.jsonl`, 500); a file whose real name holds `#` is itself."""
+    """`a.jsonl#500` -> (`a.jsonl`, 500). A file whose name itself holds `#` has no limit."""
     if "#" not in path or _exists(base / path):
         return path, None
     name, _, count = path.rpartition("#")
@@ -137,8 +137,8 @@ def _rows_of(name: str, base: Path, split: str | None) -> Iterator[Row]:
 
 
 def _local(name: str, base: Path) -> Path | None:
-    """The file or folder of that name; None where it looks like a hub id. Raises: DataError where
-    it is neither.
+    """The local file or folder; None where the name looks like a hub id. Raises: DataError where it
+    is neither.
     """
     path = base / Path(name).expanduser()
     if path.is_dir() or _exists(path):
@@ -156,8 +156,8 @@ def _local(name: str, base: Path) -> Path | None:
 
 
 def _folder_rows(folder: Path, split: str | None) -> Iterator[Row]:
-    """All data files of the folder (and of its `data/`, the hub's place) in the order of their
-    names.
+    """The rows of all data files of the folder and of its `data/` (the hub's layout), in the order
+    of the file names. Raises: DataError where there are none, or where several splits are mixed.
     """
     if (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file():
         import datasets
@@ -192,7 +192,7 @@ def _folder_rows(folder: Path, split: str | None) -> Iterator[Row]:
 
 
 def _is_aside(file: Path) -> bool:
-    """Files that lie beside data and hold none."""
+    """Whether the file is one that data folders hold beside the data."""
     return file.name in (
         "dataset_info.json",
         "dataset_infos.json",

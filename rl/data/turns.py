@@ -1,5 +1,14 @@
-"""What rows say -> `Message`s with image marks. Faults are DataErrors without a place;
-`rl.data.load` adds file, line and uid.
+"""The turns of a row -> `Message`s with image marks.
+
+Reads `{role, content}` and `{from, value}`, content that is text or a list of blocks, and `<image>`
+marks inside texts. The DataErrors raised here have no place; `rl/data/rows.py` adds file, line and
+uid.
+
+>>> media = Media(listed=["cat.jpg"])
+>>> read_messages([{"from": "human", "value": "<image>Which animal?"}], media)[0].parts
+(Image(index=0), Text(text='Which animal?'))
+>>> media.used
+['cat.jpg']
 """
 
 from __future__ import annotations
@@ -27,17 +36,19 @@ _OTHER_MEDIA = ("video", "video_url", "audio", "input_audio")
 
 @dataclass
 class Media:
-    """The row's images as its marks call for them, in order. A mark takes its own image, or else
-    the next one of the row's list.
+    """Matches the image marks of a row with its images.
+
+    A mark either carries its image (a block `{type: image, image: ...}`) or takes the next one of
+    the row's list. `check`, after all turns are read, refuses a list that is too short or too long.
     """
 
-    listed: Sequence[Any] = ()
-    used: list[Any] = field(default_factory=list)
-    num_taken: int = 0
+    listed: Sequence[Any] = ()  # the row's `images`
+    used: list[Any] = field(default_factory=list)  # the image of each mark, in their order
+    num_taken: int = 0  # of the list
     num_marks: int = 0
 
     def mark(self, own: Any = None) -> Image:
-        """One mark; `own` is the image that the mark itself carries."""
+        """Counts a mark and returns its place; `own` is the image that the mark carries."""
         self.num_marks += 1
         if own is None:
             own = self.listed[self.num_taken] if self.num_taken < len(self.listed) else None
@@ -46,7 +57,7 @@ class Media:
         return Image(len(self.used) - 1)
 
     def check(self) -> None:
-        """Raises: DataError where marks and images do not come out even."""
+        """Raises: DataError where there are more marks than images, or fewer."""
         if self.num_taken > len(self.listed):
             counts = f"{self.num_taken} marks, {len(self.listed)} images"
             what = f"more {IMAGE_MARK} marks than images ({counts})"
@@ -58,7 +69,9 @@ class Media:
 
 
 def read_messages(turns: Any, media: Media, *, key: str = "messages") -> list[Message]:
-    """Turns as `{role, content}` or `{from, value}`. Raises: DataError."""
+    """The messages of a list of turns, each `{role, content}` or `{from, value}`. Raises:
+    DataError.
+    """
     if not isinstance(turns, Sequence) or isinstance(turns, (str, bytes)) or not turns:
         raise DataError(f"{key} is {shown(turns)}", expected="a list of turns")
     return [_read_turn(turn, media, f"{key}[{number}]") for number, turn in enumerate(turns)]
@@ -97,7 +110,7 @@ def _read_turn(turn: Any, media: Media, place: str) -> Message:
 
 
 def read_parts(content: Any, media: Media, place: str) -> tuple[Part, ...]:
-    """Text with marks, or blocks, as parts. Raises: DataError."""
+    """The parts of a turn's content: text with marks, or a list of blocks. Raises: DataError."""
     if isinstance(content, str):
         require_unicode(content, place)
         return _split(content, media)
@@ -119,8 +132,8 @@ def _read_block(block: Any, media: Media, place: str) -> tuple[Part, ...]:
         require_unicode(block["text"], place)
         return _split(block["text"], media)
     if kind == "image":
-        given = (block.get(key) for key in ("image", "path", "url"))
-        return (media.mark(next((value for value in given if value), None)),)
+        stated = (block.get(key) for key in ("image", "path", "url"))
+        return (media.mark(next((value for value in stated if value), None)),)
     if kind == "image_url" and block.get("image_url"):
         return (media.mark(block["image_url"]),)
     if kind in _OTHER_MEDIA:
@@ -134,6 +147,7 @@ def _read_block(block: Any, media: Media, place: str) -> tuple[Part, ...]:
 
 
 def _split(text: str, media: Media) -> tuple[Part, ...]:
+    """The text between the marks, and the marks."""
     parts: list[Part] = []
     for number, piece in enumerate(_MARKS.split(text)):
         if number:
@@ -144,12 +158,12 @@ def _split(text: str, media: Media) -> tuple[Part, ...]:
 
 
 def turn(role: Role, content: Any, media: Media, key: str) -> Message:
-    """One turn whose content stands under `key`. Raises: DataError where it is empty or no text."""
+    """The turn of a content that is under `key`. Raises: DataError where it is empty or no text."""
     return _read_turn({"role": role, "content": content}, media, key)
 
 
 def read_history(history: Any, media: Media) -> list[Message]:
-    """Earlier rounds as `[[question, answer], ...]`. Raises: DataError."""
+    """The messages of earlier rounds, given as `[[question, answer], ...]`. Raises: DataError."""
     messages: list[Message] = []
     if not isinstance(history, Sequence) or isinstance(history, (str, bytes)):
         raise DataError(f"history is {shown(history)}", expected="[[question, answer], ...]")
@@ -162,10 +176,10 @@ def read_history(history: Any, media: Media) -> list[Message]:
 
 
 def read_answer(text: Any, ids: Any, key: str) -> Answer:
-    """An answer, with the token ids that a model sampled where the row has them; only then may its
-    text be empty.
+    """The answer under `key`, with the token ids that a model sampled where the row has them.
 
-    Raises: DataError.
+    Only with token ids may the text be empty: a model may sample nothing but its end token. Raises:
+    DataError.
     """
     if not isinstance(text, str):
         raise DataError(f"{key} is {shown(text)}", expected="text")
@@ -184,19 +198,23 @@ def read_answer(text: Any, ids: Any, key: str) -> Answer:
 
 
 def require_unicode(text: str, key: str) -> None:
-    """Raises: DataError for a lone surrogate, which JSON can escape and no tokenizer reads."""
+    """Raises: DataError for half of a surrogate pair: JSON can hold it, no tokenizer reads it."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
             f"{key} holds {text[error.start]!a}, half of a character",
             expected="Unicode text",
-            do="mend the text, or remove the row",
+            do="fix the text, or remove the row",
         ) from None
 
 
 def shown(value: Any) -> str:
-    """A value in a message: its text when short, else what kind it is."""
+    """A value as error messages show it: its text if it is short, else what kind of value it is.
+
+    >>> shown(None), shown("cat"), shown([]), shown({"a": 1})
+    ('missing', "'cat'", 'an empty list', 'a dict')
+    """
     if value is None:
         return "missing"
     if isinstance(value, (str, int, float, bool)):

@@ -1,4 +1,4 @@
-"""Instruction, perhaps an input to it, and output, as Alpaca's data has them."""
+"""Rows of `instruction`, an optional `input`, and `output`, as Alpaca's data has them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""What a row format is: the key that marks its rows, how they are read, and examples of them.
+"""What a row format is: a name, the key that marks its rows, a way to read them, and example rows.
 
-A file of this folder holds one of two things. A function marked by `row_format` turns a row into
-one of another format, or into the record itself; that is the way to add a format. `Turns` and
-`Flat` read a row as it stands, so that faults are told by the row's own keys.
+A file of this folder holds one of two things:
+
+- A function with the decorator `row_format`, which turns a row into a row of another format or into
+  the record itself. This is the way to add a format.
+- A `Turns` or a `Flat`, which read the row's own keys, so that an error names the key that the user
+  wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ Examples = Mapping[
 
 
 def row_format(*, name: str, key: str, examples: Examples) -> Callable[[F], F]:
-    """Marks a function of one row as the format `name`, whose rows hold `key`."""
+    """Makes a function of one row the format `name`, whose rows are found by `key`.
+
+        @row_format(name="captions", key="caption", examples={"sft": {"caption": "A red square."}})
+        def to_row(row: dict[str, Any]) -> dict[str, Any]:
+            return {"messages": [...]}
+
+    `examples` holds a row for each reading that the format serves; contract tests read them.
+    """
 
     def mark(function: F) -> F:
         vars(function).update(name=name, key=key, examples=examples)
@@ -32,33 +42,32 @@ def row_format(*, name: str, key: str, examples: Examples) -> Callable[[F], F]:
 
 @dataclass(frozen=True, kw_only=True)
 class Turns:
-    """The whole conversation as turns under one key."""
+    """A format whose rows hold the whole conversation as turns under one key."""
 
     name: str
     key: str
     examples: Examples
 
     def read(self, draft: Draft) -> None:
-        """Fills the draft's messages. Raises: DataError."""
+        """Reads the row's turns into the draft. Raises: DataError."""
         draft.messages = read_messages(draft.take(self.key), draft.media, key=self.key)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flat:
-    """A question under one key, with `system` and `history`, and perhaps an answer under its own.
+    """A format whose rows hold one question under `key`, and may hold `system` and `history`.
 
-    `more` is the key of a second text, put below the first. An image without a mark stands before
-    the question.
+    Where the row has images and the question no marks, the images go before the question.
     """
 
     name: str
     key: str
     examples: Examples
-    may_be_turns: bool = False
-    more: str | None = None
+    may_be_turns: bool = False  # whether the value may also be a list of turns
+    more: str | None = None  # the key of a second text, which goes below the question
 
     def read(self, draft: Draft) -> None:
-        """Fills the draft's messages. Raises: DataError."""
+        """Reads the row's turns into the draft. Raises: DataError."""
         media, content = draft.media, draft.take(self.key)
         if isinstance(content, (list, tuple)) and self.may_be_turns:
             draft.messages = read_messages(content, media, key=self.key)

@@ -1,4 +1,4 @@
-"""Turns of from and value, as LLaVA's and ShareGPT's data has them."""
+"""Rows of `conversations`, turns of `from` and `value`, as LLaVA's and ShareGPT's data has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image, text and answer; the text alone is a prompt."""
+"""Rows of `image`, `text` and an answer; without an answer the text is a prompt to sample from."""
 
 from __future__ import annotations
 

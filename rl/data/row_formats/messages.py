@@ -1,4 +1,4 @@
-"""Turns of role and content, as chat templates take them."""
+"""Rows of `messages`, turns of `role` and `content`, as chat templates take them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Prompt (a text or turns) with completion, chosen and rejected, or references, as TRL has them."""
+"""Rows of `prompt` (a text or turns) with `completion`, `chosen` and `rejected`, or references, as
+TRL's data has them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query, response and rejected_response, as ms-swift's older data has them."""
+"""Rows of `query`, `response` and `rejected_response`, as ms-swift's older data has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Question and answer, as most question-answering sets have them."""
+"""Rows of `question` and `answer`, as most question-answering data has them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def turns(question: Any = "<image>What?", answer: Any = "Red.", **row: Any) -> d
 
 
 CASES: list[tuple[Any, str]] = [
-    ('{"messages": [', "broken JSON: Expecting value at column 15. Mend or remove the line"),
+    ('{"messages": [', "broken JSON: Expecting value at column 15. Fix or remove the line"),
     (turns(images=["none.png"]), 'image "{base}/none.png" is missing. Put the file there'),
     (turns(images=["broken.png"]), 'image "{base}/broken.png" is no image that can be read'),
     (turns("<image><image>?"), "more <image> marks than images (2 marks, 1 images). Add the"),
