@@ -104,7 +104,7 @@ def test_the_reference_stays_where_the_stage_began(
         replace(
             tree,
             trunk_trained=None,
-            branches=(replace(tree.branches[0], label=i % 2 == 0),),
+            branches=(tree.branches[0].with_columns(label=i % 2 == 0),),
             mismatched=singles[i - 1].branches[0],
         )
         for i, tree in enumerate(singles)
