@@ -56,7 +56,8 @@ def build_report(root: Path) -> Path:
 
 
 def facts_of(run: Run, folder: Path, summaries: Summaries) -> Facts:
-    """Computes once what the sections need. `summaries` is what the stored answers came to."""
+    """Computes once what the sections need. `summaries` was computed from the stored
+    answers by `write_browser`."""
     found = rows(run)
     cost = total_cost(run)
     return Facts(

@@ -67,7 +67,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory. `problems` names every file that could not be read, and why."""
+    """A run directory. `problems` names every file that could not be read, and why.
+
+    run = read_run(Path("runs/quickstart-0"))
+    run.stage("grpo").results["textvqa"].part.value  # on the report part
+    [stage.name for stage in run.line("grpo")]  # ["base", "sft", "dpo", "grpo"]
+    """
 
     root: Path
     name: str

@@ -25,6 +25,10 @@ class ReportServer:
 
     One run is served at `/`; several are served under `/<number>/`, with an index over all of them
     at `/`. Only files of `report/` folders (and the index's) can be reached.
+
+        server = ReportServer([Path("runs/quickstart-0")], index=Path("runs/report"))
+        print(server.url)  # http://127.0.0.1:41833/, a free port
+        server.serve()  # until Ctrl-C, or until stop() is called from another thread
     """
 
     def __init__(self, runs: Sequence[Path], index: Path, *, port: int = 0) -> None:

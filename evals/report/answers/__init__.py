@@ -1,1 +1,1 @@
-"""What the stored answers of a benchmark come to: by question, by category, by habit."""
+"""What is computed from the stored answers of a benchmark: by question, by category, by habit."""

@@ -1,4 +1,4 @@
-"""What the answers of a benchmark came to, as it is kept between two reports."""
+"""Reads what was computed from the answers of a benchmark and kept between two reports."""
 
 from __future__ import annotations
 

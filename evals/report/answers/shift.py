@@ -23,8 +23,8 @@ _MOVED = 0.03  # of yes's share
 @dataclass(frozen=True)
 class Shift:
     """Questions whose right answer is yes or no, and that both stages answered so: the share of
-    yes before and now and as wanted, how many answers turned to no and to yes, how many became
-    right and ceased to be.
+    yes before and now and as wanted, how many answers changed to no and to yes, how many became
+    right and how many are no longer right.
     """
 
     n: int

@@ -121,7 +121,7 @@ def skills_of(
 def in_words(found: Sequence[Skill], turned: Mapping[str, Turned] | None = None) -> list[str]:
     """Where the score moved by form; which categories became better, which worse, beyond chance,
     in content; each shift of yes. `turned` tells graded scores that changed in part from answers
-    that became right or ceased to be.
+    that became right or no longer are.
     """
     by_form, parts = _by_form(found), []
     for verdict, words in (

@@ -39,8 +39,10 @@ class Turned:
 
     @property
     def in_words(self) -> str:
-        """`26 became right, 9 no longer right`; changes in part are left out where there
-        are none.
+        """The numbers in words; changes in part are left out where there are none.
+
+        >>> Turned(became=26, ceased=9).in_words
+        '26 became right, 9 no longer right'
         """
         named = (
             (self.became, "became right", True),

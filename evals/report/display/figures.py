@@ -45,6 +45,9 @@ class Scale:
     """How a benchmark's statistic is written: shares (maximum 1) in percent, others as they are.
     Scores, differences and intervals have the same decimals, so that a difference on the page is
     the one of the scores beside it, but for its last digit.
+
+    >>> PERCENT.value(0.222), PERCENT.difference(0.056), PERCENT.interval((0.045, 0.066))
+    ('22.2\\u202f%', '+5.6', '[4.5, 6.6]')
     """
 
     factor: float

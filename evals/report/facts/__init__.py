@@ -31,7 +31,7 @@ class Facts:
     run: Run
     folder: Path  # the report's folder
     rows: list[Row]  # the leaderboard: one row per stage and benchmark
-    summaries: Summaries  # benchmark -> what the stored answers came to
+    summaries: Summaries  # benchmark -> what was computed from its stored answers
     benchmarks: list[BenchmarkFacts]
     pairs: dict[str, PairTable]  # benchmark -> tests of any two stages
     settings: list[SettingTable]  # a table per benchmark

@@ -102,7 +102,11 @@ class Total:
 
 
 def total_cost(run: Run) -> Total:
-    """The cost of everything that the run did, from its events and metrics."""
+    """The cost of everything that the run did, from its events and metrics.
+
+    cost = total_cost(read_run(Path("runs/quickstart-0")))
+    cost.seconds, cost.steps, cost.total("generated")
+    """
     stages = tuple(stage_cost(run, stage) for stage in run.stages)
     engines = _engines(run.events)
     known = engines + sum(item.seconds or 0.0 for item in stages)

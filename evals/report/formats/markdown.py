@@ -27,13 +27,13 @@ HEADINGS = (
 )
 
 
-def to_markdown(run: Run, found: list[Row], came: Conclusion) -> str:
+def to_markdown(run: Run, found: list[Row], conclusion: Conclusion) -> str:
     """The leaderboard as Markdown: the run's conclusion, a sentence per stage, and a table per
     benchmark with notes in its rows.
     """
     out = [f"# {plain(run.name)}", ""]
-    out += [f"{plain(came.lead)}\n"] if came.lead else []
-    out += [f"- {plain(line)}" for line in came.lines] + ([""] if came.lines else [])
+    out += [f"{plain(conclusion.lead)}\n"] if conclusion.lead else []
+    out += [f"- {plain(line)}" for line in conclusion.lines] + ([""] if conclusion.lines else [])
     out += [f"{plain(text)}\n" for text in about(run)]
     for sentence in verdicts(run, found):
         out.append(f"- **{plain(sentence.stage)}**: {plain(sentence.text)}")

@@ -26,7 +26,7 @@ OPEN_BENCHMARKS = 4  # with more of them, only the first ones' details are open
 
 
 def lay_out(sections: Sequence[Section], *, title: str, is_running: bool) -> str:
-    """The whole page as one string: what stands above the navigation, the navigation, the rest."""
+    """The whole page as one string: the sections without a title, the navigation, the others."""
     return fill(
         "page.html.j2",
         extra_style="\n".join(section.style for section in sections if section.style),
@@ -61,7 +61,7 @@ def fill(
     template: str, *, folders: Sequence[Path] = (), extra_style: str = "", **values: Any
 ) -> str:
     """A page of a template, with the one style sheet and the scripts that its policy names. The
-    template lies beside this module, or in one of `folders`.
+    template is beside this module, or in one of `folders`.
     """
     style = f"\n{_static('style.css')}\n{extra_style}\n"
     early = _static("theme.js")

@@ -1,4 +1,4 @@
-"""The top of the page: what came of the run, all scores at a glance, and the checks on them."""
+"""The top of the page: the run's conclusion, all scores at a glance, and the checks on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evals.report.run import Run
 
 
 def section(facts: Facts) -> Section | None:
-    """It lies above the navigation."""
+    """It has no title, so it is laid out above the navigation."""
     run = facts.run
     chosen = [(stage.name, found) for stage in run.stages if (found := choice(run, stage))]
     values = {
