@@ -341,7 +341,7 @@ def _as_score(value: Any, where: str) -> Score:
     if isinstance(value, Score):
         if value.status == "error":
             raise RewardError(
-                value.reason or "returned an error", where=where, do="mend what the function names"
+                value.reason or "returned an error", where=where, do="fix what the function names"
             )
         number = value.value
         if number is not None and not _is_finite(number):

@@ -1,5 +1,8 @@
-"""Every fault of a page at once, one line each: `grpo.yaml:14 algorithm.clip_hgih: unknown key. Did
-you mean clip_high?`.
+"""Gathers the faults of a recipe and reports all of them at once, each on a line with its place.
+
+    grpo.yaml:14 algorithm.clip_hgih: unknown key. Did you mean clip_high? (group_size, ...)
+
+Pydantic finds the faults; this module finds the line of each, and says it in plain words.
 """
 
 from __future__ import annotations
@@ -29,7 +32,14 @@ _PLAIN = {
 
 
 class Problems:
-    """Gathers faults, so that a user sees all of them in one go."""
+    """Gathers faults, so that a user sees all of them at once.
+
+    >>> problems = Problems()
+    >>> problems.add("grpo.yaml:14", "stages.grpo.lr", "got -1; expected a number above 0")
+    >>> problems.raise_if_any()
+    Traceback (most recent call last):
+    rl.errors.ConfigError: grpo.yaml:14 stages.grpo.lr: got -1; expected a number above 0
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -69,7 +79,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def report(cls: type[BaseModel], node: Node, error: ValidationError, problems: Problems) -> None:
-    """Adds each of pydantic's faults in our words at the line where it stands."""
+    """Adds each of pydantic's faults, in our words and with the place of its key."""
     merged: dict[tuple[str, str], list[str]] = {}
     for fault in error.errors(include_url=False):
         where, key, what = _line(cls, node, fault)
@@ -109,9 +119,7 @@ def _step(node: Node, step: Any) -> Node | None:
 
 
 def _inside(annotation: Any, step: Any, node: Node) -> Any:
-    """The type that the member `step` of a value of type `annotation` has; None where that cannot
-    be told.
-    """
+    """The type of the member `step` of a value of type `annotation`; None where it is unknown."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields
         by_alias = {field.alias: field for field in fields.values() if field.alias}
@@ -131,7 +139,7 @@ def _inside(annotation: Any, step: Any, node: Node) -> Any:
 
 
 def _settle(annotation: Any, node: Node | None) -> Any:
-    """Looks through Optional and Annotated; a component's class is found by the node's name."""
+    """The type inside Optional and Annotated; for a component the class that the node names."""
     finder = None
     if typing.get_origin(annotation) is typing.Annotated:
         finder = next((m for m in annotation.__metadata__ if hasattr(m, "find")), None)
@@ -172,7 +180,7 @@ def _words(fault: Any, node: Node) -> str:
 
 
 def _either(messages: list[str]) -> str:
-    """The faults of a union's arms at one key as one: `got 3; expected text or a list`."""
+    """One message for the faults of a union's members: `got 3; expected text or a list`."""
     heads = {message.partition("; expected ")[0] for message in messages}
     if len(messages) == 1 or len(heads) > 1:
         return "; or ".join(dict.fromkeys(messages))

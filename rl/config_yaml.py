@@ -21,8 +21,8 @@ from rl.errors import ConfigError
 
 Scalar = str | bool | int | float | None
 
-# (tag, pattern, the characters with which such a scalar may begin, how it is read). "\0" stands in
-# for the empty scalar.
+# (tag, pattern, the characters with which such a scalar may begin, how it is read). "\0" means
+# the empty scalar.
 _SCALARS: tuple[tuple[str, str, str, Callable[[str], Scalar]], ...] = (
     ("null", r"~|null|Null|NULL|", "~nN\0", lambda _: None),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),

@@ -188,7 +188,7 @@ def _shape(row: Row) -> tuple[str, str, list[str], float | None]:
             f"choices are {stated!r}"[:200],
             where=where,
             expected="a list of texts, or null",
-            do="mend the row",
+            do="fix the row",
         )
     choices = [str(choice) for choice in stated]
     kind = row.get("question_type") or ("multi_choice" if choices else "free_form")
@@ -212,7 +212,7 @@ def _precision(row: Row, where: str) -> int | None:
             f"precision is {precision!r}"[:200],
             where=where,
             expected="a number of decimals, or null",
-            do="mend the row",
+            do="fix the row",
         ) from error
 
 

@@ -26,7 +26,7 @@ Examples = Mapping[
 def row_format(*, name: str, key: str, examples: Examples) -> Callable[[F], F]:
     """Makes a function of one row the format `name`, whose rows are found by `key`.
 
-        @row_format(name="captions", key="caption", examples={"sft": {"caption": "A red square."}})
+        @row_format(name="captions", key="caption", examples={"demonstration": {"caption": "A"}})
         def to_row(row: dict[str, Any]) -> dict[str, Any]:
             return {"messages": [...]}
 
