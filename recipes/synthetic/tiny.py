@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipes.synthetic.tiny_tokenizers import (
+    LLAVA_TOKENS,
+    MAX_POSITIONS,
+    VICUNA,
+    byte_tokenizer,
+    chat_template,
+    chatml_tokenizer,
+)
 from rl.errors import ConfigError
 
 IMAGE_SIDE = 64  # the scenes' pictures; LLaVA's vision tower takes exactly this size
-MAX_POSITIONS = 2048
 
 
 @dataclass(frozen=True)
@@ -48,89 +55,6 @@ SIZES = {
         hidden=128, layers=3, vision_hidden=128, vision_layers=2, patch=16, is_learner=True
     ),
 }
-
-# -- chat templates: the generation span is the answer and its end token
-
-
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}{% generation %}CONTENT<|im_end|>{% endgeneration %}"
-    "{% else %}CONTENT<|im_end|>{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-VICUNA = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}CONTENT {% elif message['role'] == 'assistant' %}"
-    "ASSISTANT:{% generation %} CONTENT</s>{% endgeneration %}"
-    "{% else %}USER: CONTENT {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
-CONTENT = (
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}IMAGE"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}"
-)
-
-
-def _chat_template(turns: str, image: str) -> str:
-    return turns.replace("CONTENT", CONTENT.replace("IMAGE", image))
-
-
-# -- tokenizers
-
-
-CHATML_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-QWEN_VISION_TOKENS = (
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
-LLAVA_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-
-
-def _tokenizer(special: tuple[str, ...], template: str, vocab: int, **names: Any) -> Any:
-    """A byte-level BPE trained on the scenes' text: their words are one token each."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    from recipes.synthetic.questions import corpus
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab,
-        special_tokens=list(special),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    text: Iterable[str] = [*corpus(), "user assistant system USER: ASSISTANT:\n"]
-    bpe.train_from_iterator(text, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, model_max_length=MAX_POSITIONS, padding_side="right", **names
-    )
-    tokenizer.chat_template = template
-    return tokenizer
-
-
-def _chatml_tokenizer(size: Size, *, vision: bool) -> Any:
-    names: dict[str, Any] = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    special: tuple[str, ...] = CHATML_TOKENS
-    if vision:
-        special += QWEN_VISION_TOKENS
-        names["extra_special_tokens"] = {
-            "image_token": "<|image_pad|>",
-            "video_token": "<|video_pad|>",
-            "vision_start_token": "<|vision_start|>",
-            "vision_end_token": "<|vision_end|>",
-        }
-    return _tokenizer(special, _chat_template(CHATML, QWEN_IMAGE), size.vocab, **names)
-
 
 # -- families
 
@@ -182,7 +106,7 @@ def _save_qwen_processor(out: Path, tokenizer: Any, size: Size) -> None:
 def _qwen3_vl(out: Path, size: Size) -> Any:
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-    tokenizer = _chatml_tokenizer(size, vision=True)
+    tokenizer = chatml_tokenizer(size.vocab, vision=True)
     rope = {"rope_type": "default", "mrope_section": [6, 5, 5], "mrope_interleaved": True}
     config = Qwen3VLConfig(
         text_config=_text_config(size, tokenizer, rope),
@@ -224,7 +148,7 @@ def _show_places(visual: Any) -> None:
 def _qwen2_vl(out: Path, size: Size) -> Any:
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-    tokenizer = _chatml_tokenizer(size, vision=True)
+    tokenizer = chatml_tokenizer(size.vocab, vision=True)
     text = _text_config(size, tokenizer, {"rope_type": "default", "mrope_section": [6, 5, 5]})
     text.pop("head_dim")  # as wide as hidden_size / heads
     config = Qwen2VLConfig(
@@ -251,7 +175,7 @@ def _qwen2_vl(out: Path, size: Size) -> Any:
 def _qwen2_5_vl(out: Path, size: Size) -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    tokenizer = _chatml_tokenizer(size, vision=True)
+    tokenizer = chatml_tokenizer(size.vocab, vision=True)
     text = _text_config(size, tokenizer, {"rope_type": "default", "mrope_section": [6, 5, 5]})
     text.pop("head_dim")  # as wide as hidden_size / heads
     config = Qwen2_5_VLConfig(
@@ -300,7 +224,7 @@ def _llama(out: Path, size: Size) -> Any:
 
 def _save_text_model(out: Path, size: Size, config: Any, model: Any, **changes: Any) -> Any:
     """Writes a text-only model and its tokenizer. A change to None leaves the key out."""
-    tokenizer = _chatml_tokenizer(size, vision=False)
+    tokenizer = chatml_tokenizer(size.vocab, vision=False)
     values = {**_text_config(size, tokenizer, {"rope_type": "default"}), **changes}
     kept = {key: value for key, value in values.items() if key not in changes or value is not None}
     model(config(**kept)).save_pretrained(out)
@@ -317,9 +241,9 @@ def _llava(out: Path, size: Size) -> Any:
     )
 
     names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    tokenizer = _tokenizer(
+    tokenizer = byte_tokenizer(
         LLAVA_TOKENS,
-        _chat_template(VICUNA, "<image>\n"),
+        chat_template(VICUNA, "<image>\n"),
         size.vocab,
         extra_special_tokens={"image_token": "<image>"},
         **names,
