@@ -40,8 +40,9 @@ class PlumblineError(Exception):
     def line(self) -> str:
         """The message on one line: `where: what; expected ... . Do`."""
         head = f"{self.where}: {self.what}" if self.where else self.what
-        tail = f"; expected {self.expected}" if self.expected else ""
-        return f"{head}{tail}" + (f". {self.do[:1].upper()}{self.do[1:]}" if self.do else "")
+        text = head + (f"; expected {self.expected}" if self.expected else "")
+        stop = "" if text.endswith("?") else "."  # after `Did you mean clip_high?`
+        return text + (f"{stop} {self.do[:1].upper()}{self.do[1:]}" if self.do else "")
 
     def at(self, place: str) -> Self:
         """The same error with a place (a recipe's line and key, say) in front of its own."""

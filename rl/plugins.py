@@ -28,6 +28,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -63,6 +64,42 @@ def find(package: str, name: str, *, base: Path | None = None) -> Any:
 def names(package: str) -> tuple[str, ...]:
     """The names of all plugins in `package`, sorted. Imports none of them."""
     return tuple(sorted(_places(package)))
+
+
+def sentences(package: str) -> dict[str, str]:
+    """Plugin name -> its sentence, sorted by name. Imports no plugin.
+
+    The sentence is the first of a function's docstring. A class or a value gets its file's, since a
+    file says there what its plugin is; where a file has several classes, each says it itself.
+
+    >>> sentences("rewards")["exact"]
+    '1.0 where the answer equals a reference, both without white space at their ends; else 0.0.'
+    """
+    places = _places(package)
+    attributes = [attribute for _, attribute in places.values()]
+    modules = [module for module, _ in places.values()]
+    found = {}
+    for name in sorted(places):
+        module, attribute = places[name]
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        own = {
+            node.name: node
+            for node in tree.body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in attributes
+        }.get(attribute)
+        is_alone = modules.count(module) == 1 and not isinstance(own, ast.FunctionDef)
+        text = "" if own is None or is_alone else ast.get_docstring(own) or ""
+        found[name] = _first_sentence(text or ast.get_docstring(tree) or "")
+    return found
+
+
+def _first_sentence(text: str) -> str:
+    """The text up to the first period that ends a word, on one line."""
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<=[a-z0-9)`]\.) (?=[A-Z`])", paragraph, maxsplit=1)[0]
 
 
 def is_own(name: str) -> bool:

@@ -1,15 +1,50 @@
-"""How typer shows our commands: under the headings of their groups, a whole sentence each."""
+"""How typer shows our commands, and how its errors become ours.
+
+The help lists commands under the headings of their groups, a whole sentence each. A wrong command
+or flag is one line, as every other error, and a word of another tool is answered with ours.
+"""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from recipes.schema.foreign import advice_for_command, advice_for_key
+from rl.errors import ConfigError
+from rl.plugins import did_you_mean
 
 
 class Commands(TyperGroup):
     """The `plumbline` command that holds all others (typer's `cls`)."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Runs the command line. Raises: ConfigError for a command line that typer refuses."""
+        try:
+            code = super().main(*args, standalone_mode=False, **kwargs)
+        except TyperException as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # `plumbline` alone shows its help
+                print(error.format_message(), file=sys.stderr)
+                sys.exit(error.exit_code)
+            raise usage_error(error) from None
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command of a command line. Raises: ConfigError for one that is not there."""
+        word = args[0]
+        if not word.startswith("-") and self.get_command(ctx, word) is None:
+            advice = advice_for_command(word)
+            near = "" if advice else did_you_mean(word, self.commands)
+            raise ConfigError(
+                f'unknown command "{word}"{near}',
+                do=advice or "`plumbline --help` lists the commands",
+            )
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes the list of `plumbline --help`: headings in the order of the groups."""
@@ -30,3 +65,30 @@ def first_sentence(text: str) -> str:
     'Score a model.'
     """
     return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
+
+
+def usage_error(error: TyperException) -> ConfigError:
+    """Typer's complaint about a command line as an error of ours."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "plumbline"
+    option = getattr(error, "option_name", "")
+    if option and type(error).__name__ == "NoSuchOption":
+        advice = advice_for_key(option)
+        known = [name for item in context.command.params for name in item.opts] if context else []
+        near = "" if advice else did_you_mean(option, known)
+        return ConfigError(
+            f"unknown option {option}{near}",
+            where=_name_of(command),
+            do=advice or f"`{command} --help` lists the options",
+        )
+    message = error.format_message().rstrip(".")
+    return ConfigError(
+        message[:1].lower() + message[1:],
+        where=_name_of(command),
+        do=f"`{command} --help` shows what it takes",
+    )
+
+
+def _name_of(command_path: str) -> str:
+    """`plumbline sft` -> `sft`: our errors begin with `plumbline:` already."""
+    return command_path.partition(" ")[2]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import Annotated
 
 import typer
 
 from recipes.cli.group import Group
 from rl.errors import ConfigError
-from rl.plugins import names
+from rl.plugins import names, sentences
 
 GROUP = Group("Look up", order=50)
 _PACKAGES = {
@@ -36,12 +39,18 @@ def show(
         str, typer.Argument(help="algorithms | rewards | benchmarks | families | formats")
     ] = "",
 ) -> None:
-    """List algorithms, rewards, benchmarks, model families and row formats."""
+    """List algorithms, rewards, benchmarks, model families and row formats, a sentence each."""
     if what and what not in _PACKAGES:
         raise ConfigError(
             f'nothing to list called "{what}"',
             expected=", ".join(_PACKAGES),
             do="give one of these, or nothing",
         )
+    width = max(len(name) for package in _PACKAGES.values() for name in names(package))
+    columns = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 10_000
     for kind in [what] if what else _PACKAGES:
-        print(f"{kind}: {', '.join(names(_PACKAGES[kind]))}")
+        print(f"{kind}:")
+        for name, sentence in sentences(_PACKAGES[kind]).items():
+            head = f"  {name:<{width}}  "
+            lines = textwrap.wrap(sentence, columns - len(head))
+            print(head + f"\n{' ' * len(head)}".join(lines))
