@@ -21,10 +21,10 @@ from rl.plugins import did_you_mean
 class Commands(TyperGroup):
     """The `plumbline` command that holds all others (typer's `cls`)."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+    def main(self, args: Any = None, *, standalone_mode: bool = True, **kwargs: Any) -> Any:  # type: ignore[override]
         """Runs the command line. Raises: ConfigError for a command line that typer refuses."""
         try:
-            code = super().main(*args, standalone_mode=False, **kwargs)
+            code = super().main(args, standalone_mode=False, **kwargs)
         except TyperException as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # `plumbline` alone shows its help
                 print(error.format_message(), file=sys.stderr)

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 GUIDE = "see docs/coming-from.md"
 
-_ADAPTERS = (
-    "no adapters (LoRA) yet: every parameter is trained, or frozen by model.freeze"
-)
+_ADAPTERS = "no adapters (LoRA) yet: every parameter is trained, or frozen by model.freeze"
 _NO_LAUNCHER = "no launcher is needed: learner.ranks says how many processes train"
 _ENGINES = "rollout workers start with the run: set rollout.workers"
 _ROWS_A_STEP = (
