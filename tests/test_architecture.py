@@ -248,6 +248,23 @@ def test_a_named_algorithm_is_found() -> None:
     assert sorted(algorithm_literals(tree, ALGORITHMS)) == [(2, "sft"), (3, "kto/z")]
 
 
+def test_training_loads_the_report_late() -> None:
+    """Of the report, others import its face, records and ways of writing; the rest loads late."""
+    light = ("evals.report", "evals.report.records", "evals.report.run")
+    wrong = [
+        f"{name} imports {needed}"
+        for name, all_needed in needed_at_import().items()
+        if not f"{name}.".startswith("evals.report.")
+        for needed in all_needed
+        if f"{needed}.".startswith("evals.report.")
+        and needed not in light
+        and not needed.startswith("evals.report.display.")
+    ]
+    assert not wrong
+    assert len(longest_chain("evals.report.display")) <= 2
+    assert not [need for need in needed_at_import()["evals.report"] if need in sources()]
+
+
 def test_the_packages_import_without_any_heavy_library() -> None:
     code = """
 import sys

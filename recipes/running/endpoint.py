@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from evals.asking.generate import is_current
-from evals.report.build import build_report
+from evals.report import build_report
 from recipes.running.answering import endpoint_settings, of_endpoint
 from recipes.running.assess import Assessor
 from recipes.running.console import say

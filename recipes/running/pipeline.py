@@ -14,8 +14,7 @@ from rich.console import Console
 
 from evals.asking.generate import is_current
 from evals.contamination.search import Overlap
-from evals.report.build import build_report
-from evals.report.formats.gate import gate_markdown
+from evals.report import build_report, gate_markdown
 from recipes.running.answering import Answering, of_workers, worker_settings
 from recipes.running.assess import Assessor
 from recipes.running.console import say, stage_progress
