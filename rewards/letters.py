@@ -93,7 +93,7 @@ def _strip_each(text: str, marks: str) -> str:
 _ALONE = re.compile(r"\s*[(\[]?([A-Z])[)\].:,]?\s*", re.ASCII)
 # "A.M. is early" begins with no option: what follows the letter must not be an abbreviation.
 _IN_FRONT = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[).:])(?!\S*\w\.)", re.ASCII)
-# "The answer is Apple" names no option: the letter must not go on as a word.
+# "The answer is Apple" names no option: the letter must not be the start of a word.
 _NAMED = re.compile(
     r"\b(?i:answer|option|choice)\b(?i:\s+is|\s*:)*\s*[(\[*]*([A-Z])(?![\w'])", re.ASCII
 )

@@ -102,7 +102,7 @@ def _line(cls: type[BaseModel], node: Node, fault: Any) -> tuple[str, str, str]:
                 key = f"{key}.{step}" if key else str(step)
                 return place.where, key, f"missing; expected {_type_name(inner)}"
             annotation = inner if inner is not None else annotation
-            continue  # the tag of a union's arm: no key of the page
+            continue  # the tag of a union's arm: no key of the recipe
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             owner = annotation
         place, key, annotation = child, child.key, inner

@@ -10,7 +10,7 @@ which the algorithm declares, makes a record of the draft:
     labelled      Labelled      an answer and `label`: true (desirable) or false
     group         Sample        nothing; references for the rewards where there are any
 
-An answer may be the last assistant turn or stand under one of the keys of `_ANSWERS`. Every key of
+An answer may be the last assistant turn or be under one of the keys of `_ANSWERS`. Every key of
 the row that is not read is kept in `Sample.meta`, where rewards find it.
 """
 
