@@ -1,4 +1,4 @@
-"""The recipe's `rollout:` section, and what crosses to a rollout worker and back."""
+"""The recipe's `rollout:` section, and the requests and results of a rollout worker."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _WHOLE_DISTRIBUTION = (
 class RolloutConfig(BaseModel):
     """Workers that sample, one vLLM engine each. `temperature` is training's; evals are greedy.
 
+        RolloutConfig(workers=2, max_new_tokens=256, max_model_len=2048, kv_cache_gib=2)
+
     `engine` is where vLLM's core runs: in the worker's process, or (`async`, vLLM's AsyncLLM) in
-    one of its own, so that it computes on while the worker prepares prompts.
-    `block_size` is the prefix cache's unit in tokens: vLLM's default on CPU is 128, longer than
-    many a prompt, which then is never shared by its group. CPU attention takes multiples of 32.
-    `max_images` bounds the images of one prompt; `max_restarts` is how many lost workers a run
-    starts anew; `cpus` and `gpus` are what Ray sets aside.
+    a process of its own, which computes while the worker prepares prompts.
+    `block_size` is the prefix cache's unit in tokens. vLLM's default on CPU is 128, longer than
+    many prompts, which their group could then never share. CPU attention needs multiples of 32.
+    `max_images` bounds the images of one prompt; `max_restarts` bounds how many lost workers a run
+    restarts; `cpus` and `gpus` are what Ray reserves for a worker.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,10 +98,11 @@ class RolloutConfig(BaseModel):
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One prompt for an engine. `ticket` is the caller's number for it; a seed for each completion.
+    """One prompt for an engine, with a seed for each completion. `ticket` is the caller's number
+    for the request.
 
-    `prompt` is text with one placeholder an image, special tokens included as the template
-    writes them. Expanded token ids would be expanded again.
+    `prompt` is text with one placeholder for each image and the template's special tokens. It is
+    not token ids, because vLLM would expand placeholders that are expanded already once more.
     """
 
     ticket: int
@@ -111,7 +114,8 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class GenerateResult:
-    """One group as the engine returned it, or the `error` of this request alone."""
+    """The group of one request as the engine returned it, or the `error` for which this request
+    was rejected."""
 
     ticket: int
     uid: str
@@ -121,16 +125,21 @@ class GenerateResult:
 
 
 def completion_seed(seed: int, step: int, uid: str, index: int) -> int:
-    """A completion's own seed: from the run's seed, the step, the sample, its place in the group.
+    """The seed of one completion, from the run's seed, the step, the sample and the completion's
+    index in its group.
 
-    It does not depend on how many engines there are, which one serves, or what else it serves.
+    It does not depend on how many engines there are, which one samples, or what else it samples.
+
+    >>> completion_seed(0, 1, "a", 0) == completion_seed(0, 1, "a", 1)
+    False
     """
+    # 62 bits fit into the signed 64-bit seed of any engine.
     key = f"{seed}/{step}/{index}/{uid}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 2
 
 
 def require_whole_distribution(sampling: Sampling) -> None:
-    """Refuses sampling that cannot be trained on. Raises: ConfigError that says why."""
+    """Raises: ConfigError if training cannot use such samples, with the reason."""
     for name, value, off in (("top_p", sampling.top_p, 1.0), ("top_k", sampling.top_k, 0)):
         if value != off:
             raise ConfigError(

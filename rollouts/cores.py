@@ -1,5 +1,6 @@
-"""The two ways to run vLLM's engine core: in the worker's own process (`LLM`), or in a process of
-its own behind `AsyncLLM`. `VllmEngine` keeps the requests' books; a core only runs them.
+"""The two ways to run vLLM: in the rollout worker's own process (`LLM`), or in a process of its own
+behind `AsyncLLM`. Both have the interface `Core`, one completion a request. `VllmEngine` decides
+what is asked and puts the completions of a prompt together.
 """
 
 from __future__ import annotations
@@ -20,28 +21,37 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 T = TypeVar("T")
 
-_LOOK_S = 0.5  # how often a wait looks whether the core lives
+_CHECK_ALIVE_S = 0.5  # how often a wait checks that the core's process is alive
 
 
 class Core(Protocol):
-    """Requests by name, one completion each; outputs are vLLM's `RequestOutput`."""
+    """A running vLLM engine. Requests have names, and one completion each.
+
+    rendered = core.render({"prompt": "<image>What is it?", "multi_modal_data": ...})
+    core.add("7-0", rendered, params)
+    while not (outputs := core.step()):     # vLLM's RequestOutput, finished ones alone
+        pass
+    """
 
     def render(self, prompt: Mapping[str, Any]) -> Any:
-        """The prompt tokenised, its images processed. Raises: what vLLM says of it."""
+        """Tokenises the prompt and processes its images. Raises: vLLM's error if it rejects the
+        prompt."""
         ...
 
-    def add(self, name: str, rendered: Any, params: Any) -> None: ...
+    def add(self, name: str, rendered: Any, params: Any) -> None:
+        """Queues a request. `params` are vLLM's SamplingParams with n = 1."""
+        ...
 
     def step(self) -> list[Any]:
-        """Finished outputs, after at least some progress. Raises: EngineDeadError."""
+        """Computes for a while and returns the outputs that finished. Raises: EngineDeadError."""
         ...
 
     def abort(self, names: Sequence[str]) -> None:
-        """Gives these up; what of them is done already may still come out of `step`."""
+        """Ends these requests. `step` may still return those that had finished already."""
         ...
 
     def drain(self) -> None:
-        """After every request was given up: nothing comes out of `step` any more."""
+        """After all requests were aborted: makes sure that `step` returns nothing of them."""
         ...
 
     def rpc(self, method: str, **kwargs: Any) -> None:
@@ -58,7 +68,7 @@ class Core(Protocol):
 
 
 class InProcessCore:
-    """`LLM`'s engine, stepped by the caller."""
+    """vLLM's `LLM`: its engine computes only while the caller is in `step`."""
 
     def __init__(self, model_path: str, options: Mapping[str, Any]) -> None:
         self._llm = LLM(model_path, **options)
@@ -97,10 +107,11 @@ class InProcessCore:
 
 
 class OwnProcessCore:
-    """`AsyncLLM`: the engine runs on while this process renders prompts and talks to its caller.
+    """vLLM's `AsyncLLM`: the engine computes in its own process, also while this process renders
+    prompts or answers its caller.
 
-    A thread runs the event loop that AsyncLLM needs. A core process that dies makes `step` and
-    every call raise EngineDeadError.
+    AsyncLLM needs an event loop, which a thread runs. If the engine's process dies, `step` and
+    every other call raise EngineDeadError.
     """
 
     def __init__(self, model_path: str, options: Mapping[str, Any]) -> None:
@@ -108,7 +119,9 @@ class OwnProcessCore:
         arguments = AsyncEngineArgs(model=model_path, **own)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True).start()
-        self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()  # outputs, or an exception
+        self._finished: queue.SimpleQueue[Any] = (
+            queue.SimpleQueue()
+        )  # finished outputs, or an exception
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
         async def start() -> AsyncLLM:
@@ -131,7 +144,7 @@ class OwnProcessCore:
         found: list[Any] = []
         while not found:
             with contextlib.suppress(queue.Empty):
-                found.append(self._finished.get(timeout=_LOOK_S))
+                found.append(self._finished.get(timeout=_CHECK_ALIVE_S))
             self._require_alive()
         while not self._finished.empty():
             found.append(self._finished.get())
@@ -175,7 +188,7 @@ class OwnProcessCore:
             while not output.finished:
                 output = await answer.get()
             self._finished.put(output)
-        except Exception as error:  # raised where the caller steps
+        except Exception as error:  # raised in the caller's next `step`
             self._finished.put(error)
         finally:
             answer.close()
@@ -184,20 +197,20 @@ class OwnProcessCore:
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         while not future.done():
-            # A call under way when the core dies gets no answer and no error.
-            concurrent.futures.wait([future], timeout=_LOOK_S)
+            # If the core dies during a call, the call gets neither an answer nor an error.
+            concurrent.futures.wait([future], timeout=_CHECK_ALIVE_S)
             if not future.done():
                 self._require_alive()
         return future.result()
 
     def _require_alive(self) -> None:
-        engine = getattr(self, "_engine", None)  # none while it starts
+        engine = getattr(self, "_engine", None)  # not set while it starts
         if engine is not None and engine.errored:
             raise EngineDeadError()
 
 
 def _render(renderer: Any, model_config: Any, prompt: Mapping[str, Any]) -> Any:
-    # As the learner's Renderer: a template that writes the first token gets no second one.
+    # As the learner's Renderer does: a template that writes the BOS token gets no second one.
     bos = renderer.get_tokenizer().bos_token
     adds = bos is None or not prompt["prompt"].startswith(bos)
     parsed = parse_model_prompt(model_config, dict(prompt))

@@ -1,8 +1,9 @@
 """An OpenAI-compatible endpoint as a sampler: closed models answer the same questions.
 
-Every question is one request (one an answer where several are asked for). Requests run side by
-side up to a bound; what may pass is tried again, what cannot is the error of one question, and what
-no question can get past (a wrong key, an unknown model) stops at once.
+Every answer is one request, and a bounded number of requests runs at once. There are three kinds of
+failure. One that may pass (a busy server) is tried again. One that concerns this question alone
+becomes the question's error. One that every question would meet (a wrong key, an unknown model)
+stops the evaluation at once.
 """
 
 from __future__ import annotations
@@ -79,20 +80,20 @@ class EndpointConfig(Section):
 
     @property
     def fingerprint(self) -> str:
-        """What stands for the weights, which nobody can see."""
+        """Identifies the model in results, in place of its weights, which nobody can see."""
         return f"{self.model} at {self.url}"
 
 
 @dataclass(frozen=True)
 class _Failed:
-    """One question's failure, or (`is_hopeless`) everybody's."""
+    """Why a question has no answer. `is_hopeless`: no other question will get one either."""
 
     why: str
     is_hopeless: bool = False
 
 
 class _Retry(Exception):
-    """The try failed in a way that may pass."""
+    """This try failed, another may succeed. `after_s`: how long the server asks to wait."""
 
     def __init__(self, why: str, after_s: float | None = None) -> None:
         super().__init__(why)
@@ -100,7 +101,7 @@ class _Retry(Exception):
 
 
 class _GivenUp(Exception):
-    """The request failed for good."""
+    """The request failed, and trying again is pointless."""
 
     def __init__(self, why: str, *, is_hopeless: bool = False) -> None:
         super().__init__(why)
@@ -108,19 +109,28 @@ class _GivenUp(Exception):
 
 
 class Endpoint:
-    """Implements rl.core.StreamingSampler."""
+    """Samples from an OpenAI-compatible server. Implements rl.core.StreamingSampler.
+
+    config = EndpointConfig(url="https://api.openai.com/v1", model="gpt-4o-2024-08-06")
+    endpoint = Endpoint(config)                     # reads the key from $OPENAI_API_KEY
+    for rollout in endpoint.sample_stream(samples, sampling):
+        rollout.completions[0].text                 # no token ids, no log-probs
+    """
 
     def __init__(self, config: EndpointConfig) -> None:
         self.config = config
         self._key = os.environ.get(config.key_env, "").strip()
-        self._open_at = 0.0  # until then the server asked everyone to wait
+        self._open_at = 0.0  # the server asked all requests to wait until then
 
     def sample_stream(
         self, samples: Iterable[Sample], sampling: Sampling, *, on_error: OnRefused | None = None
     ) -> Iterator[Rollout]:
-        """Rollouts as they come. Raises: RolloutError where no request can succeed (key, model,
-        address), or where so many failed in a row that the server must be down; DataError of a
-        single question where nobody listens.
+        """Yields rollouts as they are done, in any order. A question without an answer is reported
+        to `on_error`.
+
+        Raises: RolloutError if no request can succeed (key, model, address), or if so many failed
+        in a row that the server must be down; DataError for a single question if there is no
+        `on_error`.
         """
         done: queue.SimpleQueue[tuple[Sample, Rollout | _Failed]] = queue.SimpleQueue()
         source, under_way, failures = iter(samples), 0, 0
@@ -147,14 +157,14 @@ class Endpoint:
                         if found.is_hopeless
                         else f"{failures} failures in a row, the last: {found.why}",
                         where=f"endpoint {self.config.url}, model {self.config.model}",
-                        do=f"check URL, model and the key in ${self.config.key_env}, then go on "
-                        "with --resume",
+                        do=f"check URL, model and the key in ${self.config.key_env}, then "
+                        "continue with --resume",
                     )
                 if on_error is None:
                     raise DataError(
                         found.why,
                         where=f"sample {sample.uid}",
-                        do="mend the question, or leave it out",
+                        do="fix the question, or leave it out",
                     )
                 on_error(sample, found.why)
 
@@ -205,7 +215,8 @@ class Endpoint:
     async def _complete(
         self, client: httpx.AsyncClient, body: Mapping[str, Any]
     ) -> tuple[Completion, int]:
-        """One answer and its prompt's tokens, after as many tries as it takes. Raises: _GivenUp."""
+        """One answer and the number of its prompt's tokens, after up to `max_tries` tries.
+        Raises: _GivenUp."""
         for number in range(self.config.max_tries):
             await asyncio.sleep(max(0.0, self._open_at - time.monotonic()))
             try:
@@ -213,7 +224,9 @@ class Endpoint:
             except _Retry as error:
                 why = f"{error} ({number + 1} tries)"
                 pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**number)
-                pause *= random.uniform(0.5, 1.0)  # so that not all come back at once
+                pause *= random.uniform(
+                    0.5, 1.0
+                )  # so that the waiting requests do not all return at the same moment
                 if error.after_s is not None:
                     pause = error.after_s
                     if pause > self.config.deadline_s:
@@ -229,7 +242,8 @@ class Endpoint:
         import httpx
 
         try:
-            # httpx bounds each read; a server that trickles would hold the request for ever.
+            # httpx bounds each read, so a server that sends a byte now and then would hold the
+            # request for ever.
             async with asyncio.timeout(self.config.timeout_s):
                 reply = await client.post(f"{self.config.url}/chat/completions", json=body)
         except (httpx.TimeoutException, TimeoutError):
@@ -248,7 +262,7 @@ class Endpoint:
         raise _GivenUp(why, is_hopeless=is_spent or reply.status_code in _HOPELESS)
 
     def _shown(self, text: str) -> str:
-        """What may be shown of a server's words: short, and never the key."""
+        """A server's message as it may be shown: on one line, short, and without the key."""
         line = " ".join(text.split())
         if self._key:
             line = line.replace(self._key, "***")
@@ -256,8 +270,8 @@ class Endpoint:
 
 
 class _Loop:
-    """An event loop in a thread of its own, with a client: a generator's caller may do anything
-    between two answers.
+    """An event loop in a thread of its own, with an HTTP client. Requests continue there while the
+    caller of the generator works on an answer.
     """
 
     def __init__(self, make_client: Any) -> None:
@@ -317,8 +331,10 @@ def _data_url(image: ImageSource) -> str:
 
 
 def _completion(reply: Mapping[str, Any]) -> tuple[Completion, int]:
-    """Raises: KeyError and its like where the reply is no chat completion; _GivenUp where the
-    server's filter withheld the answer: what the model said is not known.
+    """The completion in a reply, and the number of its prompt's tokens.
+
+    Raises: KeyError, TypeError and the like if the reply is no chat completion; _GivenUp if the
+    server's content filter withheld the answer, so that nobody knows what the model said.
     """
     choice = reply["choices"][0]
     message, usage = choice["message"], reply.get("usage") or {}
@@ -331,8 +347,8 @@ def _completion(reply: Mapping[str, Any]) -> tuple[Completion, int]:
         raise _GivenUp("the server's content filter withheld the answer")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
-        # As a model that writes its own thinking: the harness splits it off and counts what was
-        # cut off in it.
+        # In the form of a model that writes its thinking into the answer: the evaluation removes it
+        # and counts answers that were cut off in it.
         text = f"<think>{reasoning}" + (f"</think>{text}" if text else "")
     reason: FinishReason = "length" if choice.get("finish_reason") == "length" else "stop"
     if not isinstance(text, str):
@@ -352,7 +368,7 @@ def _complaint(reply: httpx.Response) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the server says: a number or a date; None where it says nothing."""
+    """The seconds that the server asks to wait, as a number or a date; None if it does not ask."""
     value = headers.get("retry-after", "").strip()
     try:
         return max(0.0, float(value))

@@ -1,4 +1,7 @@
-"""vLLM behind one door: an engine that samples, and takes new weights."""
+"""One vLLM engine: it samples groups of completions and loads new weights.
+
+`rollouts.cores` runs vLLM itself; this file asks it and translates between vLLM's types and ours.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,27 @@ from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
 if TYPE_CHECKING:
     from rollouts.cores import Core
 
-# vLLM adds a bias to the logit before it divides by the temperature (at most 4, see
-# RolloutConfig): e^-25 of a token's share is below float32's resolution.
+# The bias that bans a token. vLLM adds it to the logit before it divides by the temperature, which
+# is at most 4 (see RolloutConfig): the token's probability falls by e^-25, below what float32
+# resolves.
 _BAN = -100.0
 
 
 class VllmEngine:
-    """One engine. Requests are added at any time, `step` runs all of them one token further.
+    """One vLLM engine, with continuous batching.
 
-    `banned_ids` are never sampled, and the log-probs returned are of the distribution without
-    them, at the sampling temperature.
+        engine = VllmEngine(config, "path/to/model", processor_kwargs={}, banned_ids=[])
+        engine.add(request, sampling)           # one prompt, a completion for each of its seeds
+        while engine.num_unfinished:
+            results = engine.step()             # groups whose completions are all done
+
+        engine.load_weights(path)               # then every cache has to be reset
+        engine.reset_prefix_cache()
+
+    `banned_ids` (image placeholders and the like) are never sampled. The log-probs returned are of
+    the distribution that was sampled from: without the banned ids, at the sampling temperature.
+    `is_multimodal`: whether prompts may have images.
+    Raises: RolloutError if vLLM does not start.
     """
 
     def __init__(
@@ -42,7 +56,7 @@ class VllmEngine:
         self._unfinished = 0
         self._serial = 0
         self._version = 0
-        self._received: set[str] = set()  # names of the weights that an update brought
+        self._received: set[str] = set()  # names of the weights that an update has brought so far
         self._core: Core = _start(config, model_path, processor_kwargs, is_multimodal)
         self._names = weight_names(Path(model_path))
 
@@ -52,7 +66,7 @@ class VllmEngine:
         return self._unfinished
 
     def add(self, request: GenerateRequest, sampling: Sampling) -> None:
-        """Queues every completion of a request. Raises: what vLLM says of this prompt."""
+        """Queues every completion of a request. Raises: vLLM's error if it rejects the prompt."""
         prompt: dict[str, Any] = {"prompt": request.prompt}
         if request.images:
             prompt["multi_modal_data"] = {"image": [open_image(im) for im in request.images]}
@@ -77,7 +91,7 @@ class VllmEngine:
         for output in self._core.step():
             serial, index = (int(part) for part in output.request_id.split("-")[:2])
             group = self._groups.get(serial)
-            if group is None:  # given up
+            if group is None:  # it was aborted
                 continue
             group.take(index, output, self._version)
             self._unfinished -= 1
@@ -86,7 +100,7 @@ class VllmEngine:
         return done
 
     def abort(self) -> None:
-        """Gives up whatever is under way."""
+        """Ends all unfinished requests. Their results are lost."""
         if self._unfinished:
             names = [
                 f"{serial}-{index}"
@@ -99,9 +113,9 @@ class VllmEngine:
         self._unfinished = 0
 
     def load_weights(self, path: str) -> None:
-        """Start, update, finish: the file's weights are in the model. No cache is reset.
+        """Loads a file of weights into the model. The caches are not reset.
 
-        Raises: RolloutError where the file lacks weights that the checkpoint has.
+        Raises: RolloutError if the file lacks weights that the checkpoint has.
         """
         self._require_all(weight_names(Path(path)), path)
         self._core.rpc("start_weight_update")
@@ -109,22 +123,26 @@ class VllmEngine:
         self._core.rpc("finish_weight_update")
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
-        """Opens this engine's end of a channel, in place of an earlier one. `unverified`."""
+        """Opens this engine's end of a channel to the learner, after closing an earlier one.
+        `unverified`."""
         self._core.rpc("shutdown_weight_transfer_engine")
         self._core.rpc("init_weight_transfer_engine", init_info=dict(init_info))
 
     def start_update(self) -> None:
-        """The model takes weights from here on."""
+        """Prepares the model for new weights."""
         self._received.clear()
         self._core.rpc("start_weight_update")
 
     def receive(self, update_info: Mapping[str, Any]) -> None:
-        """Takes one chunk of what the learner sends. `unverified`."""
+        """Receives one chunk of the weights that the learner sends. `unverified`."""
         self._received.update(update_info["names"])
         self._core.rpc("update_weights", update_info=dict(update_info))
 
     def finish_update(self) -> None:
-        """The weights received are the model's. Raises: RolloutError where some did not come."""
+        """Ends the update: the model computes with the received weights from now on.
+
+        Raises: RolloutError if weights are missing.
+        """
         self._require_all(frozenset(self._received), "what the learner sent")
         self._core.rpc("finish_weight_update")
 
@@ -143,23 +161,23 @@ class VllmEngine:
         self._core.rpc("repack_tied_head")
 
     def reset_prefix_cache(self) -> None:
-        """Forgets the keys and values of prompts. Raises: RolloutError where the engine refuses."""
+        """Empties the cache of prompts' keys and values. Raises: RolloutError if vLLM refuses."""
         if not self._core.reset_prefix_cache():
             raise RolloutError(
                 "the prefix cache was not reset: requests are still under way",
-                do="go on with --resume; if it happens again, report this",
+                do="continue with --resume; if it happens again, report this",
             )
 
     def reset_mm_cache(self) -> None:
-        """Forgets processed images (pixels)."""
+        """Empties the cache of processed images (pixels)."""
         self._core.reset_mm_cache()
 
     def reset_encoder_cache(self) -> None:
-        """Forgets the vision tower's outputs."""
+        """Empties the cache of the vision tower's outputs."""
         self._core.reset_encoder_cache()
 
     def set_version(self, version: int) -> None:
-        """Labels the tokens sampled from now on."""
+        """Sets the weight version that tokens sampled from now on are labelled with."""
         self._version = version
         self._core.set_weight_version(str(version))
 
@@ -181,7 +199,7 @@ class VllmEngine:
 
 
 class _Group:
-    """The completions of one request, put together as they finish."""
+    """The completions of one request, collected as they finish."""
 
     def __init__(self, request: GenerateRequest) -> None:
         self.request = request
@@ -264,13 +282,14 @@ def _start(
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
-        # The default, raw_logprobs, ignores temperature and bans.
+        # The default, raw_logprobs, ignores the temperature and the banned ids.
         "logprobs_mode": "processed_logprobs",
         "weight_transfer_config": WeightTransferConfig(backend=backend(config.transport)),
         "worker_extension_cls": "rollouts.transfer.WorkerExtension",
     }
     if config.tensor_parallel > 1:
-        # Within a Ray actor vLLM would take Ray for it, and look for a placement group of its own.
+        # Inside a Ray actor vLLM would choose Ray by default, and look for a placement group that
+        # holds its ranks.
         options["distributed_executor_backend"] = "mp"
     if is_multimodal:
         options["limit_mm_per_prompt"] = {"image": config.max_images, "video": 0}
@@ -278,8 +297,9 @@ def _start(
     if on_cpu:
         options["block_size"] = config.block_size
         options["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-        # A prompt computed in parts takes back the draw of a seeded request's generator, which
-        # vLLM's CPU runner cannot do ("CPU Generator does not use offset"): prompts stay whole.
+        # Prompts are computed whole. If a prompt is computed in parts, vLLM rewinds the random
+        # generator of a seeded request, which its CPU runner cannot do ("CPU Generator does not use
+        # offset").
         options["enable_chunked_prefill"] = False
         options["max_num_batched_tokens"] = max(8192, config.max_model_len)
     else:

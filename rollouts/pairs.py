@@ -16,8 +16,8 @@ Scored = tuple[Rollout, Sequence[Score]]
 
 @dataclass(frozen=True)
 class PairCounts:
-    """What was written: `prompts` sampled, `pairs` for training, `heldout` pairs, `labelled`
-    single answers, `tied` prompts."""
+    """How many prompts were sampled, pairs written for training, pairs held out, labelled answers
+    written, and prompts without a pair (`tied`: no answer is better than another)."""
 
     prompts: int
     pairs: int
@@ -29,14 +29,18 @@ class PairCounts:
 def write_pairs(
     groups: Sequence[Scored], folder: Path, *, heldout: int, label_threshold: float
 ) -> PairCounts:
-    """Best against worst of each group, and both as labelled answers, in the row formats that
-    DPO and KTO read.
+    """Writes the best and the worst answer of each group as a preference pair, and both as labelled
+    answers, in the row formats that DPO and KTO read.
 
-    Writes preference.jsonl, heldout.jsonl (the `heldout` pairs whose uid hashes lowest: their
-    prompts are in no other file) and
-    labelled.jsonl. A group whose scores all agree gives no pair; truncated answers are never
-    chosen, and an answer's token ids
-    and score are kept. `label` is score >= `label_threshold`.
+        counts = write_pairs(groups, Path("runs/a/stages/pairs"), heldout=64, label_threshold=0.5)
+
+    preference.jsonl has the pairs for training, labelled.jsonl their answers one by one (`label` is
+    score >= `label_threshold`), heldout.jsonl `heldout` other pairs. Held out are the pairs whose
+    uid hashes lowest, so the choice does not depend on the order, and their prompts are in no other
+    file.
+
+    A group whose scores are all equal gives no pair. A truncated answer is never the chosen one.
+    The token ids are kept, so that training uses the tokens that were sampled.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [pair for group in groups if (pair := best_and_worst(group, folder)) is not None]
@@ -55,7 +59,7 @@ def write_pairs(
 
 
 def best_and_worst(group: Scored, folder: Path) -> dict[str, Any] | None:
-    """The preference row of a group, or None where no answer is better than another."""
+    """The preference row of a group; None if no finished answer is better than another."""
     rollout, scores = group
     scored = [
         (s.value, c)
@@ -81,10 +85,9 @@ def best_and_worst(group: Scored, folder: Path) -> dict[str, Any] | None:
 
 
 def prompt_row(sample: Sample, folder: Path) -> dict[str, Any]:
-    """A sample as a row that any of our readers takes: id, messages with image marks, image
-    paths, solution.
+    """A sample as a row of a data file: id, messages with `<image>` marks, image paths, solution.
 
-    Images that have no file of their own are written under `folder`/images.
+    Images that have no file of their own are written into `folder`/images.
     """
     marks = [
         {

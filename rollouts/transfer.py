@@ -1,9 +1,12 @@
-"""vLLM's weight-transfer API: how published weights reach the engines.
+"""The two ends of a weight transfer, through vLLM's weight-transfer API.
 
-`file` (safetensors in shared memory or on a shared file system) is the default and the reference;
-`ipc` and `nccl` are vLLM's own backends, from GPU to GPU, and `unverified`: no machine has run them
-here. Importing this module registers the backends: every process in which vLLM runs a worker
-imports it for `WorkerExtension` before it makes its transfer engine, so no packaging entry point
+`rl.runtime.publish` tells the whole path of weights to an engine; this file has its last step.
+`file` (a safetensors file in shared memory or on a shared file system) is the default and the
+reference. `ipc` and `nccl` are vLLM's own backends from GPU to GPU, and `unverified`: no machine
+has run them here.
+
+Importing this module registers the backends with vLLM. Every process in which vLLM runs a worker
+imports it, for `WorkerExtension`, before it makes its transfer engine, so no packaging entry point
 is needed.
 """
 
@@ -55,7 +58,7 @@ Transport = Literal["file", "ipc", "nccl"]
 
 @dataclass
 class FileInit(WeightTransferInitInfo):
-    """Nothing to agree on beforehand."""
+    """What engine and learner agree on before a transfer: nothing, for a file."""
 
 
 @dataclass
@@ -66,7 +69,8 @@ class FileUpdate(WeightTransferUpdateInfo):
 
 
 class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
-    """Loads a safetensors file into the running model, layer by layer."""
+    """The engine's end of the `file` transport: loads a safetensors file into the running model,
+    layer by layer. vLLM calls `start_weight_update`, `update_weights`, `finish_weight_update`."""
 
     init_info_cls = FileInit
     update_info_cls = FileUpdate
@@ -75,14 +79,15 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
         """No connection to open."""
 
     def start_weight_update(self) -> None:
-        # On CPU the linears are repacked after loading: a plain load finds empty parameters.
+        # On CPU vLLM packs linear layers after loading and empties their parameters, so a plain
+        # load would find nothing to load into.
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: FileUpdate) -> None:
         _load_file(self.model, update_info.path)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
-        # The base class synchronises an accelerator, which raises where there is none.
+        # The base class synchronises an accelerator, which raises on a CPU.
         self.receive_weights(self.parse_update_info(update_info))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -95,8 +100,8 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
 
 
 class IpcTransfer(IPCWeightTransferEngine):
-    """vLLM's `ipc`, which also takes a file: a worker that starts anew has missed what was sent.
-    `unverified`.
+    """The engine's end of vLLM's `ipc`, which also loads a file: a worker that is restarted between
+    two publishes has missed what was sent. `unverified`.
     """
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
@@ -107,7 +112,8 @@ class IpcTransfer(IPCWeightTransferEngine):
 
 
 class NcclTransfer(NCCLWeightTransferEngine):
-    """vLLM's `nccl`, which also takes a file, for the same reason. `unverified`."""
+    """The engine's end of vLLM's `nccl`, which also loads a file, for the same reason.
+    `unverified`."""
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         if "path" in update_info:
@@ -128,10 +134,10 @@ class WorkerExtension:
     model_runner: Any
 
     def repack_tied_head(self) -> int:
-        """Packs the embeddings' matrix product again, and says how many there were.
+        """Packs the weights of the embeddings again, and returns how many modules there were.
 
-        A tied lm_head runs on the embedding's packed weights, which a reload leaves as they were
-        (measured: log-probs off by 4.3, without a message).
+        A tied lm_head multiplies with the embedding's packed weights, which a reload does not
+        renew (measured: log-probs off by 4.3, without a message).
         """
         kinds = ("VocabParallelEmbedding", "ParallelLMHead")
         found = [m for m in self.model_runner.get_model().modules() if type(m).__name__ in kinds]
@@ -140,9 +146,9 @@ class WorkerExtension:
         return len(found)
 
     def end_with(self, pid: int) -> None:
-        """When that process (the rollout worker) is gone, so are this one and the engine core.
+        """Ends this process and the engine core when that process, the rollout worker, ends.
 
-        vLLM's core outlives a parent that got SIGKILL, and keeps its memory. Linux only.
+        Without it vLLM's core outlives a worker that got SIGKILL, and keeps its memory. Linux only.
         """
         if hasattr(os, "pidfd_open"):
             waiting = os.pidfd_open(pid)
@@ -150,7 +156,7 @@ class WorkerExtension:
 
 
 def _end_after(waiting: int, pid: int) -> None:
-    core = os.getppid()  # or the rollout worker, where the core itself runs the model
+    core = os.getppid()  # the rollout worker itself if the core runs the model in its own process
     select.select([waiting], [], [])
     if core != pid:
         with contextlib.suppress(ProcessLookupError):
@@ -166,12 +172,15 @@ _BACKENDS: dict[Transport, type[WeightTransferEngine[Any, Any]]] = {
 
 
 def backend(transport: Transport) -> str:
-    """The name under which vLLM knows a transport's engine side."""
+    """The name under which a transport's engine end is registered with vLLM.
+
+    `backend("file")` is "plumbline_file".
+    """
     return f"plumbline_{transport}"
 
 
 def register() -> None:
-    """Makes the backends known to vLLM; again is harmless."""
+    """Registers the backends with vLLM. A second call does nothing."""
     for transport, engine in _BACKENDS.items():
         if backend(transport) not in WeightTransferEngineFactory._registry:
             WeightTransferEngineFactory.register_engine(backend(transport), engine)
@@ -181,8 +190,8 @@ register()
 
 
 class LearnerWeights(WeightSource):
-    """The learner's weights as vLLM's senders take them: what the file transport writes, in the
-    same names, one block gathered at a time.
+    """The learner's weights in the form that vLLM's senders read: the tensors and names that the
+    file transport writes, gathered one block at a time.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -196,11 +205,11 @@ class LearnerWeights(WeightSource):
 
 
 class WorkersClient:
-    """The rollout workers as one to vLLM's sender (its `VLLMWeightSyncClient`). `deadline_s` bounds
-    every wait.
+    """All rollout workers, with the interface that vLLM's sender expects of one engine (its
+    `VLLMWeightSyncClient`). Every call goes to all workers; `deadline_s` bounds every wait.
 
-    vLLM's sender numbers the ranks of one engine; each worker is an engine, so each gets the
-    numbers after those of the workers before it.
+    vLLM's sender numbers the ranks of one engine. Here each worker is an engine, so its ranks are
+    numbered after those of the workers before it.
     """
 
     def __init__(self, workers: Sequence[Handle], tensor_parallel: int, deadline_s: float) -> None:
@@ -209,9 +218,9 @@ class WorkersClient:
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         infos = [dict(init_info) for _ in self._workers]
-        for place, info in enumerate(infos):
+        for index, info in enumerate(infos):
             if "rank_offset" in info:
-                info["rank_offset"] += place * self._tensor_parallel
+                info["rank_offset"] += index * self._tensor_parallel
         calls = [w.submit("open_transfer", i) for w, i in zip(self._workers, infos, strict=True)]
         for call in calls:
             call.result(self._deadline_s)
@@ -223,7 +232,8 @@ class WorkersClient:
         self._all("receive", update_info)
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
-        """The version is bumped by `RolloutWorker.serve`, after the caches are reset."""
+        """Ends the transfer. The version is set later, by `RolloutWorker.serve`, once the caches
+        are empty."""
         self._all("finish_update")
 
     def _all(self, method: str, *args: Any) -> None:
@@ -233,10 +243,13 @@ class WorkersClient:
 
 @dataclass(frozen=True)
 class GpuChannel:
-    """An rl.learners.base.Channel through vLLM's `ipc` or `nccl`. `unverified`.
+    """The learner's end of `ipc` or `nccl`, pickled to every rank and opened there. `unverified`.
 
-    ipc: every engine's GPU holds a learner rank too, whose copy it reads. nccl: learner rank 0
-    broadcasts to all engine ranks, met at `rendezvous`.
+        channel = GpuChannel("nccl", workers, tensor_parallel=1, deadline_s=120, rendezvous=address)
+        sender = channel.open(weights, rank=0)      # on every rank; waits for the engines' ends
+
+    `ipc`: every engine shares its GPU with a learner rank and reads that rank's memory. `nccl`:
+    learner rank 0 broadcasts to all engine ranks; they connect to `rendezvous`, (host, port).
     """
 
     transport: Literal["ipc", "nccl"]
@@ -246,7 +259,7 @@ class GpuChannel:
     rendezvous: tuple[str, int] | None = None
 
     def open(self, weights: Weights, rank: int) -> TrainerWeightTransferEngine[Any]:
-        """The sender of a learner's rank; on rank 0 it opens the engines' ends too."""
+        """Returns the sender of a learner's rank. On rank 0 it also opens the engines' ends."""
         return WeightTransferTrainerFactory.trainer_init(
             self.init_info(weights, rank),
             client=WorkersClient(self.workers, self.tensor_parallel, self.deadline_s),
@@ -254,7 +267,8 @@ class GpuChannel:
         )
 
     def init_info(self, weights: Weights, rank: int) -> IPCTrainerInitInfo | NCCLTrainerInitInfo:
-        """What vLLM's sender is told. Weights travel in buffers that hold the largest of them."""
+        """The settings of vLLM's sender. Weights are packed into buffers, so a buffer must be large
+        enough for the largest weight."""
         largest = max(info.num_bytes for info in weights.infos)
         size = max(DEFAULT_PACKED_BUFFER_SIZE_BYTES, largest)
         if self.transport == "ipc":

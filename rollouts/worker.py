@@ -1,4 +1,7 @@
-"""The rollout worker: a plain class that runs as an actor, one engine each, alive across stages."""
+"""The rollout worker: one inference engine in one actor, alive through all stages of a run.
+
+It is a plain class: `rl.runtime.cluster` runs it on Ray, tests run it in a child process.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,17 @@ EXIT_ENGINE_DEAD = 70
 
 
 class RolloutWorker:
-    """Serves requests and takes published weights. Calls come one at a time, as an actor's do.
+    """Samples completions and loads published weights. An actor gets one call at a time, so no
+    request can start while weights are loaded.
 
-    `max_pixels` is the image limit that learner and engine share. `processor_kwargs` and
-    `banned_ids` are found from the model folder unless given.
+        worker = RolloutWorker(RolloutConfig(), "path/to/model")
+        results = worker.generate(requests, sampling)   # waits for all of them
+        worker.update_weights(1, path)                  # stops requests, loads, resets every cache
+        results = worker.generate(requests, sampling)   # tokens are labelled with version 1
+
+    `max_pixels` is the image limit that learner and engine share. `index` is the worker's number in
+    its pool. `processor_kwargs` and `banned_ids` are read from the model folder if not given.
+    Raises: ModelError if the model is of no known family; RolloutError if vLLM does not start.
     """
 
     def __init__(
@@ -47,22 +57,26 @@ class RolloutWorker:
         self._engine.set_version(0)
 
     def version(self) -> int:
-        """Version of the weights served; 0 are those of the checkpoint that it started from."""
+        """The version of the weights in use; 0 is the model folder that it started from."""
         return self._version
 
     def generate(
         self, requests: Sequence[GenerateRequest], sampling: Sampling
     ) -> list[GenerateResult]:
-        """Every request's group, in the order given."""
+        """Samples every request's group of completions; returns them in the order of the
+        requests."""
         done = {result.ticket: result for result in self.advance(requests, sampling)}
         return [done[request.ticket] for request in requests]
 
     def advance(
         self, requests: Sequence[GenerateRequest], sampling: Sampling, keep: int = 0
     ) -> list[GenerateResult]:
-        """Adds requests, runs until at most `keep` completions are under way, returns what is done.
+        """Adds requests, computes until at most `keep` completions are unfinished, and returns the
+        groups that are done.
 
-        With `keep` above 0 the engine stays full while the caller takes results and sends more.
+        With `keep` above 0 the engine stays busy while the caller reads results and sends more. A
+        request that vLLM rejects is a result with an `error`. Raises: RolloutError if the engine
+        fails.
         """
         done: list[GenerateResult] = []
         with self._engine_errors("{error}", where="", do="look at the actor's log"):
@@ -78,14 +92,14 @@ class RolloutWorker:
         return done
 
     def abort(self) -> None:
-        """Gives up whatever is under way; nobody waits for it."""
+        """Ends all unfinished requests. Their results are lost."""
         self._engine.abort()
 
     def update_weights(self, version: int, path: str) -> int:
-        """Takes published weights in one transaction, and returns the version served.
+        """Loads published weights in one transaction, and returns the version in use.
 
-        Asked again for the version that it serves, it does nothing.
-        Raises: RolloutError where the version lies behind, or the file does not fit.
+        Does nothing if this version is in use already, so that a publish can be repeated.
+        Raises: RolloutError if the version is older than the one in use, or the file does not fit.
         """
         if version == self._version:
             return version
@@ -94,19 +108,22 @@ class RolloutWorker:
                 f"version {version} was published, {self._version} is served already",
                 where=f"rollout-{self.index}",
                 expected="versions that only grow",
-                do="go on with --resume; if it happens again, report this",
+                do="continue with --resume; if it happens again, report this",
             )
         return self.reload_weights(version, path)
 
     def reload_weights(self, version: int, path: str) -> int:
-        """The transaction itself, whatever version is served."""
+        """The transaction itself, whichever version is in use: stop requests, load the file, reset
+        every cache that holds results of the old weights, set the version."""
         self.pause()
         with self._taking(version, path):
             self.load_weights(path)
             self._after_load()
         return self._serves(version)
 
-    # -- weights that come straight from the learner; rollouts.transfer calls these by name
+    # The same transaction in parts, for weights that come from GPU to GPU. rollouts.transfer calls
+    # these by name: open_transfer once, then start_update, receive (several times), finish_update;
+    # Pool.serve calls `serve` at the end.
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
         """Opens this worker's end of a channel to the learner."""
@@ -114,28 +131,31 @@ class RolloutWorker:
             self._engine.open_transfer(init_info)
 
     def start_update(self) -> None:
-        """Nothing is sampled until `serve`."""
+        """Stops requests and prepares the engine. Nothing may be sampled until `serve`."""
         self.pause()
         with self._taking(self._version, "start"):
             self._engine.start_update()
 
     def receive(self, update_info: Mapping[str, Any]) -> None:
-        """Takes one chunk."""
+        """Receives one chunk of weights."""
         with self._taking(self._version, "update"):
             self._engine.receive(update_info)
 
     def finish_update(self) -> None:
-        """All chunks are there."""
+        """All chunks have been received. Raises: RolloutError if weights are missing."""
         with self._taking(self._version, "finish"):
             self._engine.finish_update()
 
     def serve(self, version: int) -> int:
-        """Serves the weights received, under their version, with every cache empty."""
+        """Resets every cache and samples with the received weights from now on, under this
+        version."""
         with self._taking(version, "reset"):
             self._after_load()
         return self._serves(version)
 
     def _after_load(self) -> None:
+        """Everything that still holds results of the old weights. Skipping one of these gives wrong
+        log-probs without a message; the parity gate would find it."""
         self.repack_tied_head()
         self.reset_prefix_cache()
         self.reset_mm_cache()
@@ -167,7 +187,7 @@ class RolloutWorker:
                 raise
 
     def pause(self) -> None:
-        """No request is under way after this; calls come one at a time: none starts meanwhile."""
+        """Ends all requests. None can start meanwhile, because calls come one at a time."""
         self._engine.abort()
 
     def load_weights(self, path: str) -> None:
@@ -186,10 +206,10 @@ class RolloutWorker:
         self._engine.reset_encoder_cache()
 
     def remedy(self, name: str, version: int = 0, path: str = "") -> None:
-        """One step of the parity gate's diagnosis, straight on the engine.
+        """Repairs one thing in the engine, for the parity gate's diagnosis.
 
-        `prefix_cache`, `encoder_cache`, `tied_head` (each with the caches that hang on it), and
-        `publish` (the weights from the file again, and everything else).
+        `name` is `prefix_cache`, `encoder_cache`, `tied_head` (each with the caches that depend on
+        it) or `publish` (loads the file again and repairs everything else).
         """
         self._engine.abort()
         if name == "publish":
@@ -203,7 +223,7 @@ class RolloutWorker:
         self._engine.reset_prefix_cache()
 
 
-class _Found:
+class _ModelFacts:
     def __init__(
         self, processor_kwargs: Mapping[str, Any], banned_ids: Sequence[int], is_multimodal: bool
     ) -> None:
@@ -212,9 +232,9 @@ class _Found:
         self.is_multimodal = is_multimodal
 
 
-def _look_up(model_path: str, max_pixels: int | None) -> _Found:
+def _look_up(model_path: str, max_pixels: int | None) -> _ModelFacts:
     from rl.models.load import find_spec, load_processor, processor_kwargs
 
     spec = find_spec(model_path, load_processor(model_path, max_pixels))
     kwargs = processor_kwargs(spec.name, max_pixels)
-    return _Found(kwargs, spec.banned_ids, spec.has_vision)
+    return _ModelFacts(kwargs, spec.banned_ids, spec.has_vision)

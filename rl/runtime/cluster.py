@@ -26,6 +26,7 @@ from rl.errors import ActorLostError, ConfigError, DeadlineError, PlumblineError
 from rl.plugins import OWN
 from rl.runtime import loopback
 from rl.runtime.actors import ActorProcess, Pending, first_line
+from rl.runtime.dashboard import private_token
 from rl.runtime.placement import Placement, Role, RuntimeConfig
 from rl.runtime.sigterm import kept_sigterm
 
@@ -99,7 +100,7 @@ class Cluster:
         with (
             loopback.environment(loopback.ray_environment()),
             _without_cluster_ports(),
-            _private_token(),
+            private_token(),
         ):
             return ray.init(**options, **present)
 
@@ -127,12 +128,12 @@ class Cluster:
 
     @property
     def dashboard_url(self) -> str | None:
-        """http address of the Ray dashboard, None where it is off."""
+        """The address of the Ray dashboard, None if it is off. Ray asks for a token there."""
         return f"http://{self._context.dashboard_url}" if self._context.dashboard_url else None
 
     @property
     def metrics_url(self) -> str:
-        """Prometheus endpoint of this node: Ray's metrics and ours (`ray_plumbline_*`)."""
+        """The Prometheus endpoint of this node, with Ray's metrics and ours (`ray_plumbline_*`)."""
         if self.address is None:
             return f"http://{loopback.HOST}:{self._metrics_port}/metrics"
         port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
@@ -144,9 +145,10 @@ class Cluster:
         return {"CPU": float(totals.get("CPU", 0.0)), "GPU": float(totals.get("GPU", 0.0))}
 
     def reserve(self, placement: Placement) -> None:
-        """A placement group for every role: its actors' places, kept for their successors.
+        """Makes a placement group for every role. It reserves CPUs and GPUs for the role's actors,
+        and for the actors that replace lost ones.
 
-        Raises: DeadlineError with the nodes where they do not fit on them.
+        Raises: DeadlineError, with what is free on each node, if there is no room in time.
         """
         for role in placement.roles:
             self._roles[role.name] = role
@@ -170,7 +172,8 @@ class Cluster:
                 )
 
     def rendezvous(self, role: str) -> tuple[str, int]:
-        """(address, free port) of the node of a role's first place, where its ranks meet."""
+        """(address, free port) on the node of a role's first actor, where its process group
+        connects."""
         if self.address is None:
             return loopback.HOST, loopback.free_port()
         meet = ray.remote(_own_address).options(num_cpus=0, **self._scheduling(role, 0))
@@ -186,10 +189,10 @@ class Cluster:
         env: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> RayHandle:
-        """Starts `kind(*args, **kwargs)` as the actor `role-place` on the place reserved for it;
-        its constructor runs at once, `RayHandle.ready` waits for it.
+        """Starts `kind(*args, **kwargs)` as the actor number `place` of a role, where `reserve`
+        has kept room for it. Returns at once; `RayHandle.ready` waits for the constructor.
 
-        `env` is set before the class's module is imported.
+        `env` are environment variables of its process, set before the class's module is imported.
         """
         name = f"{role}-{place}"
         everyone = loopback.actor_environment() if self.is_local else {}
@@ -208,7 +211,7 @@ class Cluster:
             try:
                 remote = wrapped.remote(kind.__module__, kind.__qualname__, args, kwargs)
                 break
-            except ValueError:  # the name of a lost actor is free a moment after its end
+            except ValueError:  # a lost actor keeps its name for a moment after its end
                 if time.monotonic() > ends:
                     raise
                 time.sleep(0.1)
@@ -224,7 +227,8 @@ class Cluster:
         return {"scheduling_strategy": strategy}
 
     def metrics_sink(self, tags: Mapping[str, str]) -> RaySink:
-        """A sink that exports every metric as a gauge `plumbline_<key>` with these tags."""
+        """A sink that exports every metric as the Prometheus gauge `ray_plumbline_<key>` with these
+        tags. There is one sink; a later call changes its tags."""
         if self._sink is None:
             self._sink = RaySink()
         self._sink.tags = dict(tags)
@@ -239,7 +243,8 @@ class RayHandle:
         self._remote = remote
 
     def ready(self, deadline_s: float) -> None:
-        """Waits until the constructor is done. Raises: its own error, or DeadlineError."""
+        """Waits until the constructor has returned. Raises: the constructor's error, DeadlineError,
+        ActorLostError."""
         _take(self.name, "start", self._remote.started.remote(), deadline_s)
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> Pending:
@@ -250,13 +255,17 @@ class RayHandle:
         return self.submit(method, *args, **kwargs).result(deadline_s)
 
     def is_alive(self, patience_s: float = 1.0) -> bool:
-        """Whether the process lives; one that is busy for so long lives."""
+        """Whether the process is alive. One that does not answer for so long may be busy, so it
+        counts as alive."""
         ends = time.monotonic() + patience_s
         while True:
             try:
                 left = max(0.1, ends - time.monotonic())
                 ray.get(self._remote.started.remote(), timeout=left)
-            except (GetTimeoutError, ActorUnavailableError):  # busy, or its node may be lost
+            except (
+                GetTimeoutError,
+                ActorUnavailableError,
+            ):  # busy, or Ray is not sure yet that its node is lost
                 if time.monotonic() >= ends:
                     return True
                 time.sleep(0.1)
@@ -295,17 +304,6 @@ def dashboard_token() -> str:
 
 
 @contextlib.contextmanager
-def _private_token() -> Iterator[None]:
-    """A token that Ray writes in this block is readable by its user alone. Ray writes it with the
-    permissions of any file, which often lets every user of the machine read it."""
-    file = Path.home() / ".ray" / "auth_token"
-    was_there = file.exists()
-    yield
-    if not was_there and file.exists():
-        file.chmod(0o600)
-
-
-@contextlib.contextmanager
 def _without_cluster_ports() -> Iterator[None]:
     """Ray reads RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER when it is imported, which the caller may have
     done long ago; the processes that it starts in this block read it for themselves."""
@@ -320,7 +318,8 @@ def _without_cluster_ports() -> Iterator[None]:
 
 
 def pickle_own_files_whole() -> None:
-    """Classes of a user's `./file.py` travel with their code: no other process can import it."""
+    """Makes classes of a user's `./file.py` travel with their code, because no other process can
+    import that file."""
     for name, module in list(sys.modules.items()):
         if name.startswith(OWN):
             ray.cloudpickle.register_pickle_by_value(module)

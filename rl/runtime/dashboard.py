@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,6 +102,17 @@ class Dashboard:
             ) from error
         finally:
             connection.close()
+
+
+@contextmanager
+def private_token() -> Iterator[None]:
+    """A token that Ray writes in this block is readable by its user alone. Ray writes it with the
+    permissions of any file, which often lets every user of the machine read it."""
+    file = Path.home() / ".ray" / "auth_token"
+    was_there = file.exists()
+    yield
+    if not was_there and file.exists():
+        file.chmod(0o600)
 
 
 def listener_owner(port: int) -> int | None:

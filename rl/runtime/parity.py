@@ -1,8 +1,14 @@
-"""The parity gate: engine and learner must give the same log-probs of the same sampled tokens.
+"""The parity gate: engine and learner must compute the same log-probs of the same sampled tokens.
 
-It runs at start and after every publish. One mechanism catches stale caches, half-taken weights,
-image processors, chat templates, temperatures and dtypes that differ; a failure is diagnosed by
-intervention: remedies are tried in order, and the first that mends the difference names the cause.
+GRPO's loss has the ratio between the learner's and the engine's probability of a token. If the two
+compute different things, because a cache is stale or weights were loaded in part, training
+continues without a message and learns from wrong ratios. So at the start and after every publish
+the gate samples a few fixed prompts (probes) from every engine and compares the log-probs that the
+engine returns with those of a learner's forward. A difference above the tolerance stops the run.
+
+To name the cause, the gate changes one thing at a time: it compares under other temperatures and
+banned ids, and then resets one cache after the other. The first change that removes the difference
+is reported as the likely cause.
 """
 
 from __future__ import annotations
@@ -21,7 +27,8 @@ MIN_PROBES, MIN_IMAGE_PROBES = 8, 6
 TOLERANCE = {"float32": 1e-4}  # of the largest difference
 MEAN_TOLERANCE = 0.02  # of the mean difference, in half precision
 
-# (remedy, what it shows when it helps, what to do). Each includes the caches that hang on it.
+# (remedy, the cause if it helps, what to do), from the smallest to the largest. A remedy includes
+# the caches that depend on what it repairs (see RolloutWorker.remedy).
 REMEDIES = (
     (
         "prefix_cache",
@@ -43,14 +50,14 @@ REMEDIES = (
     ),
     (
         "publish",
-        "the publish was not taken, or only in part: a second load of the same file mended it",
+        "the publish was not taken, or only in part: a second load of the same file repaired it",
         "look at what happened to the worker during the publish (RolloutWorker.load_weights)",
     ),
 )
 
 
 class ProbeLearner(Protocol):
-    """What the gate asks of the learner."""
+    """What the gate needs of the learner: the log-probs of the branches (completions) of trees."""
 
     def logprobs(
         self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
@@ -58,7 +65,7 @@ class ProbeLearner(Protocol):
 
 
 class ProbePool(Protocol):
-    """What the gate asks of the workers."""
+    """What the gate needs of the rollout workers (see rollouts.pool.Pool)."""
 
     @property
     def names(self) -> list[str]: ...
@@ -72,7 +79,9 @@ class ProbePool(Protocol):
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Differences of log-probs over all workers' probes, and their maxima by kind of probe."""
+    """Absolute differences between the engine's and the learner's log-prob of a token, over all
+    probes of all workers. `text_max` and `image_max` are the maxima over probes without and with
+    images; `worst` names the worker and probe of the largest."""
 
     maximum: float
     mean: float
@@ -83,16 +92,26 @@ class ParityReport:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """As they are logged."""
+        """The metrics parity/max and parity/mean."""
         return {"parity/max": self.maximum, "parity/mean": self.mean}
 
 
 class ParityGate:
-    """Fixed probes, and a tolerance: 1e-4 for the largest difference in float32, else 0.02 for the
-    mean.
+    """Compares engines and learner on fixed probes.
 
-    `prompt_ids` is the learner's own rendering of a prompt (images expanded). `distribution` is the
-    distribution that training samples from; the learner's log-probs are of the same.
+        gate = ParityGate(choose_probes(prompts), renderer.prompt_ids, distribution)
+        gate.check(learner, pool, version=0)                    # at the start
+        published = transport.publish(1)
+        report = gate.check(learner, pool, version=1, path=published.path)
+        report.metrics                                          # {"parity/max": ..., ...}
+
+    `prompt_ids` is the learner's own tokenisation of a prompt, with images expanded.
+    `distribution` is the one that training samples from (temperature and banned ids); the learner
+    computes its log-probs under the same one.
+
+    In float32 the largest difference may be 1e-4. In half precision single tokens differ by more
+    although nothing is wrong, so there the mean difference may be 0.02. `tolerance` replaces
+    either figure. Raises: ConfigError if there are fewer than 8 probes, or if they are greedy.
     """
 
     def __init__(
@@ -120,9 +139,10 @@ class ParityGate:
     def check(
         self, learner: ProbeLearner, pool: ProbePool, *, version: int, path: str = ""
     ) -> ParityReport:
-        """Asks every worker and compares. `path` is the published file ("" at start).
+        """Samples the probes from every worker and compares. `path` is the published file, "" at
+        the start and if the weights did not pass through a file.
 
-        Raises: ParityError with the likely cause; the run has to stop.
+        Raises: ParityError with the likely cause. The run has to stop then.
         """
         rollouts = self._sample(pool, version)
         self._compare_prompts(rollouts, pool.names)
@@ -132,7 +152,8 @@ class ParityGate:
         raise self._diagnose(learner, pool, report, rollouts, version, path)
 
     def _sample(self, pool: ProbePool, version: int) -> list[list[Rollout]]:
-        """Two answers a probe from every worker: the second reads the prompt from the cache."""
+        """Samples every probe twice from every worker: the second completion reads its prompt from
+        the prefix cache, which is compared in this way too."""
         sampling = Sampling(
             n=2,
             temperature=self.distribution.temperature,
@@ -195,8 +216,8 @@ class ParityGate:
         version: int,
         path: str,
     ) -> ParityError:
-        """Tries remedies in order; the first that helps names the cause."""
-        for distribution, cause, do in self._other_views():
+        """Changes one thing at a time; the first change that helps names the cause."""
+        for distribution, cause, do in self._wrong_distributions():
             if self._holds(self._compare(learner, rollouts, pool.names, distribution)):
                 return self._error(report, version, cause, do)
         for remedy, cause, do in REMEDIES:
@@ -216,8 +237,9 @@ class ParityGate:
             do = "compare dtype and banned ids of both sides, and the weights file with the model"
         return self._error(report, version, cause, do)
 
-    def _other_views(self) -> Iterator[tuple[SamplingDistribution, str, str]]:
-        """Distributions that a wrong engine might have sampled from."""
+    def _wrong_distributions(self) -> Iterator[tuple[SamplingDistribution, str, str]]:
+        """Distributions that a misconfigured engine might have sampled from, each with the cause
+        and what to do."""
         temperature, banned = self.distribution.temperature, self.distribution.banned_ids
         do = "the engine needs logprobs_mode=processed_logprobs, and both sides one temperature"
         if temperature != 1.0:
@@ -244,10 +266,12 @@ class ParityGate:
 
 
 def choose_probes(samples: Sequence[Sample], *, has_vision: bool = True) -> list[Sample]:
-    """Six prompts with images, from the largest image to the smallest, and two of them without.
+    """Eight probes: six prompts with images, from the largest image to the smallest, and two of
+    them again without their images. A text-only model gets eight prompts.
 
-    A text-only model gets eight prompts. Few samples are used several times (with other seeds).
-    Raises: ConfigError where there is none.
+    Differences by image size show a wrong processor; probes without images show whether images are
+    the cause at all. If there are too few samples, they are used several times, each time under
+    another uid and so with other seeds. Raises: ConfigError if there is no sample.
     """
     pool = [s for s in samples if bool(s.images) == has_vision] or list(samples)
     if not pool:
@@ -260,8 +284,8 @@ def choose_probes(samples: Sequence[Sample], *, has_vision: bool = True) -> list
         return [_as_probe(pool[i % len(pool)], i) for i in range(MIN_PROBES)]
     ordered = sorted(pool[:256], key=_num_pixels, reverse=True)
     last = len(ordered) - 1
-    places = [round(i * last / (MIN_IMAGE_PROBES - 1)) for i in range(MIN_IMAGE_PROBES)]
-    probes = [_as_probe(ordered[place], i) for i, place in enumerate(places)]
+    chosen = [ordered[round(i * last / (MIN_IMAGE_PROBES - 1))] for i in range(MIN_IMAGE_PROBES)]
+    probes = [_as_probe(sample, i) for i, sample in enumerate(chosen)]
     return [*probes, without_images(probes[0]), without_images(probes[-1])]
 
 
@@ -281,11 +305,8 @@ def _as_probe(sample: Sample, index: int) -> Sample:
 def _num_pixels(sample: Sample) -> int:
     from rl.data.images import image_size
 
-    return max(_area(image_size(image)) for image in sample.images)
-
-
-def _area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]
+    sizes = [image_size(image) for image in sample.images]
+    return max(width * height for width, height in sizes)
 
 
 def _tokens_only(tree: Tree) -> Tree:
@@ -305,7 +326,7 @@ def _prompt_error(
     theirs: Sequence[int],
     image_token_id: int | None,
 ) -> ParityError:
-    """Names what made the two sides' prompts differ."""
+    """The error for a prompt that the two sides tokenise differently, with the likely cause."""
     images = [list(ids).count(image_token_id) if image_token_id is not None else 0
               for ids in (theirs, ours)]  # fmt: skip
     place = next(
