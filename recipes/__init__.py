@@ -1,1 +1,1 @@
-"""Recipes decide what runs: pages, pipeline, command line."""
+"""Recipes decide what runs: scripts, configs, pipeline, command line."""

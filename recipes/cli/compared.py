@@ -130,12 +130,12 @@ def _notes(compared: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
                 yield f"{name}: {item['text']}", True
             for note in row["noted"]:
                 yield f"{name}: {note}", False
-            for whom, key in (("the baseline", "only_baseline"), (side["label"], "only_this")):
+            for run, key in (("the baseline", "only_baseline"), (side["label"], "only_this")):
                 if ids := row.get("unpaired", {}).get(key):
                     yield (
-                        f"{name}: {len(ids)} questions only in {whom}, left out (first {ids[0]})",
+                        f"{name}: {len(ids)} questions only in {run}, left out (first {ids[0]})",
                         False,
                     )
-        for key, whom in (("only_baseline", "the baseline"), ("only_this", side["label"])):
+        for key, run in (("only_baseline", "the baseline"), ("only_this", side["label"])):
             if side[key]:
-                yield f"{', '.join(side[key])}: only {whom} was asked", False
+                yield f"{', '.join(side[key])}: only {run} was asked", False

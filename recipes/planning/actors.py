@@ -1,4 +1,4 @@
-"""The actors of a page and where they go on machines. Nothing starts."""
+"""The actors of a recipe and where they go on machines. Nothing starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rl.runtime.placement import Placement, Role, place
 
 
 def require_gpus(recipe: Recipe) -> None:
-    """Whether this machine has the GPUs that a page without `runtime.address` asks for.
+    """Whether this machine has the GPUs that a recipe without `runtime.address` asks for.
 
     Raises: ConfigError with both numbers.
     """
@@ -23,11 +23,11 @@ def require_gpus(recipe: Recipe) -> None:
     if asked > here + 1e-9:
         learner, rollout = recipe.learner, recipe.rollout
         raise ConfigError(
-            f"the page asks for {asked:g} GPUs, this machine has {here or 'none'}",
+            f"the recipe asks for {asked:g} GPUs, this machine has {here or 'none'}",
             where=f"learner {learner.ranks} x {learner.gpus:g}, "
             f"rollout {rollout.workers} x {rollout.gpus:g}",
             do="run it on such a machine, or join a cluster (runtime.address); "
-            "`plumbline plan` shows the page without one",
+            "`plumbline plan` shows the recipe without one",
         )
 
 

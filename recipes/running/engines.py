@@ -67,7 +67,7 @@ class Engines:
         self.version = 0
         self.on_event: Callable[..., None] = lambda event, **facts: None
         self.at: Mapping[str, Any] = {}  # the stage and step under way: what events say of both
-        self.is_ending: Callable[[], bool] = lambda: False  # told to: nothing starts anew then
+        self.is_ending: Callable[[], bool] = lambda: False  # a stop was asked for: nothing restarts
         self.holds: Path | None = None  # the checkpoint whose weights the workers serve
         self._published: Mapping[str, float] = {}
         self.gate = ParityGate(
@@ -252,7 +252,7 @@ class Engines:
         self.on_event(event, **{**self.at, **facts})
 
     def revive_learner(self, error: RunError) -> None:
-        """Starts all ranks anew where one was lost: a process group has no place for a newcomer.
+        """Starts all ranks again where one was lost: a process group has no place for a newcomer.
 
         Raises: `error` itself where every rank lives.
         """

@@ -1,4 +1,4 @@
-"""SIGTERM: a run that is told to stop saves its step and ends well, within a grace period."""
+"""SIGTERM: a run that receives it saves its step and ends in order, within a grace period."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _KEPT = "finished stages, checkpoints and answers so far are kept"
 
 
 class Interrupted(PlumblineError):
-    """A run that stopped because it was told to; what it had done is saved."""
+    """A run that stopped because it received SIGTERM; what it had done is saved."""
 
     exit_code = 0
 
 
 class Interrupt:
-    """Whether the run was told to stop. Use as a context around the run.
+    """Whether the run received SIGTERM. Use as a context around the run.
 
     Within `at_steps` the signal waits for the step's end, where the trainer saves and calls `stop`;
     elsewhere (start, sampling, evaluation) nothing unsaved is lost, and it stops the run at once.
     `grace_s` seconds after the signal the run ends: as an error where the step is not saved yet,
-    well where only the engines are slow to end. `on_stop` is told at once what is saved.
+    well where only the engines are slow to end. `on_stop` is called at once with what is saved.
     """
 
     def __init__(self, grace_s: float) -> None:

@@ -1,1 +1,1 @@
-"""What a recipe may say: its sections, and every fault told at once."""
+"""What a recipe may say: its sections, and every fault reported at once."""

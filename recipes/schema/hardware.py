@@ -1,4 +1,4 @@
-"""What machines a page is meant for, and whether they can carry its transport. Nothing starts."""
+"""Which machines a recipe is meant for, and whether they support its transport. Nothing starts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _Fault = tuple[str, str, str]  # the key, what is wrong, what to do
 
 
 class HardwareSection(Section):
-    """The machines that the page is meant for: what `plan` seats the actors on. A run takes what
-    it finds.
+    """The machines that the recipe is meant for, on which `plan` places the actors. A run takes
+    what it finds.
     """
 
     nodes: int = Field(1, ge=1, description="Machines.")
@@ -28,16 +28,16 @@ def check_hardware(
     learner: LearnerConfig,
     rollout: RolloutConfig,
     runtime: RuntimeConfig,
-    page: ConfigFile,
+    config: ConfigFile,
 ) -> None:
-    """Whether transport, GPUs and machines of a page fit one another.
+    """Whether transport, GPUs and machines of a recipe fit one another.
 
-    Raises: ConfigError with file:line; the same whatever machine reads the page.
+    Raises: ConfigError with file:line; the same whatever machine reads the recipe.
     """
     fault = _machines_fault(hardware, runtime) or _transport_fault(learner, rollout)
     if fault is not None:
         key, what, do = fault
-        raise ConfigError(what, where=f"{page.section(key).where} {key}", do=do)
+        raise ConfigError(what, where=f"{config.section(key).where} {key}", do=do)
 
 
 def _machines_fault(hardware: HardwareSection, runtime: RuntimeConfig) -> _Fault | None:
@@ -55,14 +55,14 @@ def _transport_fault(learner: LearnerConfig, rollout: RolloutConfig) -> _Fault |
         return None
     key = "rollout.transport"
     if not (learner.gpus and rollout.gpus):
-        what = f"{rollout.transport} goes from GPU to GPU, and the page asks for "
+        what = f"{rollout.transport} goes from GPU to GPU, and the recipe asks for "
         what += f"{learner.gpus:g} a learner rank (learner.gpus) and {rollout.gpus:g} a rollout "
         what += "worker (rollout.gpus)"
         return key, what, "set both, or take transport: file"
     if rollout.transport == "ipc":
         return _ipc_fault(learner, rollout)
     if learner.gpus < 1 or rollout.gpus < 1:
-        what = "nccl needs GPUs of their own for learner and engines, and the page shares them "
+        what = "nccl needs GPUs of their own for learner and engines, and the recipe shares them "
         what += f"(learner.gpus {learner.gpus:g}, rollout.gpus {rollout.gpus:g})"
         return key, what, "set whole numbers, or take transport: ipc"
     return None

@@ -1,5 +1,5 @@
-"""What a page names outside itself (rewards, benchmarks, files), checked on the page as written: so
-that it is told beside the faults that keep the page from being built.
+"""Checks what a recipe names outside itself (rewards, benchmarks, files), before it is built: so
+these faults are reported together with those that keep the recipe from being built.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from rl.errors import PlumblineError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def check_names(page: ConfigFile, problems: Problems) -> None:
+def check_names(config: ConfigFile, problems: Problems) -> None:
     """Adds a line for each reward, benchmark and file that is not there, and for a parameter that
     its reward does not have.
     """
-    for stage in page.section("stages").items():
+    for stage in config.section("stages").items():
         sample = stage.child("sample")
         for owner in (stage, sample) if sample is not None else (stage,):
             for node in _items(owner, "rewards"):
                 _check(node, _reward, problems)
         for node in _items(stage, "data"):
             _check(node, _source, problems)
-    for node in page.section("evals.benchmarks").items():
+    for node in config.section("evals.benchmarks").items():
         _check(node, _benchmark, problems)
 
 
@@ -51,7 +51,7 @@ def _check(node: Node, check: Callable[[Node], None], problems: Problems) -> Non
 
 
 def _built(cls: type[Model], node: Node) -> Model | None:
-    """The section; None where it has faults, which are told already."""
+    """The section; None where it has faults, which have been reported already."""
     return build(cls, node, problems=Problems())
 
 

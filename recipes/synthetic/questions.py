@@ -31,7 +31,7 @@ class Noise:
     """Shares of training answers that are not the bare right answer.
 
     Annotators of TALKATIVE skills mostly answer in one sentence, which an exact scorer does not
-    accept: a habit that imitation learns, and that preferences and rewards can mend.
+    accept: a habit that imitation learns, and that preferences and rewards can remove.
     """
 
     wordy: float = 0.25  # "It is red."

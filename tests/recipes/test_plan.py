@@ -103,7 +103,7 @@ def test_a_page_for_gpus_ends_in_one_line_here(
     found = capsys.readouterr()
     [line] = found.err.strip().splitlines()
     asked = 16 if "2x8" in page else 8
-    assert f"the page asks for {asked} GPUs, this machine has none" in line
+    assert f"the recipe asks for {asked} GPUs, this machine has none" in line
     assert not (Path("runs")).exists()
 
 
