@@ -39,11 +39,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import core_schema
 
 from rl import plugins
-from rl.config_errors import Problems, place_of, report
+from rl.config_errors import NO_EFFECT, Problems, place_of, report
 from rl.config_yaml import Dumper, Node, parse_yaml
 from rl.errors import ConfigError
 
 __all__ = [
+    "NO_EFFECT",
     "Component",
     "ConfigFile",
     "Node",
@@ -61,9 +62,34 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A part of a recipe: an immutable model that refuses unknown keys, nan and infinity."""
+    """A part of a recipe: frozen, no unknown key, no nan or inf.
+
+    A section whose keys depend on one another refuses a key that has no effect (a validator raises
+    `PydanticCustomError(NO_EFFECT, ...)`) and names it in `idle_keys`:
+
+        class Optimizer(Section):
+            schedule: str = "cosine"
+            min_lr_ratio: float = 0.0  # has no effect beside `schedule: constant`
+
+            def idle_keys(self) -> frozenset[str]:
+                return frozenset({"min_lr_ratio"} if self.schedule == "constant" else ())
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def idle_keys(self) -> frozenset[str]:
+        """The fields that have no effect beside the others: `dump` leaves them out."""
+        return frozenset()
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """The keys of the section as a recipe writes them."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+    @classmethod
+    def explain_unknown(cls, key: str) -> str:
+        """Why this section has no such key, where there is more to say than that it is unknown."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -262,10 +288,11 @@ def dump(model: BaseModel | Mapping[str, Any] | Sequence[Any]) -> str:
 def plain(value: Any) -> Any:
     """A model as dicts, lists and scalars. The `name` of a plugin becomes its first key."""
     if isinstance(value, BaseModel):
+        idle = value.idle_keys() if isinstance(value, Section) else ()
         fields = {
             field.alias or key: plain(getattr(value, key))
             for key, field in type(value).model_fields.items()
-            if getattr(value, key) is not None or field.default is not None
+            if key not in idle and (getattr(value, key) is not None or field.default is not None)
         }
         name = None if "name" in fields else plugins.name_of(type(value))
         return fields if name is None else {"name": name, **fields}

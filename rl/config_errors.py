@@ -8,6 +8,7 @@ Pydantic finds the faults; this module finds the line of each, and says it in pl
 from __future__ import annotations
 
 import json
+import re
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,9 @@ from rl.config_yaml import Node
 from rl.errors import ConfigError, PlumblineError
 from rl.plugins import did_you_mean
 
+# The type of a pydantic error that says that a key has no effect; its message is given as it is.
+NO_EFFECT = "no_effect"
+_NAMES = re.compile(r" \((?:[\w.@/-]+, )+[\w.@/-]+\)")  # " (name, from, data)"
 _PLAIN = {
     "a valid integer": "a whole number",
     "a valid string": "text",
@@ -60,7 +64,25 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raises: ConfigError that lists them all."""
         if self.lines:
-            raise ConfigError("\n".join(self.lines))
+            raise ConfigError("\n".join(with_lists_once(self.lines)))
+
+
+def with_lists_once(lines: Iterable[str]) -> list[str]:
+    """The lines, each list of known names written out only in the first line that has it.
+
+    >>> with_lists_once(["sed: unknown key (run, model)", "x: unknown key (run, model)"])
+    ['sed: unknown key (run, model)', 'x: unknown key (see the names above)']
+    """
+    seen: set[str] = set()
+
+    def once(found: re.Match[str]) -> str:
+        if found.group() not in seen:
+            seen.add(found.group())
+            return found.group()
+        has_hint = found.string[: found.start()].endswith("?")  # Did you mean ...?
+        return "" if has_hint else " (see the names above)"
+
+    return [_NAMES.sub(once, line) for line in lines]
 
 
 def place_of(where: str, key: str) -> str:
@@ -90,26 +112,66 @@ def report(cls: type[BaseModel], node: Node, error: ValidationError, problems: P
         problems.add(where, key, _either(messages))
 
 
+_Owner = tuple[type[BaseModel], Node]  # a section's class, and what the recipe has of it
+
+
 def _line(cls: type[BaseModel], node: Node, fault: Any) -> tuple[str, str, str]:
-    kind, owner, place, key = fault["type"], cls, node, node.key
+    kind, place, key = fault["type"], node, node.key
+    owners: list[_Owner] = []  # the sections on the way to the fault, outermost first
     location = list(fault["loc"])
     annotation: Any = cls
     for depth, step in enumerate(location):
         inner = _inside(annotation, step, place)
         child = _step(place, step)
         if child is None:
-            if depth == len(location) - 1 and kind == "missing":
-                key = f"{key}.{step}" if key else str(step)
-                return place.where, key, f"missing; expected {_type_name(inner)}"
+            if depth == len(location) - 1 and step in _names(annotation):
+                key = _join(key, str(step))
+                if kind == "missing":
+                    return place.where, key, f"missing; expected {_type_name(inner)}"
             annotation = inner if inner is not None else annotation
-            continue  # the tag of a union's arm: no key of the recipe
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            owner = annotation
+            continue  # the tag of a union's arm is no key of the recipe
+        if _is_section(annotation):
+            owners.append((annotation, place))
         place, key, annotation = child, child.key, inner
     if kind == "extra_forbidden":
-        known = [field.alias or name for name, field in owner.model_fields.items()]
-        return place.where, key, unknown_key(str(location[-1]), known)
+        return place.where, key, _unknown(str(location[-1]), owners)
     return place.where, key, _words(fault, place)
+
+
+def _unknown(key: str, owners: list[_Owner]) -> str:
+    """What to say of a key that the innermost section does not have: where else it belongs, why it
+    has no place there, or the nearest key.
+    """
+    owner, node = owners[-1]
+    # Of the outermost section every part is looked through, of others those that are written.
+    parts = [name for name in _names(owner) if len(owners) == 1 or node.child(name)]
+    places = [
+        _join(node.key, f"{name}.{key}")
+        for name in parts
+        if key in _names(_inside(owner, name, node))
+    ]
+    explain = getattr(owner, "explain_unknown", None)
+    if not places and explain is not None and (why := explain(key)):
+        return str(why)
+    if len(owners) > 1 and key in _names(owners[-2][0]):
+        places.append(_join(owners[-2][1].key, key))
+    if places:
+        return f"unknown key. Write it as {' or '.join(places)}"
+    return unknown_key(key, _names(owner))
+
+
+def _names(annotation: Any) -> list[str]:
+    """The keys of a section as a recipe writes them; none of any other type."""
+    fields = annotation.model_fields if _is_section(annotation) else {}
+    return [field.alias or name for name, field in fields.items()]
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _join(key: str, step: str) -> str:
+    return f"{key}.{step}" if key else step
 
 
 def _step(node: Node, step: Any) -> Node | None:
@@ -147,13 +209,14 @@ def _settle(annotation: Any, node: Node | None) -> Any:
     if finder is not None:
         return _component(finder, node)
     if typing.get_origin(annotation) is typing.Union or type(annotation).__name__ == "UnionType":
-        arms = [arm for arm in typing.get_args(annotation) if arm is not type(None)]
-        return _settle(arms[0], node) if len(arms) == 1 else arms
+        arms = [_settle(a, node) for a in typing.get_args(annotation) if a is not type(None)]
+        return arms[0] if len(arms) == 1 else arms
     return annotation
 
 
 def _component(finder: Any, node: Node | None) -> Any:
-    name = node.name() if node is not None else None
+    short = node.value if node is not None else None  # `algorithm: grpo`
+    name = short if isinstance(short, str) else node.name() if node is not None else None
     if name is None:
         return None
     try:
@@ -167,6 +230,8 @@ def _words(fault: Any, node: Node) -> str:
     if isinstance(cause, PlumblineError):
         return cause.line()
     message: str = fault["msg"]
+    if fault["type"] == NO_EFFECT:
+        return message
     if fault["type"] in ("value_error", "assertion_error"):
         return message.partition(", ")[2] or message
     if fault["type"] == "string_pattern_mismatch":

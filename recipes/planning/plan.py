@@ -33,7 +33,10 @@ from recipes.running.prepare import Prepared, prepare
 from recipes.running.run_folder import require_writable
 from recipes.running.steps import count_steps
 from recipes.schema.faults import Faults
-from recipes.schema.recipe import Recipe, StageSection
+from recipes.schema.kinds import AnyStage
+from recipes.schema.recipe import Recipe
+from recipes.schema.sample_stage import SampleStage
+from recipes.schema.train_stage import TrainStage
 from rl.core import Sample
 from rl.errors import ConfigError
 from rl.runtime.gpu_assignment import GpuAssignment, assign_gpus
@@ -58,15 +61,15 @@ class StagePlan:
     is_bound: bool = False
 
 
-def plan_stage(stage: StageSection, prepared: Prepared | None, recipe: Recipe) -> StagePlan:
+def plan_stage(stage: AnyStage, prepared: Prepared | None, recipe: Recipe) -> StagePlan:
     """What follows from prompts per step, group size and tokens per micro-batch."""
-    group = stage.algorithm.answers_per_prompt if stage.sample is None else stage.sample.n
+    group = stage.answers_per_prompt
     per_step = f"{stage.prompts_per_step} prompts" + (
         f" x {group} = {stage.prompts_per_step * group} answers" if group > 1 else ""
     )
     records = None if prepared is None else prepared.records.get(stage.name)
     rows = None if records is None else len(records)
-    if stage.sample is not None:
+    if isinstance(stage, SampleStage):
         steps = None if rows is None else ceil(rows / stage.prompts_per_step)
         return StagePlan(stage.name, stage.from_, rows, steps, per_step, None, None, None)
     if prepared is None or records is None:
@@ -92,7 +95,7 @@ def plan_stage(stage: StageSection, prepared: Prepared | None, recipe: Recipe) -
 
 
 def _lengths(
-    stage: StageSection, records: Sequence[Any], prepared: Prepared, group: int, limit: int
+    stage: TrainStage, records: Sequence[Any], prepared: Prepared, group: int, limit: int
 ) -> tuple[float, float]:
     """Mean tokens of a tree, and of the rows that it stands for; sampled answers at their limit."""
     trees, rows = [], []
@@ -217,7 +220,7 @@ def show_plan(recipe: Recipe, console: Console) -> None:
         parts = {
             part: sum(item.part == part for item in loaded.items) for part in ("select", "report")
         }
-        models = 1 + sum(s.algorithm is not None and s.evaluate for s in recipe.stages)
+        models = 1 + sum(isinstance(s, TrainStage) and s.evaluate for s in recipe.stages)
         say(
             console,
             f"benchmark {loaded.config.name}: {parts['select']} select + {parts['report']} report "

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.schema.recipe import Recipe, StageSection
+from recipes.schema.kinds import AnyStage
+from recipes.schema.recipe import Recipe
+from recipes.schema.train_stage import TrainStage
 from rl.errors import ModelError
 
 GIB = 2**30
@@ -149,16 +151,16 @@ def publish_bytes(recipe: Recipe, arch: Architecture) -> float:
     return float(arch.parameters * width(recipe.learner.dtype))
 
 
-def needs_copy(stage: StageSection) -> bool:
+def needs_copy(stage: AnyStage) -> bool:
     """Whether a stage holds a second, frozen model for reference log-probs.
 
     An offline stage computes them once for all rows. An online stage, or one with mismatched
     answers, needs them for texts that are not known before the step.
     """
-    return stage.algorithm is not None and bool(stage.algorithm.needs.frozen_reference)
+    return isinstance(stage, TrainStage) and bool(stage.algorithm.needs.frozen_reference)
 
 
-def longest_tree(recipe: Recipe, stage: StageSection) -> int:
+def longest_tree(recipe: Recipe, stage: TrainStage) -> int:
     """The most tokens that a tree can have.
 
     A prompt and one answer have at most `max_model_len` together; a group's other answers, or the
@@ -167,8 +169,7 @@ def longest_tree(recipe: Recipe, stage: StageSection) -> int:
     limit = stage.max_new_tokens or recipe.rollout.max_new_tokens
     longest = recipe.rollout.max_model_len
     if stage.reading == "group":
-        sampled = int(stage.algorithm.answers_per_prompt)
-        return longest + (sampled - 1) * limit
+        return longest + (stage.answers_per_prompt - 1) * limit
     return 2 * longest if stage.reading == "preference" else longest
 
 
@@ -203,7 +204,7 @@ def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
     from rl.models.forward import CHUNK_ELEMENTS
 
     learner, size = recipe.learner, width(recipe.learner.dtype)
-    trees = [longest_tree(recipe, s) for s in recipe.stages if s.algorithm is not None]
+    trees = [longest_tree(recipe, s) for s in recipe.stages if isinstance(s, TrainStage)]
     tokens = max([learner.tokens_per_microbatch, *trees])
     kept = tokens * arch.text.kept(size)
     if arch.vision is not None and arch.is_vision_trained:

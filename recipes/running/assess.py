@@ -21,7 +21,8 @@ from evals.scoring.results import write_result
 from recipes.running.answering import Answering
 from recipes.running.console import say, stage_progress
 from recipes.running.prepare import LoadedBenchmark, Questions
-from recipes.schema.recipe import BASE, Recipe
+from recipes.schema.recipe import Recipe
+from recipes.schema.stage import BASE
 from rl.runs.store import RunStore
 
 

@@ -16,7 +16,8 @@ from recipes.running.assess import Assessor
 from recipes.running.console import say
 from recipes.running.prepare import Questions, open_benchmarks
 from recipes.running.run_folder import open_run
-from recipes.schema.recipe import BASE, Recipe
+from recipes.schema.recipe import Recipe
+from recipes.schema.stage import BASE
 from rl.errors import PlumblineError
 
 

@@ -24,7 +24,11 @@ from recipes.running.overlap import find_overlaps
 from recipes.running.prepare import Prepared, load, prepare, stage_sources
 from recipes.running.run_folder import open_run
 from recipes.running.train import StageTrainer
-from recipes.schema.recipe import BASE, Recipe, StageSection
+from recipes.schema.kinds import AnyStage
+from recipes.schema.recipe import Recipe
+from recipes.schema.sample_stage import SampleStage
+from recipes.schema.stage import BASE
+from recipes.schema.train_stage import TrainStage
 from rl.core import Sample
 from rl.errors import ConfigError, GateError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
@@ -184,35 +188,35 @@ class Pipeline:
                 self.assessor.assess(BASE, parent=None)
             store.write_facts(status="finished")
 
-    def _stage(self, stage: StageSection) -> None:
+    def _stage(self, stage: AnyStage) -> None:
         store = self.store.stage(stage.name)
         if self._is_done(store):
             say(self.console, f"{stage.name}: finished before, kept")
             return
         parent = self._parent(stage)
-        kind = "sample" if stage.sample is not None else "train"
         before = store.facts()
-        if kind == "sample" or before.get("parent") != parent:
+        if isinstance(stage, SampleStage) or before.get("parent") != parent:
             if before:
                 self.store.event("stage_restarted", stage=stage.name)
             store.clear()
         started = time.perf_counter()
-        algorithm = None if stage.sample is not None else stage.algorithm.name
+        algorithm: Any = stage.algorithm if isinstance(stage, TrainStage) else None
         store.write_facts(
-            kind=kind,
-            algorithm=algorithm,
+            kind=stage.kind,
+            algorithm=None if algorithm is None else algorithm.name,
             parent=parent,
             status="running",
             rolled_back_to=None,
-            own_metrics=dict(stage.algorithm.own_metrics) if stage.algorithm else {},
+            own_metrics={} if algorithm is None else dict(algorithm.own_metrics),
             **{"from": stage.from_, "data": [source.stage or source.path for source in stage.data]},
         )
         self.store.event("stage_started", stage=stage.name, parent=parent)
         try:
-            if kind == "sample":
-                store.write_facts(**self._sample(stage, parent))
-            else:
-                self._train(stage, parent)
+            match stage:
+                case TrainStage():
+                    self._train(stage, parent)
+                case SampleStage():
+                    store.write_facts(**self._sample(stage, parent))
         except Interrupted:
             raise
         except PlumblineError as error:
@@ -229,7 +233,7 @@ class Pipeline:
             with Path(place).open("a", encoding="utf-8") as file:
                 file.write(gate_markdown(self.root))
 
-    def _train(self, stage: StageSection, parent: str) -> None:
+    def _train(self, stage: TrainStage, parent: str) -> None:
         """Trains and evaluates one stage; the time of evaluation is a metric of the last step."""
         store, trainer = self.store.stage(stage.name), self._trainer(stage, parent)
         if self._is_trained(store):
@@ -249,7 +253,7 @@ class Pipeline:
         if failed:
             self._failed(stage, parent, failed)
 
-    def _failed(self, stage: StageSection, parent: str, why: str) -> None:
+    def _failed(self, stage: AnyStage, parent: str, why: str) -> None:
         """What a failed gate does to the stages that come. Raises: GateError where it stops."""
         gate = self.recipe.evals.gate
         if gate.on_fail == "stop":
@@ -281,7 +285,7 @@ class Pipeline:
             return False
         return facts["kind"] == "sample" or is_valid(store.checkpoint())
 
-    def _parent(self, stage: StageSection) -> str:
+    def _parent(self, stage: AnyStage) -> str:
         candidates = list(dict.fromkeys(map(self._yields, stage.parents)))
         for named in stage.parents:
             if (stands := self._yields(named)) != named:
@@ -293,7 +297,7 @@ class Pipeline:
         self.store.event("best_chosen", stage=stage.name, chosen=chosen, why=why)
         return chosen
 
-    def _trainer(self, stage: StageSection, parent: str) -> StageTrainer:
+    def _trainer(self, stage: TrainStage, parent: str) -> StageTrainer:
         return StageTrainer(
             stage,
             parent,
@@ -306,25 +310,23 @@ class Pipeline:
             interrupt=self.interrupt,
         )
 
-    def _sample(self, stage: StageSection, parent: str) -> dict[str, Any]:
+    def _sample(self, stage: SampleStage, parent: str) -> dict[str, Any]:
         """Draws the parent's answers, scores them, writes pairs and labelled answers."""
-        assert stage.sample is not None
         self.engines.serve(self.store.stage(parent).checkpoint())
         folder = self.store.stage(stage.name).folder / "data"
         return sample_pairs(self.engines, stage, self._records(stage), folder, self.console)
 
-    def _records(self, stage: StageSection) -> list[Any]:
+    def _records(self, stage: AnyStage) -> list[Any]:
         if stage.name in self.prepared.records:
             return list(self.prepared.records[stage.name])
         return list(load(self.recipe, stage_sources(stage, self.root), stage.reading))
 
 
 def sample_pairs(
-    engines: Engines, stage: StageSection, records: Sequence[Sample], folder: Path, console: Console
+    engines: Engines, stage: SampleStage, records: Sequence[Sample], folder: Path, console: Console
 ) -> dict[str, Any]:
     """The work of a sample stage on live engines that already serve its parent."""
     section = stage.sample
-    assert section is not None
     sampling = engines.sampling(
         n=section.n,
         temperature=section.temperature,
@@ -362,7 +364,8 @@ def sample_pairs(
 def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
     """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a
     run."""
-    stage, cores = recipe.stages[0], CoreUse.now()
+    (stage,), cores = recipe.stages, CoreUse.now()
+    assert isinstance(stage, SampleStage)
     prepared = prepare(recipe)
     _warn_of_shared_cores(console, cores)
     with Engines(recipe, prepared.renderer, prepared.prompts, name="sample") as engines:

@@ -18,7 +18,11 @@ from recipes.planning.actors import local_placement
 from recipes.planning.sizes import is_config_alone
 from recipes.running.engines import open_renderer, prompts_of
 from recipes.schema.faults import Faults
-from recipes.schema.recipe import BASE, Recipe, StageSection
+from recipes.schema.kinds import AnyStage
+from recipes.schema.recipe import Recipe
+from recipes.schema.sample_stage import SampleStage
+from recipes.schema.stage import BASE
+from recipes.schema.train_stage import TrainStage
 from rewards.base import Rubric
 from rewards.worker import check_on_two_rows
 from rl.core import Sample
@@ -99,21 +103,19 @@ def prepare(
     )
 
 
-def _check_rewards(
-    recipe: Recipe, stage: StageSection, rows: Sequence[Sample], faults: Faults
-) -> None:
+def _check_rewards(recipe: Recipe, stage: AnyStage, rows: Sequence[Sample], faults: Faults) -> None:
     """Builds each reward, looks for its columns in every row, and runs all of them on two."""
-    key = f"stages.{stage.name}." + ("rewards" if stage.sample is None else "sample.rewards")
+    key = f"stages.{stage.name}.{stage.rewards_key}"
     known = len(faults.errors)
-    for number, config in enumerate(stage.all_rewards):
+    for number, config in enumerate(stage.reward_configs):
         try:
             Rubric([config]).check(rows, MAX_ERROR_SHARE)
         except ConfigError as error:
             with faults.at(recipe.where(f"{key}.{number}.{error.key}".rstrip("."))):
                 raise
-    if stage.all_rewards and len(faults.errors) == known:
+    if stage.reward_configs and len(faults.errors) == known:
         with faults.at(recipe.where(key)):
-            check_on_two_rows(Rubric(stage.all_rewards), rows[:2])
+            check_on_two_rows(Rubric(stage.reward_configs), rows[:2])
 
 
 def _check_evaluation(recipe: Recipe, faults: Faults) -> None:
@@ -126,7 +128,8 @@ def _check_evaluation(recipe: Recipe, faults: Faults) -> None:
         unused.append("evals.gate")
     for stage in recipe.stages:
         key = f"stages.{stage.name}"
-        if stage.eval_every is not None and not (is_evaluated or recipe.says("evals.benchmarks")):
+        asks = isinstance(stage, TrainStage) and stage.eval_every is not None
+        if asks and not (is_evaluated or recipe.says("evals.benchmarks")):
             unused.append(f"{key}.eval_every")
         blind = [name for name in stage.parents if not _is_scored(recipe, name)]
         if stage.chooses_best and len(stage.parents) > 1 and (blind or not is_evaluated):
@@ -141,7 +144,10 @@ def _check_evaluation(recipe: Recipe, faults: Faults) -> None:
 
 
 def _is_scored(recipe: Recipe, name: str) -> bool:
-    return recipe.evals.evaluate_base if name == BASE else recipe.stage(name).evaluate
+    if name == BASE:
+        return recipe.evals.evaluate_base
+    stage = recipe.stage(name)
+    return isinstance(stage, TrainStage) and stage.evaluate
 
 
 def open_benchmarks(recipe: Recipe, faults: Faults | None = None) -> tuple[LoadedBenchmark, ...]:
@@ -181,7 +187,7 @@ def load(
     )
 
 
-def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:
+def stage_sources(stage: AnyStage, run: Path) -> list[DataSource]:
     """A stage's sources with `{stage: pairs}` turned into the file that the sample stage wrote."""
     found = []
     for source in stage.data:
@@ -199,8 +205,8 @@ def stage_sources(stage: StageSection, run: Path) -> list[DataSource]:
     return found
 
 
-def _kind(stage: StageSection) -> str:
-    return "another sample stage" if stage.algorithm is None else str(stage.algorithm.name)
+def _kind(stage: AnyStage) -> str:
+    return "another sample stage" if isinstance(stage, SampleStage) else str(stage.algorithm.name)
 
 
 def _open_benchmark(config: BenchmarkConfig, *, has_judge: bool) -> LoadedBenchmark:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from recipes.schema.recipe import Recipe, resolved
+from recipes.schema.stored import load_stored
+from rl.config import dump
 from rl.errors import ConfigError
 from rl.runs.store import RunStore
 
@@ -34,7 +36,7 @@ def open_run(
                 where=str(root),
                 do="give --resume to go on, --fresh to replace it, or run.name=... for another",
             )
-        changed = differences(page, (root / "config.yaml").read_text(encoding="utf-8"))
+        changed = differences(page, dump(load_stored(root / "config.yaml").plain()))
         if changed and not accept_changes:
             raise ConfigError(
                 f"the recipe differs from the run's: {'; '.join(changed)}",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from recipes.schema.recipe import StageSection
+from recipes.schema.train_stage import TrainStage
 from rl.runs.metrics import keep_steps, spent
 from rl.runs.store import RunStore
 
 
-def count_steps(stage: StageSection, num_rows: int) -> int:
+def count_steps(stage: TrainStage, num_rows: int) -> int:
     """Optimizer steps of a training stage: `steps`, or as many as `epochs` (by default 1) take."""
     if stage.steps is not None:
         return stage.steps

@@ -19,7 +19,8 @@ from recipes.running.interrupt import Interrupt
 from recipes.running.prepare import Prepared, load
 from recipes.running.steps import count_steps, go_back
 from recipes.running.watch import StageEnded, Watch
-from recipes.schema.recipe import Recipe, StageSection
+from recipes.schema.recipe import Recipe
+from recipes.schema.train_stage import TrainStage
 from rl.core import Progress, Rollout, Sample, Score
 from rl.data.sources import DataSource
 from rl.data.tree import Tree
@@ -51,7 +52,7 @@ class StageTrainer:
 
     def __init__(
         self,
-        stage: StageSection,
+        stage: TrainStage,
         parent: str,
         *,
         recipe: Recipe,

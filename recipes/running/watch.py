@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from evals.decisions.gate import GateConfig
-from recipes.schema.recipe import StageSection
+from recipes.schema.train_stage import TrainStage
 from rl.errors import GateError
 
 FAILED = 2  # of the metric eval/gate
@@ -39,7 +39,7 @@ class Watch:
     as an undisturbed one.
     """
 
-    def __init__(self, stage: StageSection, gate: GateConfig) -> None:
+    def __init__(self, stage: TrainStage, gate: GateConfig) -> None:
         self.stage, self.gate = stage, gate
         self.seen: list[Seen] = []
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rl.config_errors import with_lists_once
 from rl.errors import ConfigError, PlumblineError
 
 _HAS_LINE = re.compile(r":\d+\b|\brow \d")
@@ -31,4 +32,4 @@ class Faults:
         if len(lines) == 1 and self.errors[0].exit_code == ConfigError.exit_code:
             raise self.errors[0]
         if lines:
-            raise ConfigError("\n".join(lines))
+            raise ConfigError("\n".join(with_lists_once(lines)))

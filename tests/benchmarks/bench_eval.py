@@ -31,7 +31,8 @@ from recipes.running.answering import of_workers
 from recipes.running.assess import Assessor
 from recipes.running.engines import Engines
 from recipes.running.prepare import Prepared, prepare
-from recipes.schema.recipe import BASE, Recipe, recipe_of
+from recipes.schema.recipe import Recipe, recipe_of
+from recipes.schema.stage import BASE
 from recipes.synthetic.scenes import write_scenes
 from recipes.synthetic.tiny import make_tiny
 from rl.runs.store import RunStore

@@ -61,8 +61,8 @@ def sections() -> dict[str, type[BaseModel]]:
 
 
 def _walk(name: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    if name:
-        yield name, model
+    if name:  # kinds of stages share one key: stages:algorithm, stages:sample
+        yield f"{name}:{marker}" if (marker := getattr(model, "marker", "")) else name, model
     for key, field in model.model_fields.items():
         for inner in _models(field.annotation):
             yield from _walk(f"{name}.{field.alias or key}".lstrip("."), inner)

@@ -147,7 +147,7 @@ def test_an_endpoint_trains_nothing_and_a_judge_is_one_of_two() -> None:
     for judge in ({}, {"path": "j", "endpoint": there}):
         with pytest.raises(ConfigError, match="one of the two"):
             recipe_of({"model": {"path": "m"}, "evals": {"judge": judge}})
-    with pytest.raises(ConfigError, match="the judge is an endpoint too"):
+    with pytest.raises(ConfigError, match="the judge must be an endpoint too"):
         recipe_of({**page, "evals": {"endpoint": there, "judge": {"path": "j"}}})
 
 

@@ -102,7 +102,11 @@ def test_names_and_files_are_told_beside_wrong_types(
     ("old", "new", "said"),
     [
         ("    from: sft", "    from: best()", r"page.yaml:10 stages.grpo.from: best\(\) names no"),
-        ("    from: sft", "    heldout: sft", "page.yaml:10 stages.grpo.heldout: .* Name a sample"),
+        (
+            "    algorithm: sft",
+            "    algorithm: dpo\n    heldout: grpo",
+            "page.yaml:8 stages.sft.heldout: .* Name a sample",
+        ),
         ("    from: sft", "    from: sf", 'stages.grpo.from: unknown stage "sf". Did you mean sft'),
         ("path: sft.jsonl", "stage: grpo", "sft.data.0.stage: .*writes no rows. Name a sample"),
         (

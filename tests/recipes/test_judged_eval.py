@@ -150,5 +150,5 @@ def test_a_benchmark_with_code_may_name_its_data_itself(server: Judged, tmp_path
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "run/evals/base/mine/result.json").read_text())["parts"]
-    with pytest.raises(ConfigError, match="expected name=path, a page"):
+    with pytest.raises(ConfigError, match="expected name=path, a YAML file"):
         CliRunner().invoke(app, [*command[:6], "mme", *command[7:]], catch_exceptions=False)

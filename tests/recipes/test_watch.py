@@ -6,14 +6,14 @@ import pytest
 
 from evals.decisions.gate import GateConfig
 from recipes.running.watch import Ending, StageEnded, Watch
-from recipes.schema.recipe import StageSection
+from recipes.schema.train_stage import TrainStage
 from rl.errors import GateError
 
 PASS, WARN, FAIL = 0, 1, 2
 
 
 def watch(*seen: tuple[int, float, int], on_fail: str = "stop", **stage: Any) -> Watch:
-    section = StageSection.model_validate(
+    section = TrainStage.model_validate(
         {"name": "sft", "algorithm": "sft", "data": [{"path": "x"}], "eval_every": 1, **stage}
     )
     found = Watch(section, GateConfig(on_fail=on_fail))  # type: ignore[arg-type]

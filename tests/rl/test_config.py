@@ -246,7 +246,7 @@ def test_faults_of_overrides_name_the_override(page: Path) -> None:
         "Name one of these",
         "override seed: is no override; expected key.key=value. Write it as stages.grpo.lr=5e-5",
         "override seed.x=1: seed is 1, which has no key x. Name a key that holds others",
-        'override stages.9.lr=1: stages has no item "9" (sft, grpo). Name one of these',
+        'override stages.9.lr=1: stages has no item "9" (see the names above). Name one of these',
         "override note=[: broken YAML: expected the node content, but found '<stream end>'. "
         "Fix the value",
         "override =1: is no override; expected key.key=value. Write it as stages.grpo.lr=5e-5",

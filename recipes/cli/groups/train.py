@@ -39,7 +39,7 @@ def one_stage(algorithm: str) -> Callable[..., None]:
             "name": algorithm,
             "algorithm": {"name": algorithm},
             "data": [{"path": str(path)} for path in data],
-            "rewards": [{"name": name} for name in reward or []],
+            "rewards": [{"name": name} for name in reward] if reward else None,
             "steps": steps,
             "epochs": epochs,
             "lr": lr,
