@@ -71,8 +71,8 @@ class Choice:
 
     @property
     def surprise(self) -> str:
-        """Where another candidate scores higher on the report part: why the chosen
-        one is the parent nevertheless. Empty where none does.
+        """Where another candidate scores higher on the report part: why the chosen one is the
+        parent nevertheless. Empty where none does.
         """
         chosen = self.chosen
         shown = [c for c in self.candidates if c.shown is not None]
