@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.runs import page, write
+from tests.chaos.runs import events, page, write
 from tests.sockets import Watch, listeners
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -54,6 +54,10 @@ def test_a_grpo_stage_listens_on_loopback_alone(
         driver.kill()
         watch.stopped.set()
         watch.join()
+    command_line = f"Ray dashboard: plumbline dashboard {tmp_path / 'listeners'}\n"
+    assert command_line in path.with_suffix(".log").read_text()
+    (started,) = events(tmp_path / "listeners", "engines_up")
+    assert started["dashboard_url"].startswith("http://127.0.0.1:")
     names = {found.process for found in watch.found}
     assert {"gcs_server", "raylet"} <= names, names
     assert any("ZeroLearner" in name for name in names), names
