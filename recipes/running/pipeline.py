@@ -228,7 +228,7 @@ class Pipeline:
         build_report(self.root)
 
     def _summarise(self) -> None:
-        """Where CI shows a job's summary (GitHub's convention), the gate stands in it."""
+        """Where CI shows a job's summary (GitHub's convention), the gate is listed there."""
         if place := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(place).open("a", encoding="utf-8") as file:
                 file.write(gate_markdown(self.root))
@@ -264,7 +264,7 @@ class Pipeline:
             say(self.console, f"{stage.name} is rolled back: later stages start from {parent}")
 
     def _yields(self, stage: str) -> str:
-        """The stage whose weights stand for this one: itself, or what it was rolled back to."""
+        """The stage whose weights are used for this one: itself, or what it was rolled back to."""
         while to := self.store.stage(stage).facts().get("rolled_back_to"):
             stage = str(to)
         return stage
@@ -273,7 +273,7 @@ class Pipeline:
         """An event of the engines: kept, and a lost learner's also said."""
         self.store.event(event, **facts)
         if event == "learner_lost":
-            say(self.console, f"{', '.join(facts['ranks'])} lost; the learner is started anew")
+            say(self.console, f"{', '.join(facts['ranks'])} lost; the learner is started again")
 
     def _is_trained(self, store: StageStore) -> bool:
         """Whether only the evaluation is left."""
@@ -289,7 +289,7 @@ class Pipeline:
         candidates = list(dict.fromkeys(map(self._yields, stage.parents)))
         for named in stage.parents:
             if (stands := self._yields(named)) != named:
-                say(self.console, f"{stage.name}: {stands} stands for {named}, rolled back")
+                say(self.console, f"{stage.name}: {stands} replaces {named}, rolled back")
         if len(candidates) == 1:
             return candidates[0]
         chosen, why = self.assessor.choose(candidates)

@@ -84,7 +84,7 @@ def differences(new: str, old: str) -> list[str]:
 
 
 class _Order(tuple[str, ...]):
-    """The names of a list's items, in order: the leaf that stands for their places."""
+    """The names of a list's items, in order: the leaf that represents their places."""
 
 
 def _shown(value: Any) -> str:
