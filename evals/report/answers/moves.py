@@ -208,9 +208,9 @@ def _part(split: Split, name: str, points: float) -> str:
 
 
 def _answered_in_words(split: Split) -> str:
-    """`1 987 questions that its parent left open (1 985 cut off, 2 unreadable)`."""
+    """`1 987 questions that its parent did not answer (1 985 cut off, 2 unreadable)`."""
     newly, ceased = split.newly.questions, split.ceased.questions
-    whose = "that its parent left open" if not ceased else "that it leaves open"
+    whose = "that its parent did not answer" if not ceased else "that it does not answer"
     if newly and ceased:
         whose = "that only one of the two stages answered"
     reasons = ", ".join(
@@ -226,8 +226,8 @@ def _against_always(split: Split, baseline: float) -> str:
     """The share right of the new answers, beside that of always giving the most common one."""
     more = split.is_beyond(baseline)
     return (
-        f"{split.new_answers}, the most common answer would be on {PERCENT.value(baseline)}: "
-        f"{'more than' if more else 'not clearly more than'} answering at all would give"
+        f"{split.new_answers}; always giving the most common answer: {PERCENT.value(baseline)}, "
+        f"{'clearly less' if more else 'not clearly less'}"
     )
 
 

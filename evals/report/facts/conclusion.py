@@ -137,7 +137,7 @@ def _why(run: Run, row: Row, stage: Stage, summaries: Summaries) -> str:
     if "answered" in what:
         beyond = parts.is_beyond(row.majority_baseline)
         what = what.replace("answered", "answering" if beyond else "answering at all")
-        always = f"the most common answer would be on {PERCENT.value(row.majority_baseline)}"
+        always = f"always giving the most common answer: {PERCENT.value(row.majority_baseline)}"
         reasons = [f"{what}: {parts.new_answers}", always] if beyond else [what]
     elif "form" in what:
         sight = seen(parts)

@@ -128,9 +128,9 @@ def _seen(row: Row, against: Against) -> str:
         f"{amount} in {'accuracy' if measure == 'accuracy' else f'the {measure}'}"
         for measure, amount in measures
     ]
-    text = f"a change of {amounts[0]} would be seen 4 times in 5"
+    text = f"the test detects a change of {amounts[0]} 4 times in 5"
     if len(measures) == 2:
-        text += f"; of the accuracy, tested by itself, one of {measures[1][1]}"
+        text += f"; the test of the accuracy one of {measures[1][1]}"
     return text
 
 

@@ -135,7 +135,7 @@ def cost(item: Spent) -> str:
     if stage.kind == "train" and stage.steps:
         parts.append(f"{figures.count(stage.steps)} steps{_redone(item)}")
     if item.sampled:
-        of = f" to {figures.count(item.prompts)} prompts" if item.prompts else ""
+        of = f" for {figures.count(item.prompts)} prompts" if item.prompts else ""
         parts.append(f"{figures.count(item.sampled)} answers sampled{of}")
     if item.pairs is not None:
         more = f" and {figures.count(item.heldout)} held out" if item.heldout else ""

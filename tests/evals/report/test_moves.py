@@ -87,13 +87,14 @@ def test_the_parts_add_up_and_change_their_sign_with_the_stages(drawn):
 def test_the_sentence_tells_what_was_newly_answered_from_guessing():
     more = in_words(split([asked(UNREAD, YES)] * 80 + [asked(UNREAD, NO)] * 20, 1, 0), 0.5)
     assert more.startswith(
-        "answered: +80.0 points come from 100 questions that its parent left open (100 unreadable)"
+        "answered: +80.0 points come from 100 questions that its parent did not answer "
+        "(100 unreadable)"
     )
-    assert more.endswith("more than answering at all would give")
+    assert more.endswith("50.0\u202f%, clearly less")
     guess = in_words(split([asked(UNREAD, YES)] * 51 + [asked(UNREAD, NO)] * 49, 1, 0), 0.5)
-    assert guess.endswith("not clearly more than answering at all would give")
+    assert guess.endswith("not clearly less")
     ceased = in_words(split([asked(YES, UNREAD)], 1, 0), 0.5)
-    assert "1 question that it leaves open (1 unreadable)" in ceased
+    assert "1 question that it does not answer (1 unreadable)" in ceased
 
 
 def test_the_sentence_says_that_form_is_no_sight():

@@ -153,7 +153,7 @@ def test_answers_sampled_and_pairs_kept_are_counted(make_run):
     assert total.total("pairs") == 300
     assert total.questions == 5 * 2 * 48
     text = build_report(run).read_text().replace("\u202f", " ")
-    assert "4,000 answers sampled to 500 prompts, 300 pairs kept and 50 held out" in text
+    assert "4,000 answers sampled for 500 prompts, 300 pairs kept and 50 held out" in text
     assert "in all, 10 evaluations" in text
 
 

@@ -120,8 +120,8 @@ def test_a_gain_by_answering_is_held_against_the_most_common_answer(make_run):
     told_rows = [replace(row, majority_baseline=0.5) for row in rows(run)]
     assert line(52).endswith("; gained in sft (by answering at all)")
     assert line(70).endswith(
-        "; gained in sft (by answering: 70.0\u202f% of the 100 new answers are right, the most "
-        "common answer would be on 50.0\u202f%)"
+        "; gained in sft (by answering: 70.0\u202f% of the 100 new answers are right, "
+        "always giving the most common answer: 50.0\u202f%)"
     )
 
 
