@@ -87,6 +87,11 @@ class Section(BaseModel):
         return tuple(field.alias or name for name, field in cls.model_fields.items())
 
     @classmethod
+    def advise_on(cls, key: str) -> str:
+        """What to write instead of another tool's key; asked of the outermost section alone."""
+        return ""
+
+    @classmethod
     def explain_unknown(cls, key: str) -> str:
         """Why this section has no such key, where there is more to say than that it is unknown."""
         return ""

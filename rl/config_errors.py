@@ -157,6 +157,10 @@ def _unknown(key: str, owners: list[_Owner]) -> str:
         places.append(_join(owners[-2][1].key, key))
     if places:
         return f"unknown key. Write it as {' or '.join(places)}"
+    # Another tool's word first: the nearest of ours by spelling would be a wrong one.
+    advise = getattr(owners[0][0], "advise_on", None)
+    if advise is not None and (advice := advise(key)):
+        return f"unknown key. {advice[:1].upper()}{advice[1:]}"
     return unknown_key(key, _names(owner))
 
 

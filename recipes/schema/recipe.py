@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from evals.base import BenchmarkConfig
 from evals.decisions.gate import GateConfig
+from recipes.schema.foreign import advice_for_key
 from recipes.schema.hardware import HardwareSection, check_hardware
 from recipes.schema.kinds import AnyStage
 from recipes.schema.named import check_names
@@ -154,6 +155,11 @@ class Recipe(Section):
             if name == BASE:
                 raise ValueError('"base" is the untrained model; call the stage otherwise')
         return stages
+
+    @classmethod
+    def advise_on(cls, key: str) -> str:
+        """What to write instead of a key of ms-swift, TRL or verl."""
+        return advice_for_key(key)
 
     def where(self, key: str) -> str:
         """`file:line key` in the file that this was built from; the key alone without a file."""

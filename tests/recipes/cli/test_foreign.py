@@ -2,13 +2,17 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
 
 from recipes.cli import main as cli
 from recipes.schema.foreign import COMMANDS, KEYS, advice_for_command, advice_for_key
+from recipes.schema.recipe import load_recipe
+from rl.errors import ConfigError
 
+ROOT = Path(__file__).parents[3]
 OURS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
@@ -68,6 +72,23 @@ def test_a_dotted_key_of_verl_is_found():
     assert "tokens_per_microbatch" in advice_for_key(key)
     assert "model, rollout and learner" in advice_for_key("actor_rollout_ref.ref.strategy")
     assert advice_for_key("clip_hgih") == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("stages.sft.lora_rank=8", r"unknown key\. No adapters \(LoRA\) yet"),
+        ("stages.sft.learning_rate=1", r"unknown key\. Write --lr, or stages\.NAME\.lr"),
+        ("stages.sft.per_device_train_batch_size=1", r"unknown key\. .*prompts_per_step"),
+        ("actor_rollout_ref.rollout.n=8", r"unknown key\. .*rollout and learner"),
+        ("trainer.total_epochs=3", r"unknown key\. Write run, learner and rollout"),
+        ("stages.sft.lrr=1", r"unknown key\. Did you mean lr\?"),
+    ],
+)
+def test_a_key_of_another_tool_in_a_recipe_gets_ours(override, said):
+    with pytest.raises(ConfigError) as refused:
+        load_recipe(ROOT / "recipes" / "configs" / "sft.yaml", [override])
+    assert re.search(said, str(refused.value)), refused.value
 
 
 def test_everything_listed_has_a_sentence(capsys):
