@@ -97,7 +97,7 @@ def plan_stage(stage: AnyStage, prepared: Prepared | None, recipe: Recipe) -> St
 def _lengths(
     stage: TrainStage, records: Sequence[Any], prepared: Prepared, group: int, limit: int
 ) -> tuple[float, float]:
-    """Mean tokens of a tree, and of the rows that it stands for; sampled answers at their limit."""
+    """Mean tokens of a tree, and of the rows that it replaces; sampled answers at their limit."""
     trees, rows = [], []
     for record in records:
         if stage.reading == "group":
@@ -136,7 +136,7 @@ def memory(recipe: Recipe, arch: Architecture) -> dict[str, float]:
 def require_fit(
     recipe: Recipe, arch: Architecture, assignments: Sequence[GpuAssignment]
 ) -> dict[str, float]:
-    """GiB that each role takes of a GPU it stands on.
+    """GiB that each role takes of a GPU it is on.
 
     Raises: ConfigError with the numbers where a GPU's actors need more than it has, or an engine's
     share does not hold its weights and one answer.

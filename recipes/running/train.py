@@ -73,7 +73,7 @@ class StageTrainer:
     def train(self, records: Sequence[Any]) -> dict[str, Any]:
         """Trains, saves and publishes. Returns what stage.json keeps.
 
-        Raises: Interrupted after the step's checkpoint is written, where the run was told to stop.
+        Raises: Interrupted after the step's checkpoint is written, where the run received SIGTERM.
         """
         stage = self.stage
         num_steps = self._num_steps = count_steps(stage, len(records))
@@ -171,7 +171,10 @@ class StageTrainer:
         step = int(checkpoint_facts(found)["step"]) if found is not None else 0
         if found is None or step > num_steps:
             if any(read_metrics(self.store.metrics)):
-                say(self.console, f"{self.stage.name}: begins anew, no checkpoint to go on from")
+                say(
+                    self.console,
+                    f"{self.stage.name}: starts from the beginning, no checkpoint to continue from",
+                )
                 self.run.event("stage_restarted", stage=self.stage.name)
             return None
         say(self.console, f"{self.stage.name}: goes on after step {step}")
@@ -181,7 +184,7 @@ class StageTrainer:
     def _take_up(self, begun: Path | None, metrics: Metrics) -> None:
         """The checkpoint's optimizer, weights and random states into the learner, its weights to
         the workers of an online stage, under the version that they had. An evaluation that was cut
-        off after the checkpoint is made up for."""
+        off after the checkpoint is done again."""
         if begun is None:
             return
         step = int(checkpoint_facts(begun)["step"])
