@@ -31,7 +31,7 @@ from recipes.planning.sizes import (
 from recipes.running.console import say
 from recipes.running.prepare import Prepared, prepare
 from recipes.running.run_folder import require_writable
-from recipes.running.steps import count_steps
+from recipes.running.steps import count_steps, describe_steps, has_default_steps
 from recipes.schema.faults import Faults
 from recipes.schema.kinds import AnyStage
 from recipes.schema.recipe import Recipe
@@ -216,6 +216,7 @@ def show_plan(recipe: Recipe, console: Console) -> None:
         )
         table.add_row(p.name, p.start, *("-" if cell is None else str(cell) for cell in cells))
     console.print(table)
+    _print_defaults(recipe, prepared, console)
     for loaded in prepared.benchmarks if prepared else ():
         parts = {
             part: sum(item.part == part for item in loaded.items) for part in ("select", "report")
@@ -232,6 +233,20 @@ def show_plan(recipe: Recipe, console: Console) -> None:
     console.print(owners)
     if assignments:
         _print_assignments(recipe, arch, assignments, console)
+
+
+def _print_defaults(recipe: Recipe, prepared: Prepared | None, console: Console) -> None:
+    """The stages whose number of steps is a default, and batches that are larger than the rows."""
+    for stage in recipe.stages:
+        records = None if prepared is None else prepared.records.get(stage.name)
+        if not isinstance(stage, TrainStage):
+            continue
+        if records is not None and (
+            has_default_steps(stage) or stage.prompts_per_step > len(records)
+        ):
+            say(console, describe_steps(stage, len(records)))
+        elif records is None and has_default_steps(stage):
+            say(console, f"{stage.name}: 1 epoch of its rows (neither steps nor epochs given)")
 
 
 def _print_model(recipe: Recipe, arch: Architecture, console: Console, *, is_whole: bool) -> None:

@@ -17,6 +17,7 @@ from evals.contamination.search import Overlap
 from evals.data.items import Item
 from evals.decisions.best import Best, best, select_score
 from evals.decisions.gate import Gate, enforce, failures, worst
+from evals.report.display.figures import Scale
 from evals.scoring.results import write_result
 from recipes.running.answering import Answering
 from recipes.running.console import say, stage_progress
@@ -164,26 +165,36 @@ class Assessor:
         }
 
 
+class _Statistic(NamedTuple):
+    """What decides how a benchmark's figures are written: its maximum and unit."""
+
+    max: float
+    unit: str
+
+
 def result_line(stage: str, result: Mapping[str, Any]) -> str:
     """A result in one line: value with interval, what guessing scores, difference to the parent,
-    gate.
+    gate. Shares are written in percent, as in the report:
+
+        sft: textvqa accuracy 22.2 % [20.6, 24.0]; +22.2 against base (p = 0.000104, better)
     """
     part = result["parts"].get("report") or result["parts"]["select"]
     primary = result["primary"]
+    most = part.get("max", primary["max"])
+    scale = Scale.of(_Statistic(most, primary.get("unit", "")))
     shown = f"{stage}: {result['benchmark']} {primary['name']} "
     if part["value"] is None:
-        shown += f"no score: all {part['n']} answers are errors"
+        shown += f"no score: all {part['n']:,} answers are errors"
     else:
-        low, high = part["interval"]
-        most = part.get("max", primary["max"])
-        shown += f"{part['value']:.4g} of {most:g} [{low:.4g}, {high:.4g}]"
+        of = "" if scale.suffix else f" of {most:,g}"
+        shown += f"{scale.value(part['value'])}{of} {scale.interval(tuple(part['interval']))}"
     if (guessing := part.get("random_baseline")) is not None:
-        shown += f" (guessing: {guessing:.4g})"
+        shown += f" (guessing: {scale.value(guessing)})"
     against = result["comparisons"].get("parent")
     compared = (against or {}).get("report")
     if against and compared:
-        shown += f"; {compared['difference']:+.4g} against {against['stage']}"
+        shown += f"; {scale.difference(compared['difference'])} against {against['stage']}"
         shown += f" (p = {compared['p_value']:.3g}, {compared['verdict']})"
     if against:
         shown += f"; gate {result['gate']['verdict']}"
-    return shown
+    return shown.replace("\u202f", " ")  # a terminal's font may lack the narrow space

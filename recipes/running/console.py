@@ -81,9 +81,9 @@ def step_line(name: str, step: int, total: int, metrics: Mapping[str, float]) ->
         if metrics.get(f"time/{phase}_s", 0.0) >= 0.005
     ]
     seconds = f"{metrics['time/step_s']:.2f} s" if "time/step_s" in metrics else ""
-    rate = f"{metrics['samples/s']:.0f} samples/s" if "samples/s" in metrics else ""
+    rate = f"{metrics['samples/s']:,.0f} samples/s" if "samples/s" in metrics else ""
     spent = f"{seconds} = {' + '.join(parts)}" if parts and seconds else seconds
-    return "  ".join(part for part in (f"{name} {step}/{total}", *shown, rate, spent) if part)
+    return "  ".join(part for part in (f"{name} {step:,}/{total:,}", *shown, rate, spent) if part)
 
 
 class _Rated(Progress):

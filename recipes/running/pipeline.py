@@ -20,6 +20,11 @@ from recipes.running.assess import Assessor
 from recipes.running.console import say, stage_progress
 from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt, Interrupted
+from recipes.running.missing_results import (
+    has_all_answers,
+    stages_without_result,
+    stored_answers,
+)
 from recipes.running.overlap import find_overlaps
 from recipes.running.prepare import Prepared, load, prepare, stage_sources
 from recipes.running.run_folder import open_run
@@ -79,8 +84,9 @@ class Pipeline:
         self.prepared = prepare(self.recipe, rejects=self.root / "rejects")
         self.store = open_run(self.recipe, self.root, **self._opening)
         if self._is_finished():
-            say(self.console, "every stage was finished before; writing the report again")
-            return build_report(self.root)
+            missing = self._without_result()
+            if all(self._has_all_answers(stage) for stage in missing):
+                return self._report_again(missing)
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
         overlaps = find_overlaps(self.recipe, self.prepared, self.console)
@@ -109,6 +115,7 @@ class Pipeline:
         page = build_report(self.root)
         self._summarise()
         say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
+        self._name_weights()
         return page
 
     def _run_stages(
@@ -126,6 +133,47 @@ class Pipeline:
         except Interrupted:
             build_report(self.root)  # here: engines that end slowly may outlast the grace
             raise
+
+    def _report_again(self, missing: Sequence[str]) -> Path:
+        """Scores stored answers whose result is missing, and writes the report; no engine."""
+        if missing:
+            say(self.console, f"scoring stored answers again: {', '.join(missing)}")
+            overlaps = find_overlaps(self.recipe, self.prepared, self.console)
+            with stored_answers(self.recipe, self.prepared) as answering:
+                assessor = Assessor(
+                    self.recipe, self.prepared, self.store, answering, self.console, overlaps
+                )
+                for stage in missing:
+                    assessor.assess(stage, parent=self.store.stage(stage).facts().get("parent"))
+        say(self.console, "every stage was finished before; writing the report again")
+        page = build_report(self.root)
+        self._name_weights()
+        return page
+
+    def _without_result(self) -> list[str]:
+        return stages_without_result(self.recipe, self.prepared, self.store)
+
+    def _has_all_answers(self, stage: str) -> bool:
+        return has_all_answers(self.recipe, self.prepared, self.store, stage)
+
+    def _assess_again(self, stage: str) -> None:
+        """Scores a finished stage of which a result is missing; missing answers are asked for."""
+        store = self.store.stage(stage)
+        say(self.console, f"{stage}: a result is missing, it is scored again")
+        self.engines.serve(store.checkpoint())
+        self.assessor.assess(stage, parent=store.facts().get("parent"))
+
+    def _name_weights(self) -> None:
+        """The last training stage's weights, and how to load them."""
+        trained = [s.name for s in self.recipe.stages if isinstance(s, TrainStage)]
+        if not trained or (stage := self._yields(trained[-1])) == BASE:
+            return
+        folder = self.store.stage(stage).checkpoint()
+        has_vision = self.prepared.renderer.spec.has_vision
+        auto = "AutoModelForImageTextToText" if has_vision else "AutoModelForCausalLM"
+        say(self.console, f"weights of {stage}: {folder}")
+        say(self.console, f'  transformers: {auto}.from_pretrained("{folder}")')
+        say(self.console, f"  vLLM: vllm serve {folder}")
 
     def _is_finished(self) -> bool:
         stages = [self.store.stage(stage.name) for stage in self.recipe.stages]
@@ -187,11 +235,15 @@ class Pipeline:
             if self.recipe.evals.evaluate_base:
                 self.assessor.assess(BASE, parent=None)
             store.write_facts(status="finished")
+        elif BASE in self._without_result():
+            self._assess_again(BASE)
 
     def _stage(self, stage: AnyStage) -> None:
         store = self.store.stage(stage.name)
         if self._is_done(store):
             say(self.console, f"{stage.name}: finished before, kept")
+            if stage.name in self._without_result():
+                self._assess_again(stage.name)
             return
         parent = self._parent(stage)
         before = store.facts()
@@ -347,8 +399,8 @@ def sample_pairs(
     mean = sum(values) / len(values) if values else math.nan
     say(
         console,
-        f"{stage.name}: {counts.prompts} prompts x {section.n}, mean score {mean:.3f}; "
-        f"{counts.pairs} pairs, {counts.heldout} held out, {counts.tied} without contrast",
+        f"{stage.name}: {counts.prompts:,} prompts x {section.n}, mean score {mean:.3f}; "
+        f"{counts.pairs:,} pairs, {counts.heldout:,} held out, {counts.tied:,} without contrast",
     )
     if not counts.pairs:
         raise RunError(

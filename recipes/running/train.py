@@ -17,7 +17,7 @@ from recipes.running.console import StageProgress, say, stage_progress
 from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt
 from recipes.running.prepare import Prepared, load
-from recipes.running.steps import count_steps, go_back
+from recipes.running.steps import count_steps, describe_steps, go_back
 from recipes.running.watch import StageEnded, Watch
 from recipes.schema.recipe import Recipe
 from recipes.schema.train_stage import TrainStage
@@ -77,6 +77,7 @@ class StageTrainer:
         """
         stage = self.stage
         num_steps = self._num_steps = count_steps(stage, len(records))
+        say(self.console, describe_steps(stage, len(records)))
         begun = self._begun(num_steps)
         start = int(checkpoint_facts(begun)["step"]) if begun else 0
         self.engines.at = {"stage": stage.name, "step": start + 1}

@@ -78,6 +78,29 @@ def test_a_checkpoint_overwritten_in_place_never_gives_old_answers(
     assert starts(tmp_path) == 2
 
 
+def test_resume_scores_a_missing_result_again(
+    tiny_qwen3vl: Path, scene_data: Path, tmp_path: Path
+) -> None:
+    recipe, out = page(tiny_qwen3vl, scene_data, tmp_path), Console(quiet=True)
+    Pipeline(recipe, out).run()
+    folder = tmp_path / "eval/evals/base/textvqa"
+    result = (folder / "result.json").read_text()
+    stored = (folder / "responses.jsonl").read_text()
+    # All answers are stored: they are scored again without an engine.
+    (folder / "result.json").unlink()
+    Pipeline(recipe, out, resume=True).run()
+    assert (folder / "result.json").read_text() == result
+    assert (folder / "responses.jsonl").read_text() == stored
+    assert starts(tmp_path) == 1
+    # Answers are missing too: those are asked for again.
+    (folder / "result.json").unlink()
+    (folder / "responses.jsonl").write_text("".join(stored.splitlines(keepends=True)[:2]))
+    Pipeline(recipe, out, resume=True).run()
+    again = json.loads((folder / "result.json").read_text())
+    assert again["parts"] == json.loads(result)["parts"]
+    assert starts(tmp_path) == 2
+
+
 def test_other_files_of_the_model_count_too(tiny_qwen3vl: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_qwen3vl, model)

@@ -192,6 +192,26 @@ def test_resume_runs_what_is_not_finished_and_nothing_else(
     assert store.stage("grpo").facts()["weights"] == old
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_resume_of_a_finished_run_scores_a_missing_result_again(
+    finished: tuple[Recipe, Path, set[str]], is_answered: bool
+) -> None:
+    page, run, _ = finished
+    folder, events = run / "evals" / "dpo" / "mme", run / "events.jsonl"
+    result = json.loads((folder / "result.json").read_text())
+    starts = events.read_text().count('"engines_up"')
+    (folder / "result.json").unlink()
+    if not is_answered:
+        (folder / "responses.jsonl").unlink()
+    Pipeline(page, Console(quiet=True), resume=True).run()
+    again = json.loads((folder / "result.json").read_text())
+    assert {k: again[k] for k in ("parts", "comparisons", "gate", "weights")} == {
+        k: result[k] for k in ("parts", "comparisons", "gate", "weights")
+    }
+    # Stored answers need no engine.
+    assert events.read_text().count('"engines_up"') == starts + (not is_answered)
+
+
 def test_a_failed_gate_stops_the_run_and_shows_in_the_report(
     finished: tuple[Recipe, Path, set[str]],
     tiny_qwen3vl: Path,
