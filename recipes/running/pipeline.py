@@ -1,5 +1,8 @@
-"""Runs a recipe: base, then stage after stage, evaluation after each, a report that grows with
-them."""
+"""Runs a recipe: the base model, then every stage with its evaluation. The report is written again
+after each.
+
+    page = Pipeline(load_recipe(Path("grpo.yaml")), Console(), resume=True).run()
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,9 @@ from rollouts.pairs import write_pairs
 class Pipeline:
     """One run of one recipe.
 
-    What can be wrong with page, data or model is found before an engine starts. A stage that is
+    What can be wrong with recipe, data or model is found before an engine starts. A stage that is
     finished (its stage.json says so and its checkpoint is whole) is not run again on resume, and
-    an unfinished one goes on from its newest whole checkpoint.
+    an unfinished one resumes from its newest whole checkpoint.
     """
 
     def __init__(

@@ -178,7 +178,7 @@ class StageTrainer:
                 )
                 self.run.event("stage_restarted", stage=self.stage.name)
             return None
-        say(self.console, f"{self.stage.name}: goes on after step {step}")
+        say(self.console, f"{self.stage.name}: resumes after step {step}")
         self.run.event("stage_resumed", stage=self.stage.name, step=step)
         return found
 
