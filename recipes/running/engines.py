@@ -53,7 +53,16 @@ class Engines:
     """Learner, rollout workers and reward workers on Ray, with one weight version at a time.
 
     `serve(checkpoint)` and `publish()` are the only ways in which weights reach the rollout
-    workers, and both end in the parity gate, which asks about some of `prompts`. Use as a context.
+    workers. Both end in the parity gate, which compares log-probs of some of `prompts` between
+    engine and learner.
+
+        with Engines(recipe, renderer, prompts, name="my-run") as engines:  # waits for every actor
+            engines.serve(checkpoint)             # the workers sample from a checkpoint's weights
+            scorer = engines.rewards(configs)     # starts reward workers, or keeps those that run
+            engines.learner.begin_stage(str(checkpoint), plan, needs_reference=False)
+            ...                                   # updates the learner's weights
+            engines.publish()                     # the workers sample from the new weights
+            engines.save(folder)                  # a folder that from_pretrained opens
     """
 
     def __init__(

@@ -31,7 +31,7 @@ from recipes.running.missing_results import (
 from recipes.running.overlap import find_overlaps
 from recipes.running.prepare import Prepared, load, prepare, stage_sources
 from recipes.running.run_folder import open_run
-from recipes.running.train import StageTrainer
+from recipes.running.train import RunParts, StageTrainer
 from recipes.schema.kinds import AnyStage
 from recipes.schema.recipe import Recipe
 from recipes.schema.sample_stage import SampleStage
@@ -353,9 +353,7 @@ class Pipeline:
         return chosen
 
     def _trainer(self, stage: TrainStage, parent: str) -> StageTrainer:
-        return StageTrainer(
-            stage,
-            parent,
+        parts = RunParts(
             recipe=self.recipe,
             prepared=self.prepared,
             store=self.store,
@@ -364,6 +362,7 @@ class Pipeline:
             console=self.console,
             interrupt=self.interrupt,
         )
+        return StageTrainer(stage, parent, parts)
 
     def _sample(self, stage: SampleStage, parent: str) -> dict[str, Any]:
         """Draws the parent's answers, scores them, writes pairs and labelled answers."""

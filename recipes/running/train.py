@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,32 +42,39 @@ from rl.runs.store import RunStore
 from rollouts.collect import collect, write_rollouts
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What all stages of one run share: the recipe, its data, its folder, and what runs it."""
+
+    recipe: Recipe
+    prepared: Prepared
+    store: RunStore
+    engines: Engines
+    assessor: Assessor
+    console: Console
+    interrupt: Interrupt
+
+
 class StageTrainer:
     """One training stage on live engines.
 
     Everything that a step draws follows from the run's seed and the step's number; what does not
-    (optimizer, random states) is in the checkpoint. So a stage that goes on from a checkpoint
+    (optimizer, random states) is in the checkpoint. So a stage that resumes from a checkpoint
     ends in the same bits.
+
+        trainer = StageTrainer(recipe.stage("sft"), "base", parts)
+        facts = trainer.train(records)       # returns when the weights are saved and published
+        run.stage("sft").write_facts(**facts)
+        trainer.settle()                     # removes what only an unfinished stage needs
     """
 
-    def __init__(
-        self,
-        stage: TrainStage,
-        parent: str,
-        *,
-        recipe: Recipe,
-        prepared: Prepared,
-        store: RunStore,
-        engines: Engines,
-        assessor: Assessor,
-        console: Console,
-        interrupt: Interrupt,
-    ) -> None:
-        self.stage, self.parent, self.recipe, self.prepared = stage, parent, recipe, prepared
-        self.run, self.store = store, store.stage(stage.name)
-        self.engines, self.assessor = engines, assessor
-        self.console, self.interrupt = console, interrupt
-        self.watch = Watch(stage, recipe.evals.gate)
+    def __init__(self, stage: TrainStage, parent: str, parts: RunParts) -> None:
+        self.stage, self.parent = stage, parent
+        self.recipe, self.prepared = parts.recipe, parts.prepared
+        self.run, self.store = parts.store, parts.store.stage(stage.name)
+        self.engines, self.assessor = parts.engines, parts.assessor
+        self.console, self.interrupt = parts.console, parts.interrupt
+        self.watch = Watch(stage, parts.recipe.evals.gate)
         self._num_steps = 0
 
     def train(self, records: Sequence[Any]) -> dict[str, Any]:
