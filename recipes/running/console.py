@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rl.runtime.shared_cores import CoreUse
+
 PHASES = ("generate", "reward", "reference", "update", "publish", "eval")
 SHOWN = (
     ("loss", "loss", ".4f"),
@@ -31,6 +33,12 @@ SHOWN = (
 def say(console: Console, line: str) -> None:
     """Prints one line as it is: no markup, no colours, no wrapping."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn_of_shared_cores(console: Console, since: CoreUse | None) -> None:
+    """Says so if other programs keep the cores busy: a run beside them is much slower."""
+    if since is not None and (line := since.warning()):
+        say(console, line)
 
 
 class StageProgress:

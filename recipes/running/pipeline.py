@@ -6,7 +6,6 @@ after each.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from evals.contamination.search import Overlap
 from evals.report import build_report, gate_markdown
 from recipes.running.answering import Answering, of_workers, worker_settings
 from recipes.running.assess import Assessor
-from recipes.running.console import say, stage_progress
+from recipes.running.console import say, warn_of_shared_cores
 from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt, Interrupted
 from recipes.running.missing_results import (
@@ -31,20 +30,18 @@ from recipes.running.missing_results import (
 from recipes.running.overlap import find_overlaps
 from recipes.running.prepare import Prepared, load, prepare, stage_sources
 from recipes.running.run_folder import open_run
+from recipes.running.sample import sample_pairs
 from recipes.running.train import RunParts, StageTrainer
 from recipes.schema.kinds import AnyStage
 from recipes.schema.recipe import Recipe
 from recipes.schema.sample_stage import SampleStage
 from recipes.schema.stage import BASE
 from recipes.schema.train_stage import TrainStage
-from rl.core import Sample
-from rl.errors import ConfigError, GateError, PlumblineError, RunError
+from rl.errors import ConfigError, GateError, PlumblineError
 from rl.runs.checkpoint import fingerprint, is_valid
 from rl.runs.metrics import Metrics
-from rl.runs.store import RunStore, StageStore, write_json
+from rl.runs.store import RunStore, StageStore
 from rl.runtime.shared_cores import CoreUse
-from rollouts.collect import collect
-from rollouts.pairs import write_pairs
 
 
 class Pipeline:
@@ -93,7 +90,7 @@ class Pipeline:
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
         overlaps = find_overlaps(self.recipe, self.prepared, self.console)
-        _warn_of_shared_cores(self.console, cores)
+        warn_of_shared_cores(self.console, cores)
         say(
             self.console,
             "starting Ray, the learner and the rollout workers (a machine's first start compiles "
@@ -374,61 +371,3 @@ class Pipeline:
         if stage.name in self.prepared.records:
             return list(self.prepared.records[stage.name])
         return list(load(self.recipe, stage_sources(stage, self.root), stage.reading))
-
-
-def sample_pairs(
-    engines: Engines, stage: SampleStage, records: Sequence[Sample], folder: Path, console: Console
-) -> dict[str, Any]:
-    """The work of a sample stage on live engines that already serve its parent."""
-    section = stage.sample
-    sampling = engines.sampling(
-        n=section.n,
-        temperature=section.temperature,
-        max_new_tokens=section.max_new_tokens or engines.recipe.rollout.max_new_tokens,
-    )
-    scorer, groups, tokens = engines.rewards(section.rewards), [], 0
-    with stage_progress(console, stage.name, total=len(records)) as bar:
-        for start in range(0, len(records), stage.prompts_per_step):
-            part = records[start : start + stage.prompts_per_step]
-            found, metrics = collect(engines.pool, scorer, part, sampling)
-            groups += found
-            tokens += int(metrics.get("tokens/generated", 0))
-            bar.advance(start + len(part), len(records))
-    counts = write_pairs(
-        groups, folder, heldout=section.heldout, label_threshold=section.label_threshold
-    )
-    values = [s.value for _, scores in groups for s in scores if s.value is not None]
-    mean = sum(values) / len(values) if values else math.nan
-    say(
-        console,
-        f"{stage.name}: {counts.prompts:,} prompts x {section.n}, mean score {mean:.3f}; "
-        f"{counts.pairs:,} pairs, {counts.heldout:,} held out, {counts.tied:,} without contrast",
-    )
-    if not counts.pairs:
-        raise RunError(
-            "no prompt has a better and a worse answer",
-            where=f"stages.{stage.name}",
-            do="raise sample.n or sample.temperature, or use other prompts",
-        )
-    drawn = sum(len(rollout.completions) for rollout, _ in groups)
-    cost = {"rollouts": drawn, "tokens/generated": tokens}
-    return {"counts": counts.__dict__, "mean_score": mean, "cost": cost}
-
-
-def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
-    """`plumbline sample`: the one sample stage of a recipe, on the recipe's model, without a
-    run."""
-    (stage,), cores = recipe.stages, CoreUse.now()
-    assert isinstance(stage, SampleStage)
-    prepared = prepare(recipe)
-    _warn_of_shared_cores(console, cores)
-    with Engines(recipe, prepared.renderer, prepared.prompts, name="sample") as engines:
-        engines.serve(Path(recipe.model.path))
-        facts = sample_pairs(engines, stage, prepared.records[stage.name], out, console)
-    write_json(out / "sample.json", {"model": recipe.model.path, **facts})
-
-
-def _warn_of_shared_cores(console: Console, since: CoreUse | None) -> None:
-    """Says so if other programs keep the cores busy: a run beside them is much slower."""
-    if since is not None and (line := since.warning()):
-        say(console, line)

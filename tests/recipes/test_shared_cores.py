@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from recipes.running import pipeline
+from recipes.running import console
 from rl.runtime.shared_cores import CoreUse
 
 pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /
 def printed(since: CoreUse | None) -> str:
     """What the console says before the engines start."""
     text = io.StringIO()
-    pipeline._warn_of_shared_cores(Console(file=text, width=200), since)
+    console.warn_of_shared_cores(Console(file=text, width=200), since)
     return text.getvalue()
 
 

@@ -73,8 +73,8 @@ def sample(
     """Sample a model's own answers and write preference pairs and labelled answers."""
     from rich.console import Console
 
-    from recipes.running.pipeline import sample_alone
     from recipes.running.run_folder import require_writable
+    from recipes.running.sample import sample_alone
 
     section = {
         "n": n,
