@@ -182,24 +182,17 @@ def test_all_ranks_start_anew_where_one_of_two_is_lost(
 
 
 def written(model: Path, data: Path, root: Path, name: str, steps: int, engine: str) -> Recipe:
-    """A run of `grpo` that keeps every rollout and mends as many losses as come."""
-    found = page(
-        model,
-        data,
-        root,
-        name,
-        ("grpo",),
-        steps=steps,
-        save_every=SAVE_EVERY,
-        keep_rollouts_every=1,
-    )
+    """A run of `grpo` that keeps every rollout and may replace one lost actor a step."""
+    found = page(model, data, root, name, ("grpo",), steps=steps, save_every=SAVE_EVERY)
     limits = {"max_restarts": steps}
     return found.model_copy(
         update={
             "rollout": found.rollout.model_copy(update={"engine": engine, **limits}),
             # A shorter run takes the same steps.
             "stages": tuple(
-                stage.model_copy(update={"schedule": "constant", "warmup_ratio": 0.0})
+                stage.model_copy(
+                    update={"schedule": "constant", "warmup_ratio": 0.0, "keep_rollouts_every": 1}
+                )
                 for stage in found.stages
             ),
             "learner": found.learner.model_copy(update=limits),
