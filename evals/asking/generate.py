@@ -31,7 +31,7 @@ from evals.base import Benchmark
 from evals.data.items import Item
 from rl.core import Completion, Image, Message, Rollout, Sample, Sampling, StreamingSampler
 from rl.data.ahead import ImageAhead
-from rl.errors import EvalError
+from rl.errors import EvalError, NoRunError
 
 Progress = Callable[[int, int], None]  # gets (questions answered, questions in all)
 
@@ -143,7 +143,7 @@ def is_current(
     """
     try:
         header, rows = read_responses(folder, on_torn=lambda _: None)  # one row fewer: not current
-    except (EvalError, ValueError):
+    except (EvalError, NoRunError, ValueError):
         return False
     ours = _header(benchmark, items, settings, weights)
     is_same = all(header.get(key) == value for key, value in ours.items())

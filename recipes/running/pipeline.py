@@ -17,6 +17,7 @@ from rich.console import Console
 from evals.asking.generate import is_current
 from evals.contamination.search import Overlap
 from evals.report import build_report, gate_markdown
+from recipes.planning.overlap import find_overlaps
 from recipes.running.answering import Answering, of_workers, worker_settings
 from recipes.running.assess import Assessor
 from recipes.running.console import say, warn_of_shared_cores
@@ -27,7 +28,6 @@ from recipes.running.missing_results import (
     stages_without_result,
     stored_answers,
 )
-from recipes.running.overlap import find_overlaps
 from recipes.running.prepare import Prepared, load, prepare, stage_sources
 from recipes.running.run_folder import open_run
 from recipes.running.sample import sample_pairs

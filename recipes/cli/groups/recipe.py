@@ -55,7 +55,7 @@ def overlap(
     """
     from rich.console import Console
 
-    from recipes.running.overlap import show_overlaps
+    from recipes.planning.overlap import show_overlaps
     from recipes.schema.recipe import load_recipe
 
     show_overlaps(load_recipe(recipe, overrides or []), Console(), as_json=as_json)

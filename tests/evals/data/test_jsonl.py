@@ -44,6 +44,8 @@ def test_resuming_asks_the_question_of_a_torn_line_again(torn):
     assert not is_current(folder, MME, items, SETTINGS, "w")
     assert asked_again(folder, items) == 1
     assert is_current(folder, MME, items, SETTINGS, "w")
+    (folder / "responses.jsonl").unlink()
+    assert not is_current(folder, MME, items, SETTINGS, "w")
 
 
 def test_scoring_leaves_a_torn_line_out_and_says_so(torn, capsys):
