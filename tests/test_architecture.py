@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -41,6 +42,13 @@ SERVER_FILES = {
 
 # package -> the most modules in one chain of imports; "" is the whole tree
 DEPTHS = {"evals.report": 6, "": 16}
+
+# Folders where every file adds one thing of the same kind: they may hold any number of files.
+REGISTRIES = {
+    *("rl/algorithms", "rl/models/families", "rl/data/row_formats", "rollouts/engines", "rewards"),
+    *("evals/benchmarks", "evals/report/sections", "recipes/cli/groups"),
+}
+MOST_FILES = 14  # of a folder, apart from its __init__.py
 
 TOP_LEVEL = {
     *("rl", "rewards", "evals", "rollouts", "recipes", "tests", "docs", "requirements", ".ci"),
@@ -309,6 +317,13 @@ def test_only_the_agreed_names_stand_at_the_top() -> None:
     if listing.returncode != 0:
         pytest.skip("not a git checkout")
     assert {line.partition("/")[0] for line in listing.stdout.splitlines()} <= TOP_LEVEL
+
+
+def test_no_folder_has_too_many_files() -> None:
+    files = [file for file in sources().values() if file.name != "__init__.py"]
+    held = Counter(str(file.parent.relative_to(ROOT)) for file in files)
+    full = {f: n for f, n in held.items() if n > MOST_FILES and f not in REGISTRIES}
+    assert not full, f"group the files by purpose: {full}"
 
 
 def test_every_package_is_listed_for_the_wheel() -> None:

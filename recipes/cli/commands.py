@@ -13,6 +13,7 @@ from typing import Any
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from recipes.cli.flags import recipe_key_of
 from recipes.schema.foreign import advice_for_command, advice_for_key
 from rl.errors import ConfigError
 from rl.plugins import did_you_mean
@@ -73,9 +74,14 @@ def usage_error(error: TyperException) -> ConfigError:
     command = context.command_path if context is not None else "plumbline"
     option = getattr(error, "option_name", "")
     if option and type(error).__name__ == "NoSuchOption":
+        parameters = context.command.params if context else []
+        known = [name for item in parameters for name in item.opts]
         advice = advice_for_key(option)
-        known = [name for item in context.command.params for name in item.opts] if context else []
-        near = "" if advice else did_you_mean(option, known)
+        takes_keys = any(item.name == "overrides" for item in parameters)
+        if takes_keys and (key := recipe_key_of(option, _name_of(command))):
+            advice = f"write --set {key}=..." if "--set" in known else f"write {key}=..., no dashes"
+        # --set is so short that it is near to --beta and --seed.
+        near = "" if advice else did_you_mean(option, [name for name in known if name != "--set"])
         return ConfigError(
             f"unknown option {option}{near}",
             where=_name_of(command),

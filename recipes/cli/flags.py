@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rl.plugins import find, names
+
 if TYPE_CHECKING:
     from recipes.schema.recipe import Recipe
 
@@ -42,3 +44,24 @@ def recipe_from_flags(
         **sections,
     }
     return recipe_of(written, overrides or [])
+
+
+def recipe_key_of(option: str, command: str) -> str:
+    """The recipe's key that is called as an option which the command does not have, or "".
+
+    >>> recipe_key_of("--beta", "dpo"), recipe_key_of("--weight-decay", "dpo")
+    ('stages.dpo.algorithm.beta', 'stages.dpo.weight_decay')
+    >>> recipe_key_of("--seed", "eval"), recipe_key_of("--beta", "eval")
+    ('run.seed', '')
+    """
+    from recipes.schema.recipe import Recipe
+    from recipes.schema.train_stage import TrainStage
+
+    word = option.lstrip("-").replace("-", "_")
+    sections: dict[str, Any] = {}
+    if command in names("rl.algorithms"):
+        sections[f"stages.{command}.algorithm"] = find("rl.algorithms", command)
+        sections[f"stages.{command}"] = TrainStage
+    sections |= {name: field.annotation for name, field in Recipe.model_fields.items()}
+    places = (key for key, cls in sections.items() if word in getattr(cls, "model_fields", {}))
+    return next((f"{place}.{word}" for place in places), "")

@@ -64,8 +64,8 @@ class StagePlan:
 def plan_stage(stage: AnyStage, prepared: Prepared | None, recipe: Recipe) -> StagePlan:
     """What follows from prompts per step, group size and tokens per micro-batch."""
     group = stage.answers_per_prompt
-    per_step = f"{stage.prompts_per_step} prompts" + (
-        f" x {group} = {stage.prompts_per_step * group} answers" if group > 1 else ""
+    per_step = f"{stage.prompts_per_step:,} prompts" + (
+        f" x {group} = {stage.prompts_per_step * group:,} answers" if group > 1 else ""
     )
     records = None if prepared is None else prepared.records.get(stage.name)
     rows = None if records is None else len(records)
@@ -207,12 +207,12 @@ def show_plan(recipe: Recipe, console: Console) -> None:
         p = plan_stage(stage, prepared, recipe)
         most = "<= " if p.is_bound else ""
         cells = (
-            p.rows,
-            p.steps,
+            p.rows and f"{p.rows:,}",
+            p.steps and f"{p.steps:,}",
             p.per_step,
-            p.tree_tokens and f"{most}{p.tree_tokens:.0f}",
-            p.row_tokens and f"{p.row_tokens:.0f}",
-            p.microbatches and f"{most}{p.microbatches}",
+            p.tree_tokens and f"{most}{p.tree_tokens:,.0f}",
+            p.row_tokens and f"{p.row_tokens:,.0f}",
+            p.microbatches and f"{most}{p.microbatches:,}",
         )
         table.add_row(p.name, p.start, *("-" if cell is None else str(cell) for cell in cells))
     console.print(table)
@@ -224,8 +224,8 @@ def show_plan(recipe: Recipe, console: Console) -> None:
         models = 1 + sum(isinstance(s, TrainStage) and s.evaluate for s in recipe.stages)
         say(
             console,
-            f"benchmark {loaded.config.name}: {parts['select']} select + {parts['report']} report "
-            f"questions, asked after each of {models} models",
+            f"benchmark {loaded.config.name}: {parts['select']:,} select + "
+            f"{parts['report']:,} report questions, asked after each of {models} models",
         )
     owners = Table("memory, estimated", "MiB")
     for owner, mib in memory(recipe, arch).items():

@@ -128,6 +128,7 @@ KEYS: dict[str, str] = {
     "external_plugins": "write the file in the recipe: ./file.py:name",
     "ref_model": "not needed: the reference is the stage's parent",
     "precompute_ref_log_probs": "not needed: an offline stage always computes them once",
+    "beta": "write stages.NAME.algorithm.beta, which dpo and kto have; GRPO's is algorithm.kl_coef",
     "num_generations": "write stages.NAME.algorithm.group_size",
     "epsilon": "write stages.NAME.algorithm.clip_low",
     "epsilon_high": "write stages.NAME.algorithm.clip_high",

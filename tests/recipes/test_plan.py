@@ -1,5 +1,6 @@
 """`plumbline plan`, on every page that ships."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_a_plans_arithmetic(place: Path, capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     assert "48 prompts x 8 = 384 answers" in shown
     assert " 7 " in shown
+
+
+def test_a_plans_large_numbers_have_commas(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    plan(CONFIGS / "grpo.yaml", [f"model.path={place}", "stages.grpo.prompts_per_step=1200"])
+    shown = capsys.readouterr().out
+    assert "1,200 prompts x 8 = 9,600 answers" in shown
+    assert not re.search(r"\b\d{4,}\b", shown.replace(str(place), "")), shown
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -48,8 +48,8 @@ def scenes(
 
     require_writable(out)
     counts = write_scenes(out, seed=seed)
-    print(f"{out}: {counts.sft} rows for SFT, {counts.rl} for RL, {counts.images} pictures")
+    print(f"{out}: {counts.sft:,} rows for SFT, {counts.rl:,} for RL, {counts.images:,} pictures")
     for name, parts in (("mme", counts.mme), ("textvqa", counts.textvqa)):
         print(
-            f"{out / name}: " + ", ".join(f"{n} questions to {part}" for part, n in parts.items())
+            f"{out / name}: " + ", ".join(f"{n:,} questions to {part}" for part, n in parts.items())
         )
