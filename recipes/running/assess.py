@@ -172,6 +172,15 @@ class _Statistic(NamedTuple):
     unit: str
 
 
+def select_line(stage: str, step: int, select: float) -> str:
+    """An evaluation in the middle of a stage in one line, its share in percent as in the report.
+
+    >>> select_line("grpo", 20, 0.2215)
+    'grpo step 20: select 22.1 %'
+    """
+    return f"{stage} step {step}: select {100 * select:.1f} %"
+
+
 def result_line(stage: str, result: Mapping[str, Any]) -> str:
     """A result in one line: value with interval, what guessing scores, difference to the parent,
     gate. Shares are written in percent, as in the report:

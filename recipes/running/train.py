@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from recipes.running.assess import Assessor
+from recipes.running.assess import Assessor, select_line
 from recipes.running.console import StageProgress, say, stage_progress
 from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt
@@ -254,7 +254,7 @@ class StageTrainer:
             self.engines.holds = folder
         metrics.write(step, values)
         self.watch.note({"step": step, **values})
-        say(self.console, f"{self.stage.name} step {step}: select {values['eval/select']:.4f}")
+        say(self.console, select_line(self.stage.name, step, values["eval/select"]))
         return failed
 
     def _checkpoint(self, step: int | None) -> Path | None:

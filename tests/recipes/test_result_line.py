@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recipes.running.assess import result_line
+from recipes.running.assess import result_line, select_line
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,7 @@ def test_a_sum_is_written_with_its_maximum_and_commas() -> None:
         "sft: mme total 1,570.2 of 2,800 [1,556.3, 1,583.2]; \u22123.0 against base "
         "(p = 0.1, worse); gate pass"
     )
+
+
+def test_an_evaluation_within_a_stage_is_in_percent() -> None:
+    assert select_line("grpo", 20, 0.2215) == "grpo step 20: select 22.1 %"
