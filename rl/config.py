@@ -397,6 +397,9 @@ def _replace(node: Node, steps: Sequence[str], new: Node, where: str) -> Node:
             )
         items[index] = _replace(items[index], rest, new, where)
         return replace(node, value=items)
+    if isinstance(node.value, str):  # `algorithm: grpo` is short for {name: grpo}
+        name = replace(node, key=f"{node.key}.name")
+        return _replace(replace(node, value={"name": name}), steps, new, where)
     raise ConfigError(
         f"{node.key} is {json.dumps(node.value)}, which has no key {step}",
         where=where,

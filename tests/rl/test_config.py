@@ -238,6 +238,16 @@ def test_overrides(page: Path) -> None:
     assert recipe.params == {"new": {"key": [1, {"a": "b"}]}}
 
 
+def test_an_override_adds_a_key_to_the_short_form_of_a_component() -> None:
+    stages = [{"name": "a", "algorithm": "grpo"}]
+    recipe = build(Recipe, config_of({"stages": stages}, ["stages.a.algorithm.clip_low=0.1"]))
+    assert recipe.stages[0].algorithm == Clip(clip_low=0.1)
+    with pytest.raises(ConfigError, match=r"klip_low=0\.1: unknown key\. Did you mean clip_low\?"):
+        build(Recipe, config_of({"stages": stages}, ["stages.a.algorithm.klip_low=0.1"]))
+    with pytest.raises(ConfigError, match=r"note: got .*; expected text"):
+        build(Recipe, config_of({"note": "x"}, ["note.y=1"]))
+
+
 def test_faults_of_overrides_name_the_override(page: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load_config(page, ["stages.gpro.lr=1", "seed", "seed.x=1", "stages.9.lr=1", "note=[", "=1"])
