@@ -16,6 +16,7 @@ from rl.algorithms.base import Algorithm
 from rl.core import Rollout, Sample, Score
 from rl.data.tree import Tree
 from rl.learners.base import Learner, SamplingDistribution
+from rl.learners.updates import ONE_UPDATE, Updates
 
 Record = TypeVar("Record")
 OnStep = Callable[[int, dict[str, float]], None]
@@ -26,16 +27,22 @@ Collected = tuple[list[tuple[Rollout, tuple[Score, ...]]], Mapping[str, float]]
 class LoopPlan:
     """Which steps a loop runs, and on how many records each.
 
-    num_steps: optimizer steps of the whole stage.
+    num_steps: steps of the whole stage.
     prompts_per_step: records (rows, or prompts of an online algorithm) of each step.
     seed: of the order of the records.
     start_step: steps that an earlier attempt at the stage has done already.
+    updates: how many times each step updates the weights.
     """
 
     num_steps: int
     prompts_per_step: int
     seed: int
     start_step: int = 0
+    updates: Updates = ONE_UPDATE
+
+    def split_seed(self, step: int) -> str:
+        """The seed of a step's mini-batches."""
+        return f"{self.seed}/{step}"
 
 
 def epoch_order(num_records: int, *, seed: int, epoch: int) -> list[int]:
@@ -113,7 +120,15 @@ def train_offline(
     distribution = SamplingDistribution()
     for step, epoch, chosen in batches(trees, plan):
         started = time.perf_counter()
-        metrics = dict(learner.step(algorithm.arrange(chosen), algorithm, distribution))
+        metrics = dict(
+            learner.step(
+                algorithm.arrange(chosen),
+                algorithm,
+                distribution,
+                updates=plan.updates,
+                seed=plan.split_seed(step),
+            )
+        )
         seconds = time.perf_counter() - started
         on_step(
             step,
@@ -134,7 +149,8 @@ def train_online(
     on_step: OnStep,
 ) -> None:
     """Trains on answers that the policy samples itself (GRPO). Every step samples and scores,
-    updates the weights once, and publishes them before the next step samples.
+    updates the weights (as often as `plan.updates` says), and publishes them before the next step
+    samples.
 
     samples: the prompts.
     collect(samples, step): sampled and scored answers, with metrics of them.
@@ -149,7 +165,15 @@ def train_online(
         made = time.perf_counter()
         trees = [make_tree(rollout, scores) for rollout, scores in groups]
         data_s = time.perf_counter() - made
-        metrics = dict(learner.step(algorithm.arrange(trees), algorithm, distribution))
+        metrics = dict(
+            learner.step(
+                algorithm.arrange(trees),
+                algorithm,
+                distribution,
+                updates=plan.updates,
+                seed=plan.split_seed(step),
+            )
+        )
         metrics.update(collected)
         metrics.update(publish(step))
         seconds = time.perf_counter() - started

@@ -29,6 +29,8 @@ def describe_steps(stage: TrainStage, num_rows: int) -> str:
     else:
         epochs = stage.epochs or 1.0
         text += f" = {epochs:g} epoch{'s' if epochs != 1 else ''} of {rows}"
+    if stage.updates.per_step > 1:
+        text += f", {stage.updates.per_step} updates each"
     if has_default_steps(stage):
         text += " (neither steps nor epochs given)"
     if stage.prompts_per_step > num_rows:

@@ -112,6 +112,7 @@ class StageTrainer:
                 prompts_per_step=stage.prompts_per_step,
                 seed=self.recipe.run.seed,
                 start_step=start,
+                updates=stage.updates,
             )
             with stage_progress(
                 self.console, stage.name, log_every=stage.log_every, total=num_steps
@@ -361,10 +362,11 @@ class StageTrainer:
 
     def _plan(self, num_steps: int) -> OptimPlan:
         stage = self.stage
+        num_updates = num_steps * stage.updates.per_step
         return OptimPlan(
             lr=stage.peak_lr,
-            total_steps=num_steps,
-            warmup_steps=round(stage.warmup_ratio * num_steps),
+            total_steps=num_updates,
+            warmup_steps=round(stage.warmup_ratio * num_updates),
             schedule=stage.schedule,
             min_lr_ratio=stage.min_lr_ratio,
             weight_decay=stage.weight_decay,

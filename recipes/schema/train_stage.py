@@ -12,6 +12,7 @@ from recipes.schema.stage import Stage, rows_of
 from rewards.base import RewardConfig
 from rl.config import NO_EFFECT, Component, Section
 from rl.data.sources import DataSource
+from rl.learners.updates import ONE_UPDATE, Updates
 
 if TYPE_CHECKING:
     from rl.data.rows import Reading
@@ -39,7 +40,8 @@ class EarlyStopSection(Section):
 
 class TrainStage(Stage):
     """A stage that trains: `prompts_per_step` rows (prompts, for an algorithm that samples) make
-    one optimizer step, and `steps` or `epochs` says how many steps there are.
+    one step, and `steps` or `epochs` says how many steps there are. A step makes one update of the
+    weights; one that samples may make several (`updates`).
 
         name: grpo
         from: sft
@@ -74,10 +76,12 @@ class TrainStage(Stage):
         description="A sample stage whose held-out pairs to measure on; only for an algorithm with "
         "an implicit reward.",
     )
-    prompts_per_step: int = Field(
-        32, ge=1, description="Rows (prompts for GRPO) of one optimizer step."
+    prompts_per_step: int = Field(32, ge=1, description="Rows (prompts for GRPO) of one step.")
+    updates: Updates = Field(
+        ONE_UPDATE,
+        description="Updates of the weights in one step; only for an algorithm that samples.",
     )
-    steps: int | None = Field(None, ge=1, description="Optimizer steps; instead of `epochs`.")
+    steps: int | None = Field(None, ge=1, description="Steps; instead of `epochs`.")
     epochs: float | None = Field(
         None, gt=0, description="Passes over the rows; 1 where neither is given."
     )
@@ -88,13 +92,13 @@ class TrainStage(Stage):
         "cosine", description="How the rate falls after warm-up."
     )
     warmup_ratio: float = Field(
-        0.05, ge=0, le=1, description="Share of the steps in which the rate rises."
+        0.05, ge=0, le=1, description="Share of the updates in which the rate rises."
     )
     min_lr_ratio: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Rate at the last step over the peak rate; not for `constant`.",
+        description="Rate at the last update over the peak rate; not for `constant`.",
     )
     weight_decay: float = Field(
         0.0, ge=0, description="AdamW's weight decay, of weight matrices only."
@@ -148,7 +152,7 @@ class TrainStage(Stage):
             raise ValueError(_ONE_KIND)
         return algorithm
 
-    @field_validator(*_ONLINE_KEYS, "heldout", "min_lr_ratio")
+    @field_validator(*_ONLINE_KEYS, "updates", "heldout", "min_lr_ratio")
     @classmethod
     def _has_effect(cls, value: Any, info: ValidationInfo) -> Any:
         assert info.field_name is not None
@@ -169,6 +173,12 @@ class TrainStage(Stage):
             raise ValueError("give `steps` or `epochs`, not both")
         if self.is_online and not self.rewards:
             raise ValueError("an online stage needs `rewards`")
+        if self.updates.minibatches > self.prompts_per_step:
+            raise ValueError(
+                f"`updates.minibatches` ({self.updates.minibatches}) is more than "
+                f"`prompts_per_step` ({self.prompts_per_step}): all answers to a prompt are in one "
+                "mini-batch"
+            )
         return self
 
     @model_validator(mode="after")
@@ -231,6 +241,11 @@ def _no_effect(key: str, stage: Mapping[str, Any]) -> str:
         why = f"has no effect: {name} samples no answers while it trains. Remove it"
         there = _ONLINE_KEYS[key]
         return f"{why}, or move it to `{there}` of a sample stage" if there else why
+    if key == "updates" and not needs.online:
+        return (
+            f"has no effect: {name} samples no answers, and each of its steps makes one update. "
+            "Remove it; lower `prompts_per_step` for more updates, raise `epochs` for more passes"
+        )
     if key == "heldout" and (needs.online or algorithm.implicit_beta is None):
         return f"has no effect: {name} has no implicit reward to measure on pairs. Remove it"
     return ""

@@ -1,13 +1,19 @@
 """What an algorithm is: it declares what it needs, prepares a whole optimizer step, and computes
 the loss of one micro-batch at a time. A new algorithm is one file with one subclass of `Algorithm`.
 
-One optimizer step runs in this order, on every rank:
+One step runs in this order, on every rank:
 
 1. the loop turns rows (or sampled answers) into trees and calls `arrange` on all of them;
 2. each rank gets its share of the trees and calls `prepare`, which fills in what the loss will read
-   (reference log-probs, advantages) and counts the denominators over all ranks;
-3. for each micro-batch the learner runs the model forward, `loss` computes this micro-batch's share
-   of the step's loss, and its gradient is added up.
+   (reference log-probs, advantages) and drops trees that teach nothing;
+3. `denominators` counts over all ranks what the sums of the loss are divided by;
+4. for each micro-batch the learner runs the model forward, `loss` computes this micro-batch's share
+   of the loss, and its gradient is added up. After the last one the optimizer updates the weights.
+
+A step makes one update, unless the recipe asks for several (`updates`). Then 2 runs once, on the
+whole step; the trees that are left are split into mini-batches, and 3 and 4 run for each of them.
+Whatever compares answers of the whole step belongs into `prepare`; whatever depends on the weights
+of the moment, or counts what one update learns from, belongs into `denominators`.
 
 A *tree* is one prompt (the trunk) with one or more answers to it; a *branch* is one answer, which
 TRL and vLLM call a completion.
@@ -19,7 +25,7 @@ N trained tokens of a micro-batch, B branches of a micro-batch, P preference pai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -32,19 +38,21 @@ if TYPE_CHECKING:
     from rl.data.rows import Reading
     from rl.data.tree import Tree
 
+MetricSums = Mapping[str, tuple[float, float]]  # (sum, count) by key; the mean is reported
 EXP_LIMIT = 20.0  # log-ratios are clamped to +-20 before exp
 
 
 @dataclass(frozen=True)
 class Denominators:
-    """What the sums of a step are divided by: counts over all ranks and micro-batches.
+    """What the sums of an update's loss are divided by: counts over all ranks and micro-batches. Of
+    a mini-batch where the step makes several updates, else of the whole step.
 
-    tokens: trained tokens of the step.
-    branches: answers of the step.
-    pairs: preference pairs of the step.
-    baseline: a number that the whole step settles before the first backward (KTO's z).
-    metrics: what `prepare` measured on this rank, as (sum, count); the learner adds them up over
-        ranks, together with the metrics of `loss`.
+    tokens: trained tokens.
+    branches: answers.
+    pairs: preference pairs.
+    baseline: a number that is settled before the update's first backward (KTO's z).
+    metrics: what `denominators` measured on this rank, as (sum, count); the learner adds them up
+        over ranks, together with the metrics of `loss`.
 
     >>> Denominators(tokens=120, branches=8, pairs=4).pairs
     4
@@ -59,10 +67,10 @@ class Denominators:
 
 @dataclass(frozen=True)
 class Loss:
-    """One micro-batch's share of the step's loss.
+    """One micro-batch's share of an update's loss.
 
     value (Tensor []): a differentiable scalar. The shares of all micro-batches and ranks add up to
-        the loss of the step, so it is a sum divided by a denominator of the whole step.
+        the loss of the update, so it is a sum divided by one of the update's `Denominators`.
     metrics: (sum, count) by key, added up over micro-batches and ranks; the mean is reported.
 
     >>> import torch
@@ -83,9 +91,9 @@ class Needs:
         answer and whether it is desirable, `group` a prompt alone, whose answers are sampled.
     online: whether the policy samples its own answers in every step.
     reference: whether the loss reads log-probs of the reference, the stage's parent weights.
-    reference_each_step: whether `prepare` asks the reference about answers that no row holds. The
-        rows' own reference log-probs are computed once, before the first update, while the policy
-        is the reference; for other answers a frozen copy of the reference has to be kept.
+    reference_each_step: whether the algorithm asks the reference about answers that no row holds.
+        The rows' own reference log-probs are computed once, before the first update, while the
+        policy is the reference; for other answers a frozen copy of the reference has to be kept.
     columns: names of numbers that `make_tree` gives every branch from the row (`Branch.columns`),
         beyond what the reading gives.
 
@@ -108,7 +116,8 @@ class Needs:
 
 
 class Step(Protocol):
-    """A whole optimizer step before any backward: what `prepare` may ask and change."""
+    """A whole step, or one of its mini-batches, before any backward: what `prepare` may ask and
+    change, and what `denominators` may ask."""
 
     trees: list[Tree]  # this rank's share; `prepare` may replace them or leave some out
 
@@ -139,7 +148,8 @@ class Algorithm(BaseModel):
     make_tree: how one record of the data becomes a tree.
     arrange: order and partners of a step's rows, before any split into ranks.
     data_warning: what to say of the data before training starts.
-    prepare: what the loss needs of the whole step; the default only counts.
+    prepare: what the loss needs of the whole step; the default needs nothing.
+    denominators: what one update's sums are divided by; the default counts.
 
     A whole algorithm:
 
@@ -187,21 +197,29 @@ class Algorithm(BaseModel):
         """One sentence about data that this algorithm learns badly from, or None."""
         return None
 
-    def prepare(self, step: Step) -> Denominators:
-        """Fills in what the loss reads of the whole step, and counts what its sums are divided by.
-        It runs once a step, before the first forward pass with gradient."""
-        return count_step(step)
+    def prepare(self, step: Step) -> MetricSums:
+        """Fills in what the loss reads, and drops trees that teach nothing. It runs once a step, on
+        the whole step, before its first update.
+
+        Returns metrics of the whole step on this rank: (sum, count) by key."""
+        return {}
+
+    def denominators(self, minibatch: Step) -> Denominators:
+        """What the sums of one update's loss are divided by. It runs once an update, on the trees
+        of the update's mini-batch, before its first forward pass with gradient; where a step makes
+        one update, on all trees that `prepare` has left."""
+        return count_trees(minibatch)
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
-        """The loss of one micro-batch, as its share of the step's loss."""
+        """The loss of one micro-batch, as its share of the update's loss."""
         raise NotImplementedError("the class gives no `loss`")
 
 
 def divide_by(total: Tensor, denominator: float) -> Tensor:
-    """A micro-batch's sum over a denominator of the whole step.
+    """A micro-batch's sum over a denominator of the whole update.
 
     total (Tensor []): the sum.
-    denominator: below 1 only where the step has nothing to train; then the result is a 0 that can
+    denominator: below 1 only where the update has nothing to train; then the result is a 0 that can
         still be differentiated.
 
     >>> import torch
@@ -236,10 +254,10 @@ def mean_metric(value: Tensor) -> tuple[float, float]:
     return float(value.detach().sum()), float(value.numel())
 
 
-def count_step(step: Step) -> Denominators:
-    """The trained tokens, branches and pairs of a step, added up over the ranks."""
-    trees = step.trees
-    tokens, branches, pairs = step.total(
+def count_trees(minibatch: Step) -> Denominators:
+    """The trained tokens, branches and pairs of a mini-batch, added up over the ranks."""
+    trees = minibatch.trees
+    tokens, branches, pairs = minibatch.total(
         [
             sum(tree.num_trained for tree in trees),
             sum(len(tree.branches) for tree in trees),
@@ -250,24 +268,30 @@ def count_step(step: Step) -> Denominators:
 
 
 def fill_references(step: Step) -> None:
-    """Gives every branch its reference log-probs; those that are there already are kept.
+    """Gives every branch its reference log-probs; those that are there already are kept."""
+    _fill(step, "reference_logps", reference=True)
 
-    The ranks decide together whether to ask the reference: under ZeRO-3 a forward pass that only
+
+def fill_old_logps(step: Step) -> None:
+    """Gives every branch the policy's log-probs before the step's first update; those that are
+    there already are kept. The learner calls it, after `prepare`, where a step makes several
+    updates."""
+    _fill(step, "old_logps", reference=False)
+
+
+def _fill(step: Step, column: str, *, reference: bool) -> None:
+    """The ranks decide together whether to ask the model: under ZeRO-3 a forward pass that only
     some ranks enter waits for the others for ever.
     """
     missing = [
         index
         for index, tree in enumerate(step.trees)
-        if any(branch.reference_logps is None for branch in tree.branches)
+        if any(branch.columns.get(column) is None for branch in tree.branches)
     ]
     if not step.total([len(missing)])[0]:
         return
     trees = list(step.trees)
-    found = step.logprobs([trees[index] for index in missing], reference=True)
+    found = step.logprobs([trees[index] for index in missing], reference=reference)
     for index, logps in zip(missing, found, strict=True):
-        branches = tuple(
-            branch.with_columns(reference_logps=tuple(values.tolist()))
-            for branch, values in zip(trees[index].branches, logps, strict=True)
-        )
-        trees[index] = replace(trees[index], branches=branches)
+        trees[index] = trees[index].with_column(column, [tuple(v.tolist()) for v in logps])
     step.trees = trees

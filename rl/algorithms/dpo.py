@@ -24,9 +24,10 @@ from rl.algorithms.base import (
     Algorithm,
     Denominators,
     Loss,
+    MetricSums,
     Needs,
     Step,
-    count_step,
+    count_trees,
     divide_by,
     fill_references,
     mean_metric,
@@ -167,11 +168,14 @@ class DPO(Algorithm):
     def implicit_beta(self) -> float:
         return self.beta
 
-    def prepare(self, step: Step) -> Denominators:
+    def prepare(self, step: Step) -> MetricSums:
         fill_references(step)
+        return {}
+
+    def denominators(self, minibatch: Step) -> Denominators:
         # `tokens` divides only the likelihood of the chosen answers (`rpo_alpha`): count those.
-        chosen = sum(tree.branches[0].num_trained for tree in step.trees if tree.is_pair)
-        return replace(count_step(step), tokens=step.total([chosen])[0])
+        chosen = sum(tree.branches[0].num_trained for tree in minibatch.trees if tree.is_pair)
+        return replace(count_trees(minibatch), tokens=minibatch.total([chosen])[0])
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         log_ratio_N = batch.policy_logp_N - batch.reference_logp_N

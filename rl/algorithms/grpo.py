@@ -25,9 +25,9 @@ from rl.algorithms.base import (
     Algorithm,
     Denominators,
     Loss,
+    MetricSums,
     Needs,
     Step,
-    count_step,
     divide_by,
     exp_ratio,
     fill_references,
@@ -58,8 +58,10 @@ class GRPO(Algorithm):
         ratio = pi / pi_old
         loss  = -min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A) w + kl_coef k3
 
-    pi_old is the policy that sampled. Where a step has one update it is the policy itself,
-    detached: the ratio is then 1, and only its gradient matters. w corrects for the difference
+    pi_old is the policy that sampled. Where a step makes one update it is the policy itself,
+    detached: the ratio is then 1, only its gradient matters, and `clip_low`, `clip_high` and
+    `delta` act nowhere. Where a step makes several (`updates` of the stage) it is kept as the
+    column `old_logps`, and the clip holds every update near it. w corrects for the difference
     between inference engine and learner (`Mismatch`). k3 estimates the divergence from the
     reference.
 
@@ -67,10 +69,14 @@ class GRPO(Algorithm):
     `dr_grpo`: arXiv 2503.20783; KL times ratio: arXiv 2512.02556; `delta`: arXiv 2505.07291.
     Denominator (`normalise`): `dapo` trained tokens; `grpo` branches, after the mean over each
     branch's tokens; `dr_grpo` branches times `length_limit` (use it with `scale: none`). All are of
-    the whole step, and count neither groups that were dropped nor truncated answers that were left
-    out; the rewards of the latter stay in their group's mean.
+    the whole update, and count neither groups that were dropped nor truncated answers that were
+    left out; the rewards of the latter stay in their group's mean. `scale: batch` is the standard
+    deviation of the whole step, whatever its number of updates.
     Departs: from TRL 1.16, which trains on truncated answers, keeps groups of equal rewards, has
-    one clip of 0.2 for both sides, and masks by the product of w, not by its geometric mean.
+    one clip of 0.2 for both sides, and masks by the product of w, not by its geometric mean. Where
+    a step makes several updates, TRL's mini-batches are split between single answers and the same
+    in every pass, ours between groups and new in every pass; and TRL's `dapo` divides by the
+    tokens of all mini-batches over their number, which is ours where all have equally many.
 
     Two answers of one token, the first better; without `old_logps` the ratio is 1:
 
@@ -119,13 +125,13 @@ class GRPO(Algorithm):
     def needs(self) -> Needs:
         return Needs("group", online=True, reference=self.kl_coef > 0)
 
-    def prepare(self, step: Step) -> Denominators:
+    def prepare(self, step: Step) -> MetricSums:
         batch_std = std_over_step(step) if self.scale == "batch" else None
         groups = [self.with_advantages(tree, batch_std) for tree in step.trees]
         step.trees = [tree for tree in groups if tree is not None]
         if self.kl_coef > 0:
             fill_references(step)
-        return count_step(step)
+        return {}
 
     def with_advantages(self, tree: Tree, batch_std: float | None) -> Tree | None:
         """The group with an advantage for every answer, or None where nothing is left to train.

@@ -28,9 +28,10 @@ from rl.algorithms.base import (
     Algorithm,
     Denominators,
     Loss,
+    MetricSums,
     Needs,
     Step,
-    count_step,
+    count_trees,
     divide_by,
     fill_references,
     mean_metric,
@@ -91,10 +92,13 @@ class KTO(Algorithm):
         """Each row gets another prompt's answer beside its own, where z is computed."""
         return rotate_answers(trees) if self.variant == "kto" else trees
 
-    def prepare(self, step: Step) -> Denominators:
-        z = self.divergence(step) if self.variant == "kto" else 0.0
+    def prepare(self, step: Step) -> MetricSums:
         fill_references(step)
-        return replace(count_step(step), baseline=z, metrics={"kto/z": (z, 1.0)})
+        return {}
+
+    def denominators(self, minibatch: Step) -> Denominators:
+        z = self.divergence(minibatch) if self.variant == "kto" else 0.0
+        return replace(count_trees(minibatch), baseline=z, metrics={"kto/z": (z, 1.0)})
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         label_B, z = batch.label_B, denominators.baseline
@@ -106,26 +110,28 @@ class KTO(Algorithm):
         value = divide_by(loss_B.sum(), denominators.branches)
         return Loss(value, self.metrics(batch, log_ratio_B))
 
-    def divergence(self, step: Step) -> float:
-        """z: the mean log-ratio of the step's mismatched answers. The mean is taken over all ranks
-        and clamped at 0 afterwards: clamping each rank's mean would bias it upwards.
+    def divergence(self, minibatch: Step) -> float:
+        """z: the mean log-ratio of the mini-batch's mismatched answers. The mean is taken over all
+        ranks and clamped at 0 afterwards: clamping each rank's mean would bias it upwards.
 
-        Raises: DataError where no row of the step has a mismatched answer.
+        Raises: DataError where no row of the mini-batch has a mismatched answer.
         """
         trees = [
             replace(tree, branches=(tree.mismatched,), trunk_trained=None, mismatched=None)
-            for tree in step.trees
+            for tree in minibatch.trees
             if tree.mismatched is not None
         ]
-        (num_rows,) = step.total([len(trees)])
+        (num_rows,) = minibatch.total([len(trees)])
         if not num_rows:
             raise DataError(
-                "no row of the step has a mismatched answer",
+                "no row of the mini-batch has a mismatched answer",
                 expected="a step that went through rotate_answers",
             )
-        policy = [float(branches[0].sum()) for branches in step.logprobs(trees)]
-        reference = [float(branches[0].sum()) for branches in step.logprobs(trees, reference=True)]
-        (total,) = step.total([sum(policy) - sum(reference)])
+        policy = [float(branches[0].sum()) for branches in minibatch.logprobs(trees)]
+        reference = [
+            float(branches[0].sum()) for branches in minibatch.logprobs(trees, reference=True)
+        ]
+        (total,) = minibatch.total([sum(policy) - sum(reference)])
         return max(0.0, total / num_rows)
 
     def metrics(self, batch: TreeBatch, log_ratio_B: Tensor) -> dict[str, tuple[float, float]]:

@@ -22,7 +22,8 @@ from rl.batch import TreeBatch
 
 class Mismatch(BaseModel):
     """Importance weights w = pi_old / mu for the policy's loss, without gradient: pi_old is the
-    learner's policy before the update, mu the distribution under which the engine sampled.
+    learner's policy before the step's first update, mu the distribution under which the engine
+    sampled.
 
     An answer whose geometric mean of w is outside `sequence_mask` gives no policy gradient; its
     tokens are still counted in the denominator. Elsewhere w of a token is at most `token_limit`.
@@ -47,7 +48,7 @@ class Mismatch(BaseModel):
     def weight_N(self, batch: TreeBatch, old_logp_N: Tensor) -> Tensor:
         """What each token's policy loss is multiplied by: [N].
 
-        old_logp_N (Tensor [N]): the learner's log-probs before the update, detached.
+        old_logp_N (Tensor [N]): the learner's log-probs before the step's first update, detached.
         """
         log_w_N = log_mismatch_N(batch, old_logp_N)
         w_N = exp_ratio(log_w_N)

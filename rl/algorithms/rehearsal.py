@@ -15,7 +15,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from rl.algorithms.base import Algorithm, Loss
+from rl.algorithms.base import Algorithm, Denominators, Loss
 from rl.batch import MicroBatch
 from rl.data.rows import Reading
 from rl.data.tree import Branch, ColumnValue, Tree
@@ -26,7 +26,8 @@ _PROMPTS, _LONGEST = 3, 4
 
 
 def rehearse(algorithm: Algorithm) -> None:
-    """Runs `arrange`, `prepare` and `loss` once, on one rank, with random log-probs.
+    """Runs `arrange`, `prepare`, `denominators` and `loss` once, on one rank, with random
+    log-probs.
 
     What a hook itself refuses about the invented rows (a `PlumblineError`) is no fault, and passes.
 
@@ -94,12 +95,20 @@ def _check_reported(found: Mapping[str, Any], own: Mapping[str, str], where: str
 
 
 def metrics_of_a_step(algorithm: Algorithm) -> dict[str, Any]:
-    """The metrics that `prepare` and `loss` report in one invented step."""
+    """The metrics that `prepare`, `denominators` and `loss` report in one invented step."""
     generator = torch.Generator().manual_seed(0)
     trees = [_tree(algorithm, number, generator) for number in range(_PROMPTS)]
     step = _Step(algorithm.arrange(trees), generator)
-    denominators = algorithm.prepare(step)
-    found = dict(denominators.metrics)
+    measured = algorithm.prepare(step)
+    if not isinstance(measured, Mapping):
+        raise TypeError(
+            f"prepare() returned {type(measured).__name__}, not a table of metrics: return {{}} "
+            "where there are none, and let denominators() give what sums are divided by"
+        )
+    denominators = algorithm.denominators(step)
+    if not isinstance(denominators, Denominators):
+        raise TypeError(f"denominators() returned {type(denominators).__name__}, no Denominators")
+    found = {**measured, **denominators.metrics}
     if step.trees:
         batch = _micro_batch(step.trees)
         policy_N = _logps(len(batch.target_N), generator).requires_grad_()

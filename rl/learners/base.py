@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from rl.algorithms.base import Algorithm
 from rl.config import Section
 from rl.data.tree import Tree
+from rl.learners.updates import ONE_UPDATE, Part, Prepared, Updates
 from rl.models.spec import Dtype
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class OptimPlan:
 
     The rate rises linearly to `lr` in the first `warmup_steps` updates and then follows `schedule`
     (linear, cosine or constant) to `lr * min_lr_ratio` at update `total_steps`. Gradients are
-    clipped to a global norm of `max_grad_norm`; 0 clips nothing.
+    clipped to a global norm of `max_grad_norm`; 0 clips nothing. `total_steps` and `warmup_steps`
+    count updates: a step of the stage that makes several counts as several.
 
     >>> OptimPlan(lr=1e-5, total_steps=200, warmup_steps=10).schedule
     'cosine'
@@ -128,7 +130,7 @@ class Learner(Protocol):
 
         learner.begin_stage("runs/a/stages/sft/latest", plan, needs_reference=True)
         for ...:
-            metrics = learner.step(trees, algorithm, distribution)  # one optimizer step
+            metrics = learner.step(trees, algorithm, distribution)  # prepare, then update
             learner.publish("/dev/shm/weights")                     # the engines load this file
         learner.save("runs/a/stages/grpo/checkpoints/step-100")     # model files
         learner.save_state("runs/a/.../state")                      # for --resume
@@ -147,12 +149,45 @@ class Learner(Protocol):
         ...
 
     def step(
-        self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
+        self,
+        trees: Sequence[Tree],
+        algorithm: Algorithm,
+        distribution: SamplingDistribution,
+        *,
+        updates: Updates = ONE_UPDATE,
+        seed: str = "",
     ) -> Mapping[str, float]:
-        """One optimizer step over all trees.
+        """One step: `prepare`, then `update` for each mini-batch of `updates`.
+
+        seed: of the mini-batches; it names the run's seed and the step.
 
         Returns the step's metrics: loss, grad_norm, lr, tokens/trained, tokens/forward,
         tokens/padded (counts), time/reference_s, time/update_s (seconds), and the algorithm's own.
+        """
+        ...
+
+    def prepare(
+        self,
+        trees: Sequence[Tree],
+        algorithm: Algorithm,
+        distribution: SamplingDistribution,
+        *,
+        needs_old_logps: bool = False,
+    ) -> Prepared:
+        """Lets the algorithm fill in what the loss reads, on the whole step before its first
+        update.
+
+        needs_old_logps: also gives every branch that is left the policy's log-probs, which are
+            those under the weights that sampled it; for a step of several updates.
+
+        Returns what names the prepared step. The trees stay with the ranks until the next call.
+        """
+        ...
+
+    def update(self, prepared: Prepared, part: Part) -> Mapping[str, float]:
+        """One optimizer step over some of the prepared groups. Returns metrics as `step` does.
+
+        Raises: ModelError if another step was prepared since.
         """
         ...
 

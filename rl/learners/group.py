@@ -13,6 +13,7 @@ from rl.algorithms.base import Algorithm
 from rl.data.tree import Tree
 from rl.errors import DeadlineError
 from rl.learners.base import Channel, OptimPlan, SamplingDistribution
+from rl.learners.updates import ONE_UPDATE, Part, Prepared, Updates, run_step
 from rl.runtime.actors import Handle, Pending
 
 # With several ranks: how long one rank is waited for before the next one is looked at.
@@ -38,14 +39,36 @@ class LearnerGroup:
         self._all("begin_stage", checkpoint, plan, needs_reference=needs_reference)
 
     def step(
-        self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
+        self,
+        trees: Sequence[Tree],
+        algorithm: Algorithm,
+        distribution: SamplingDistribution,
+        *,
+        updates: Updates = ONE_UPDATE,
+        seed: str = "",
     ) -> Mapping[str, float]:
-        shares = deal(trees, len(self.ranks))
-        pending = [
-            rank.submit("step", [trees[i] for i in share], algorithm, distribution)
-            for rank, share in zip(self.ranks, shares, strict=True)
-        ]
-        metrics: Mapping[str, float] = self._answers(pending)[0]
+        if updates.per_step > 1:  # each call has a deadline of its own
+            return run_step(self, trees, algorithm, distribution, updates=updates, seed=seed)
+        # One call in place of two: a call to an actor costs some 10 ms.
+        metrics: Mapping[str, float] = self._dealt("step", trees, algorithm, distribution)[0]
+        return metrics
+
+    def prepare(
+        self,
+        trees: Sequence[Tree],
+        algorithm: Algorithm,
+        distribution: SamplingDistribution,
+        *,
+        needs_old_logps: bool = False,
+    ) -> Prepared:
+        prepared: Prepared = self._dealt(
+            "prepare", trees, algorithm, distribution, needs_old_logps=needs_old_logps
+        )[0]
+        return prepared
+
+    def update(self, prepared: Prepared, part: Part) -> Mapping[str, float]:
+        # Every rank is called, also one that has no group of this part: it runs idle passes.
+        metrics: Mapping[str, float] = self._all("update", prepared, part)[0]
         return metrics
 
     def logprobs(
@@ -94,8 +117,17 @@ class LearnerGroup:
         ends = time.monotonic() + patience_s
         return [r.name for r in self.ranks if not r.is_alive(max(0.0, ends - time.monotonic()))]
 
-    def _all(self, method: str, *args: Any, **kwargs: Any) -> None:
-        self._answers([rank.submit(method, *args, **kwargs) for rank in self.ranks])
+    def _all(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        return self._answers([rank.submit(method, *args, **kwargs) for rank in self.ranks])
+
+    def _dealt(self, method: str, trees: Sequence[Tree], *args: Any, **kwargs: Any) -> list[Any]:
+        """Calls the method of every rank with its share of the trees."""
+        return self._answers(
+            [
+                rank.submit(method, [trees[i] for i in share], *args, **kwargs)
+                for rank, share in zip(self.ranks, deal(trees, len(self.ranks)), strict=True)
+            ]
+        )
 
     def _answers(self, calls: Sequence[Pending]) -> list[Any]:
         """Every rank's result, in the order of the ranks. Raises: the first error of any rank.

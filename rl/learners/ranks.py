@@ -31,15 +31,19 @@ class Ranks:
         """The largest value of any rank."""
         return self._reduced([value], torch.distributed.ReduceOp.MAX)[0]
 
+    def gather(self, mine: Any) -> list[Any]:
+        """Every rank's object, in the order of the ranks."""
+        if self.world_size == 1:
+            return [mine]
+        everyone: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(everyone, mine)
+        return everyone
+
     def means(self, sums: Mapping[str, Sequence[float]]) -> dict[str, float]:
         """Means over all ranks of (sum, count) pairs by name. A rank may lack a name that others
         have; a name whose count is 0 everywhere has no mean and is left out.
         """
-        everyone: list[Any] = [None] * self.world_size
-        if self.world_size > 1:
-            torch.distributed.all_gather_object(everyone, dict(sums))
-        else:
-            everyone = [sums]
+        everyone = self.gather(dict(sums))
         means = {}
         for name in sorted({name for one in everyone for name in one}):
             pairs = [one[name] for one in everyone if name in one]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl.algorithms.base import Algorithm
+from rl.algorithms.base import Algorithm, fill_old_logps
 from rl.batch import MicroBatch
 from rl.data.collate import ImageStore
 from rl.data.tree import Tree
@@ -29,9 +29,11 @@ from rl.learners.environment import is_on_gpu, set_environment
 from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.rank_passes import RankPasses
+from rl.learners.rank_step import PreparedStep, RankStep, Sums
 from rl.learners.ranks import Ranks
 from rl.learners.rendezvous import store_on_loopback
 from rl.learners.schedule import rate
+from rl.learners.updates import ONE_UPDATE, Part, Prepared, Updates, run_step
 from rl.learners.weights import Weights, write_checkpoint, write_file
 from rl.models.adapters import Adapter
 from rl.models.forward import TreeForward
@@ -104,7 +106,8 @@ class ZeroLearner:
         self._sender: Sender | None = None
         self._reference: TreeForward | None = None
         self._plan = OptimPlan(lr=0.0, total_steps=1)
-        self._updates = 0
+        self._updates = self._num_prepared = 0
+        self._prepared: PreparedStep | None = None
 
     # -- stages
 
@@ -116,7 +119,7 @@ class ZeroLearner:
         fresh = self.adapter.wrap(load_model(checkpoint, self.config.dtype))
         self._take_weights(fresh, checkpoint)
         self.adapter.reset()
-        self._reference = None
+        self._reference = self._prepared = None
         if needs_reference:
             frozen = self.adapter.reference(fresh).to(self.device)
             self._reference = TreeForward(frozen, self.spec)
@@ -133,49 +136,73 @@ class ZeroLearner:
         torch.manual_seed(plan.seed)
 
     def step(
-        self, trees: Sequence[Tree], algorithm: Algorithm, distribution: SamplingDistribution
+        self,
+        trees: Sequence[Tree],
+        algorithm: Algorithm,
+        distribution: SamplingDistribution,
+        *,
+        updates: Updates = ONE_UPDATE,
+        seed: str = "",
     ) -> Mapping[str, float]:
-        """One optimizer step over all trees of all ranks.
+        """Prepares the step and makes all its updates. Every rank is called with its own trees."""
+        return run_step(self, trees, algorithm, distribution, updates=updates, seed=seed)
 
-        A step without a trained token on any rank changes nothing: not even AdamW's moments.
-        """
+    def prepare(
+        self,
+        trees: Sequence[Tree],
+        algorithm: Algorithm,
+        distribution: SamplingDistribution,
+        *,
+        needs_old_logps: bool = False,
+    ) -> Prepared:
+        """Lets the algorithm fill in what the loss reads; this rank keeps its trees."""
         started = time.perf_counter()
         self.rank_passes.check_layouts(trees, partial(self._forward, distribution=distribution))
-        step = _Step(self, list(trees), distribution)
-        denominators = algorithm.prepare(step)
-        prepared = time.perf_counter()
-        sums = {name: list(pair) for name, pair in denominators.metrics.items()}
-        counts = dict.fromkeys(("microbatches", "trained", "forward", "padded", "loss"), 0.0)
-        has_loss = self.ranks.total([sum(tree.num_trained for tree in step.trees)])[0] > 0
-        passes = self.rank_passes.over(step.trees, learns=True)
-        plans = passes.plans(step.trees) if has_loss else []
+        step = RankStep(trees, distribution, self._logprobs, self.ranks)
+        measured = algorithm.prepare(step)
+        if needs_old_logps:
+            fill_old_logps(step)
+        handle = Prepared(
+            number=self._num_prepared + 1,
+            uids=tuple(uid for uids in self.ranks.gather(_uids(step)) for uid in uids),
+            metrics=self.ranks.means(measured),
+            seconds=time.perf_counter() - started,
+        )
+        self._num_prepared = handle.number
+        self._prepared = PreparedStep(handle, step, algorithm)
+        return handle
+
+    def update(self, prepared: Prepared, part: Part) -> Mapping[str, float]:
+        """One optimizer step over the part's trees of all ranks.
+
+        A part without a trained token on any rank changes nothing: not even AdamW's moments.
+        """
+        started = time.perf_counter()
+        current = PreparedStep.check(self._prepared, prepared)
+        algorithm, distribution = current.algorithm, current.step.distribution
+        trees = part.of(current.step.trees)
+        denominators = algorithm.denominators(current.step.part(trees))
+        counted = time.perf_counter()
+        sums = Sums(denominators.metrics)
+        has_loss = self.ranks.total([sum(tree.num_trained for tree in trees)])[0] > 0
+        passes = self.rank_passes.over(trees, learns=True)
+        plans = passes.plans(trees) if has_loss else []
         idle = self.rank_passes.idle_batches(passes, len(plans))
         for plan in plans:
-            batch = passes.batch(step.trees, plan)
+            batch = passes.batch(trees, plan)
             loss = algorithm.loss(
                 batch.tree_batch(self._forward(batch, distribution)), denominators
             )
             # The loss is a sum over global denominators already. DeepSpeed takes the mean over the
             # ranks: times their number, it is the sum again.
             self.engine.backward(loss.value * self.world_size, scale_wrt_gas=False)
-            for name, (total, count) in loss.metrics.items():
-                so_far = sums.setdefault(name, [0.0, 0.0])
-                so_far[0], so_far[1] = so_far[0] + total, so_far[1] + count
-            counts["microbatches"] += 1
-            counts["trained"] += len(batch.target_N)
-            counts["forward"] += plan.num_tokens
-            counts["padded"] += plan.shape[0] * plan.shape[1] - plan.num_tokens
-            counts["loss"] += float(loss.value.detach())
+            sums.add(batch, plan, loss)
         for batch in idle:
             self.engine.backward(self._forward(batch, distribution).sum() * 0, scale_wrt_gas=False)
         metrics = self._update() if has_loss else {"lr": 0.0, "grad_norm": 0.0}
-        metrics |= self.ranks.means(sums)
-        totals = dict(zip(counts, self.ranks.total(list(counts.values())), strict=True))
-        metrics["loss"] = totals["loss"]
-        for name in ("trained", "forward", "padded"):
-            metrics[f"tokens/{name}"] = totals[name]
-        metrics["time/reference_s"] = prepared - started
-        metrics["time/update_s"] = time.perf_counter() - prepared
+        metrics |= sums.over(self.ranks)
+        metrics["time/reference_s"] = counted - started
+        metrics["time/update_s"] = time.perf_counter() - counted
         return metrics
 
     def logprobs(
@@ -348,19 +375,8 @@ class ZeroLearner:
         return self.rank_passes.passes.logprobs(trees, kept)
 
 
-class _Step:
-    """rl.algorithms.base.Step on this rank: what an algorithm's `prepare` may ask for."""
-
-    def __init__(
-        self, learner: ZeroLearner, trees: list[Tree], distribution: SamplingDistribution
-    ) -> None:
-        self.trees, self._learner, self._distribution = trees, learner, distribution
-
-    def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
-        return self._learner._logprobs(trees, self._distribution, reference=reference)
-
-    def total(self, values: Sequence[float]) -> list[float]:
-        return self._learner.ranks.total(values)
+def _uids(step: RankStep) -> list[str]:
+    return [tree.uid for tree in step.trees]
 
 
 def _computes_float16(deepspeed: Any) -> bool:

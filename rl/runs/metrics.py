@@ -19,19 +19,28 @@ from typing import IO, Any, Protocol
 from rl.errors import DataError, RunError
 
 METRICS: dict[str, str] = {
-    "step": "Optimizer steps done in this stage, the one reported included.",
+    "step": "Steps done in this stage, the one reported included.",
     "epoch": "Passes over the stage's rows so far.",
-    "loss": "The step's loss: sums over the whole step divided by its global denominators.",
-    "lr": "Learning rate of the update.",
+    "loss": (
+        "The step's loss: sums over the whole step, or each of its mini-batches, divided by global "
+        "denominators."
+    ),
+    "updates": (
+        "Updates of the weights in this step, where it may make several. Other metrics of the "
+        "learner are then means over them."
+    ),
+    "lr": "Learning rate of the step's last update.",
     "grad_norm": "Global gradient norm before clipping.",
-    "loss_scale": "float16: factor of the loss in this step's backward passes.",
-    "skipped": "float16: 1 where gradients overflowed and the update was left out.",
+    "loss_scale": "float16: factor of the loss in the backward passes of the step's last update.",
+    "skipped": "float16: share of the step's updates left out because gradients overflowed.",
     "kl": "Mean k3 estimate of the divergence from the reference, per token.",
     "entropy": (
         "Mean negative log-prob of the sampled tokens under the policy: an estimate of its "
         "entropy, per token."
     ),
-    "clip_frac": "Share of trained tokens whose ratio left the clip range.",
+    "clip_frac": (
+        "Share of trained tokens whose ratio left the clip range on the side where the clip acts."
+    ),
     "frac_zero_std": "Share of groups whose rewards are all equal: they teach nothing.",
     "frac_truncated": "Share of completions ended by the length limit.",
     "frac_error": "Share of completions whose reward failed: our error, outside every mean.",
@@ -69,7 +78,7 @@ METRICS: dict[str, str] = {
         "publish."
     ),
     "version": "Weight version that the rollout workers serve.",
-    "tokens/trained": "Tokens that carry loss in this step.",
+    "tokens/trained": "Tokens that carry loss in this step, once for each update on them.",
     "tokens/forward": "Tokens run forward with gradient, a tree's trunk counted once.",
     "tokens/padded": "Padding run forward with gradient: places of rows that hold no token.",
     "tokens/generated": "New tokens sampled in this step.",

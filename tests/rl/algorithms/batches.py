@@ -37,7 +37,7 @@ class OneRank:
 class Ranks:
     """The same step on several ranks: `total` is asked in lockstep, so it replays the others' sums.
 
-    `prepare` is run on each rank until no sum is missing any more.
+    `prepare` and `denominators` run on each rank until no sum is missing any more.
     """
 
     def __init__(self, shares: Sequence[list[Tree]], policy: LogpsOf, reference: LogpsOf) -> None:
@@ -52,7 +52,8 @@ class Ranks:
             found: list[object] = []
             for step in steps:
                 try:
-                    found.append(algorithm.prepare(step))
+                    algorithm.prepare(step)
+                    found.append(algorithm.denominators(step))
                 except _Waiting:
                     continue
             if len(found) == len(steps):

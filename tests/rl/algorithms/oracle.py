@@ -103,7 +103,8 @@ class Oracle:
         policy.zero_grad()
         of_policy, of_reference = self.logps_of(policy), self.logps_of(self.reference)
         step = OneRank(trees, of_policy, of_reference)
-        denominators = algorithm.prepare(step)
+        algorithm.prepare(step)
+        denominators = algorithm.denominators(step)
         if self.layout == "plain":
             batches = [collate(step.trees, of_policy(step.trees))]
         else:

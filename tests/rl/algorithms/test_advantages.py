@@ -80,7 +80,10 @@ def test_the_std_of_the_step_is_over_all_ranks(cut: int) -> None:
     ]
 
     class Std:
-        def prepare(self, step: object) -> float:
+        def prepare(self, step: object) -> None:
+            pass
+
+        def denominators(self, step: object) -> float:
             return std_over_step(step)  # type: ignore[arg-type]
 
     _, found = Ranks([trees[:cut], trees[cut:]], Table(1), Table(2)).prepare(Std())  # type: ignore[arg-type]

@@ -114,7 +114,8 @@ def test_prepare_counts_pairs_and_chosen_tokens_and_keeps_cached_references() ->
         b.with_columns(reference_logps=(-9.0,) * b.num_trained) for b in tree(0).branches
     )
     step = OneRank([replace(tree(0), branches=cached), tree(1)], Table(1), Table(2))
-    denominators = DPO().prepare(step)
+    DPO().prepare(step)
+    denominators = DPO().denominators(step)
     assert (denominators.pairs, denominators.tokens) == (2, 6)
     assert step.reference_calls == 1
     assert step.trees[0].branches == cached

@@ -42,7 +42,8 @@ def group(
 
 def prepare(algorithm: GRPO, *trees: Tree) -> tuple[OneRank, Denominators]:
     step = OneRank(list(trees), Table(1), Table(2))
-    return step, algorithm.prepare(step)
+    algorithm.prepare(step)
+    return step, algorithm.denominators(step)
 
 
 def test_equal_groups_are_dropped() -> None:
@@ -101,7 +102,8 @@ def test_advantages_that_are_there_give_the_same_gradient(own: dict[str, Any]) -
     for trees in (groups, given):
         policy = Table(1)
         step = OneRank(list(trees), policy, Table(2))
-        denominators = algorithm.prepare(step)
+        algorithm.prepare(step)
+        denominators = algorithm.denominators(step)
         loss = algorithm.loss(collate(step.trees, policy(step.trees)), denominators)
         loss.value.backward()
         found.append((denominators, loss.value.item(), policy.gradient()))

@@ -75,7 +75,7 @@ def test_a_single_prompt_is_an_error(prompts: list[int]) -> None:
 def test_a_step_that_was_not_rotated_is_an_error() -> None:
     step = OneRank(rows([1, 2]), flat(0.0), flat(0.0))
     with pytest.raises(DataError, match="rotate_answers"):
-        KTO().prepare(step)
+        KTO().denominators(step)
 
 
 def flat(*by_prompt: float) -> LogpsOf:
@@ -97,7 +97,7 @@ def flat(*by_prompt: float) -> LogpsOf:
 def test_z_is_the_mean_before_the_clamp(policy: tuple[float, float], z: float) -> None:
     """Two tokens an answer; the reference gives -1 a token: log-ratios +-1 and 0."""
     step = OneRank(rotate_answers(rows([0, 1])), flat(*policy), flat(-1.0))
-    denominators = KTO().prepare(step)
+    denominators = KTO().denominators(step)
     assert denominators.baseline == pytest.approx(z)
     assert denominators.metrics["kto/z"] == (pytest.approx(z), 1.0)
     assert denominators.branches == 2
@@ -106,7 +106,7 @@ def test_z_is_the_mean_before_the_clamp(policy: tuple[float, float], z: float) -
 def test_rows_without_a_mismatched_answer_stay_out_of_z_and_in_the_loss() -> None:
     trees = rotate_answers(rows([0, 0, 0, 1]))
     step = OneRank(trees, flat(-0.5, -1.0), flat(-1.0))
-    denominators = KTO().prepare(step)
+    denominators = KTO().denominators(step)
     assert denominators.baseline == pytest.approx(0.5)
     assert denominators.branches == 4
 
@@ -148,7 +148,7 @@ def test_one_kind_only_is_fine_in_a_micro_batch(labels: list[bool]) -> None:
 def test_the_variant_without_z_needs_no_rotation() -> None:
     kto = KTO(variant="apo_zero_unpaired")
     assert not kto.needs.reference_each_step
-    assert kto.prepare(OneRank(rows([1]), flat(0.0), flat(0.0))).baseline == 0
+    assert kto.denominators(OneRank(rows([1]), flat(0.0), flat(0.0))).baseline == 0
 
 
 def test_balance() -> None:

@@ -10,7 +10,15 @@ import torch
 from pydantic import BaseModel
 
 from recipes.schema.recipe import recipe_of
-from rl.algorithms.base import Algorithm, Denominators, Loss, Needs, Step, count_step
+from rl.algorithms.base import (
+    Algorithm,
+    Denominators,
+    Loss,
+    MetricSums,
+    Needs,
+    Step,
+    count_trees,
+)
 from rl.algorithms.rehearsal import rehearse
 from rl.batch import TreeBatch
 from rl.errors import ConfigError, DataError
@@ -28,8 +36,11 @@ class Own(Algorithm):
         "own/*/seen": "Answers seen of one kind.",
     }
 
-    def prepare(self, step: Step) -> Denominators:
-        return count_step(step)
+    def prepare(self, step: Step) -> MetricSums:
+        return {"own/step/seen": (len(step.trees), 1)}
+
+    def denominators(self, minibatch: Step) -> Denominators:
+        return count_trees(minibatch)
 
     def loss(self, batch: TreeBatch, denominators: Denominators) -> Loss:
         assert batch.reference_logp_N is not None  # the loop has cached it before the first step
@@ -46,7 +57,10 @@ def test_what_runs_is_let_through(algorithm: Algorithm) -> None:
 
 
 class Undeclared(Own):
-    own_metrics: ClassVar[Mapping[str, str]] = {"own/lead": "Mean log-prob of the chosen answers."}
+    own_metrics: ClassVar[Mapping[str, str]] = {
+        "own/lead": "Mean log-prob of the chosen answers.",
+        "own/step/seen": "Trees of the step.",
+    }
 
 
 class Shadowing(Own):
@@ -58,8 +72,18 @@ class Listing(Own):
 
 
 class Raising(Own):
-    def prepare(self, step: Step) -> Denominators:
-        return Denominators(len(step.gone), 0, 0)  # type: ignore[attr-defined]
+    def prepare(self, step: Step) -> MetricSums:
+        return {"own/step/seen": (len(step.gone), 1)}  # type: ignore[attr-defined]
+
+
+class Counting(Own):
+    def prepare(self, step: Step) -> Denominators:  # type: ignore[override]
+        return count_trees(step)
+
+
+class Uncounted(Own):
+    def denominators(self, minibatch: Step) -> MetricSums:  # type: ignore[override]
+        return {}
 
 
 class Columns(Own):
@@ -93,6 +117,8 @@ FAULTS: dict[type[Algorithm], str] = {
     Shadowing: r"^algorithm own: own_metrics declares kl, which has a meaning already",
     Listing: r"^algorithm own: own_metrics is no table",
     Raising: r"^algorithm own: a made-up step ends in AttributeError: .*gone",
+    Counting: r"^algorithm own: .* prepare\(\) returned Denominators, not a table .* return \{\}",
+    Uncounted: r"^algorithm own: .* denominators\(\) returned dict, no Denominators",
     Columns: r"^algorithm own: a made-up step ends in TypeError: loss\(\) returned no Loss",
     Means: r"^algorithm own: metric entropy is 0\.5; expected two numbers",
     Elsewhere: r"^algorithm own: needs\.reading is 'pairs'; expected one of demonstration, ",
@@ -107,7 +133,7 @@ def test_a_fault_is_one_line(cls: type[Algorithm]) -> None:
 
 def test_what_an_algorithm_says_of_rows_is_kept_for_real_rows() -> None:
     class Picky(Own):
-        def prepare(self, step: Step) -> Denominators:
+        def prepare(self, step: Step) -> MetricSums:
             raise DataError("a made-up row is not to its taste")
 
     rehearse(Picky())

@@ -48,7 +48,7 @@ def test_trained_trunk_tokens_count() -> None:
         branches=(Branch(uid="a", token_ids=(4, 5, 6), trained=(True, False, True)),),
     )
     table = Table(0)
-    assert SFT().prepare(OneRank([tree], table, table)).tokens == 4
+    assert SFT().denominators(OneRank([tree], table, table)).tokens == 4
 
 
 def test_an_unknown_key_is_refused() -> None:

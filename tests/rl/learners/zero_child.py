@@ -12,6 +12,7 @@ from typing import Any
 from rl.algorithms.base import Algorithm
 from rl.data.tree import Tree
 from rl.learners.base import LearnerConfig, OptimPlan, SamplingDistribution
+from rl.learners.updates import ONE_UPDATE, Updates
 from rl.models.spec import ModelConfig
 
 LEARNERS: dict[str, Any] = {}
@@ -79,15 +80,21 @@ def train(
     needs_reference: bool = False,
     taken_up: str | None = None,
     saved: str | None = None,
+    updates: Updates = ONE_UPDATE,
+    first_step: int = 1,
 ) -> list[dict[str, float]]:
     """A stage: metrics of every step; the weights are published at its end. `taken_up`: the folder
     of the state that it goes on from; `saved`: of the state that it ends in.
     """
+    at = SamplingDistribution()
     learner = LEARNERS[name]
     learner.begin_stage(checkpoint, plan, needs_reference=needs_reference)
     if taken_up is not None:
         learner.load_state(taken_up)
-    metrics = [dict(learner.step(trees, algorithm, SamplingDistribution())) for trees in steps]
+    metrics = [
+        dict(learner.step(trees, algorithm, at, updates=updates, seed=f"0/{step}"))
+        for step, trees in enumerate(steps, first_step)
+    ]
     if saved is not None:
         learner.save_state(saved)
     learner.publish(published)
