@@ -94,7 +94,7 @@ KEYS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("per_device_train_batch_size", "gradient_accumulation_steps", "train_batch_size"),
-            *("ppo_mini_batch_size", "batch_size", "global_batch_size", "generation_batch_size"),
+            *("batch_size", "global_batch_size", "generation_batch_size"),
         ),
         _ROWS_A_STEP,
     ),
@@ -138,8 +138,10 @@ KEYS: dict[str, str] = {
     "scale_rewards": "write stages.NAME.algorithm.scale: group, batch or none",
     "mask_truncated_completions": "the default; algorithm.train_truncated: true turns it off",
     "adv_estimator": "the algorithm is chosen by name: stages.NAME.algorithm",
-    "num_iterations": "not there yet: a step makes one update",
-    "steps_per_generation": "not there yet: a step makes one update",
+    "num_iterations": "write stages.NAME.updates.passes",
+    "ppo_epochs": "write stages.NAME.updates.passes",
+    "steps_per_generation": "write stages.NAME.updates.minibatches, one for each optimizer step",
+    "ppo_mini_batch_size": "write stages.NAME.updates.minibatches, the number of mini-batches",
     "critic": "there is no value model yet",
     # engines
     "use_vllm": _ENGINES,

@@ -51,7 +51,10 @@ def rehearse(algorithm: Algorithm) -> None:
     if reading not in get_args(Reading):
         raise ConfigError(f"needs.reading is {reading!r}", where=where, expected=_one_of(Reading))
     fails = errors_as(
-        ConfigError, "a made-up step ends in {error}", where=where, do="fix its prepare or loss"
+        ConfigError,
+        "a made-up step ends in {error}",
+        where=where,
+        do="fix its prepare, denominators or loss",
     )
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), fails:
         try:

@@ -13,6 +13,7 @@ from recipes.schema.recipe import Recipe, load_recipe, resolved
 from recipes.schema.sample_stage import SampleStage
 from recipes.schema.train_stage import TrainStage
 from rl.errors import ConfigError
+from rl.learners.updates import Updates
 
 STAGES = """model: {path: m}
 stages:
@@ -69,6 +70,8 @@ def test_each_kind_is_a_class_of_its_own(file: Path) -> None:
         ("algorithm: sft", "keep_rollouts_every: 5", "answers while it trains. Remove it"),
         ("algorithm: sft", "heldout: pairs", "sft has no implicit reward to measure on pairs"),
         ("algorithm: sft", "n: 8", "or move it to `sample` of a sample stage"),
+        ("algorithm: sft", "updates: {passes: 2}", "lower `prompts_per_step` for more updates"),
+        ("algorithm: {name: dpo}", "updates: {minibatches: 1}", "dpo.updates: has no effect: dpo"),
         ("algorithm: sft", "dft: true", "unknown key. Write it as stages.sft.algorithm.dft"),
         ("algorithm: sft", "sample: {rewards: [exact]}", "give `algorithm` (a training stage) or"),
         ("algorithm: sft", "steps: 3\n    epochs: 1", "give `steps` or `epochs`, not both"),
@@ -90,6 +93,18 @@ def test_a_key_without_effect_is_refused_at_its_line(
     assert said in fault
     if "epochs" not in line:  # which is a fault of two keys, told of the stage
         assert fault.startswith(f"r.yaml:{at + 1 + line.count(chr(10))} stages.")
+
+
+def test_more_mini_batches_than_prompts_are_refused(file: Path) -> None:
+    more = "algorithm: {name: grpo}\n    prompts_per_step: 4\n    updates: {minibatches: 5}"
+    (fault,) = faults(file, STAGES.replace("algorithm: {name: grpo}", more))
+    assert "`updates.minibatches` (5) is more than `prompts_per_step` (4)" in fault
+
+
+def test_updates_are_set_from_the_command_line(file: Path) -> None:
+    recipe = load_recipe(file, ["stages.grpo.updates.passes=3"])
+    assert recipe.stages[3].updates == Updates(passes=3)  # type: ignore[union-attr]
+    assert "updates" not in yaml.safe_load(resolved(recipe))["stages"][0]
 
 
 def test_a_key_inside_the_wrong_mapping(file: Path) -> None:

@@ -33,6 +33,13 @@ def test_the_sentence_names_the_default_that_holds(
     assert describe_steps(stage(**keys), rows) == said
 
 
+def test_the_sentence_counts_updates() -> None:
+    several = stage(
+        algorithm="grpo", rewards=["exact"], steps=10, updates={"minibatches": 2, "passes": 3}
+    )
+    assert describe_steps(several, 64) == "sft: 10 steps of 32 of 64 rows, 6 updates each"
+
+
 def test_steps_come_before_epochs() -> None:
     assert count_steps(stage(steps=7), 1000) == 7
     assert count_steps(stage(epochs=0.5), 640) == 10

@@ -12,8 +12,10 @@ from torch import Tensor
 from rl.algorithms.base import Algorithm
 from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
+from rl.learners.updates import Part
 
 Logps = list[list[Tensor]]
+ALL = Part()
 LogpsOf = Callable[[Sequence[Tree]], Logps]
 
 
@@ -37,13 +39,17 @@ class OneRank:
 class Ranks:
     """The same step on several ranks: `total` is asked in lockstep, so it replays the others' sums.
 
-    `prepare` and `denominators` run on each rank until no sum is missing any more.
+    `prepare` on the step and `denominators` on one mini-batch of it run on each rank until no sum
+    is missing any more.
     """
 
     def __init__(self, shares: Sequence[list[Tree]], policy: LogpsOf, reference: LogpsOf) -> None:
         self.shares, self.policy, self.reference = shares, policy, reference
 
-    def prepare(self, algorithm: Algorithm) -> tuple[list[list[Tree]], list[object]]:
+    def prepare(
+        self, algorithm: Algorithm, part: Part = ALL
+    ) -> tuple[list[list[Tree]], list[object]]:
+        """The mini-batch's trees and the denominators, by rank."""
         asked: list[list[list[float]]] = [[] for _ in self.shares]
         while True:
             steps = [
@@ -53,6 +59,7 @@ class Ranks:
             for step in steps:
                 try:
                     algorithm.prepare(step)
+                    step.trees = part.of(step.trees)
                     found.append(algorithm.denominators(step))
                 except _Waiting:
                     continue

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageFeature
+from datasets import List as ListFeature
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +25,7 @@ from rl.core import ImageSource
 from rl.data.tree import Branch, Tree
 from tests.rl.algorithms.batches import Logps, OneRank, collate
 
+TURN = ListFeature({"role": Value("string"), "content": Value("string")})
 COLOURS = ("red", "green", "blue", "yellow", "white", "black")
 QUESTIONS = (
     "What colour is the square?",
@@ -30,6 +34,33 @@ QUESTIONS = (
     "Where is it?",
 )
 ANSWERS = ("red", "no, there is none of them", "3", "a yellow one on the left", "yes", "blue")
+
+
+def case_id(case: Any) -> str:
+    return ("-".join(case) or "plain") if isinstance(case, dict) else "ours"
+
+
+def settings(tmp_path: Path, batch: int, **own: Any) -> dict[str, Any]:
+    return {
+        "output_dir": str(tmp_path),
+        "per_device_train_batch_size": batch,
+        "use_cpu": True,
+        "report_to": "none",
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "max_length": None,
+        **own,
+    }
+
+
+def dataset(rows: list[dict[str, Any]], names: dict[str, str], **labels: list[bool]) -> Dataset:
+    """TRL's columns from ours: `names` maps theirs to a row's key."""
+    columns = {theirs: [row[ours] for row in rows] for theirs, ours in names.items()}
+    features = dict.fromkeys(columns, TURN) | {name: Value("bool") for name in labels}
+    return Dataset.from_dict(
+        {**columns, **labels, "images": [row["images"] for row in rows]},
+        features=Features({**features, "images": ListFeature(ImageFeature())}),
+    )
 
 
 def picture(index: int) -> Image.Image:
@@ -170,13 +201,16 @@ def gradient(model: Any) -> dict[str, Tensor]:
 
 
 def assert_same(
-    ours: tuple[float, dict[str, Tensor], Any], theirs: tuple[float, dict[str, Tensor]]
+    ours: tuple[float, dict[str, Tensor], Any],
+    theirs: tuple[float, dict[str, Tensor]],
+    *,
+    smallest: float = 1e-2,
 ) -> None:
     """Loss and gradient to 1e-5: per tensor, norm of the difference over norm.
 
-    An on-policy GRPO loss is zero but for rounding: differences below 1e-7 count as none.
+    An on-policy GRPO loss is zero but for rounding: a loss below `smallest` counts as that large.
     """
-    assert abs(ours[0] - theirs[0]) <= 1e-5 * max(abs(theirs[0]), 1e-2), (ours[0], theirs[0])
+    assert abs(ours[0] - theirs[0]) <= 1e-5 * max(abs(theirs[0]), smallest), (ours[0], theirs[0])
     assert ours[1].keys() == theirs[1].keys()
     largest = max(float(grad.norm()) for grad in theirs[1].values())
     assert largest > 1e-4, "the oracle's gradient vanishes: the comparison would prove nothing"

@@ -19,9 +19,10 @@ from rl.algorithms.mismatch import Mismatch
 from rl.algorithms.sft import SFT
 from rl.batch import TreeBatch
 from rl.data.tree import Branch, Tree
+from rl.learners.updates import Part, Updates, split
 from rl.plugins import find, name_of, names
 from rl.runs.metrics import describe
-from tests.rl.algorithms.batches import Ranks, Table, collate
+from tests.rl.algorithms.batches import ALL, Ranks, Table, collate
 
 ALGORITHMS: list[Algorithm] = [
     *(find("rl.algorithms", name)() for name in names("rl.algorithms")),
@@ -75,16 +76,16 @@ def make_branch(rng: random.Random, uid: str, label: bool | None) -> Branch:
 
 
 def run(
-    algorithm: Algorithm, shares: Sequence[list[Tree]], cuts: int
+    algorithm: Algorithm, shares: Sequence[list[Tree]], cuts: int, part: Part = ALL
 ) -> tuple[float, dict[Any, torch.Tensor], dict[str, tuple[float, float]]]:
-    """Loss, gradient and metrics of a step: each rank cuts its trees into micro-batches."""
+    """Loss, gradient and metrics of an update: each rank cuts its trees into micro-batches."""
     policy, reference = Table(1), Table(2)
-    trees_of, denominators_of = Ranks(shares, policy, reference).prepare(algorithm)
+    trees_of, denominators_of = Ranks(shares, policy, reference).prepare(algorithm, part)
     value, metrics = 0.0, dict[str, tuple[float, float]]()
     for trees, denominators in zip(trees_of, denominators_of, strict=True):
         for start in range(0, len(trees), max(1, cuts)):
-            part = trees[start : start + max(1, cuts)]
-            loss = algorithm.loss(collate(part, policy(part)), denominators)
+            cut = trees[start : start + max(1, cuts)]
+            loss = algorithm.loss(collate(cut, policy(cut)), denominators)
             loss.value.backward()
             value += loss.value.item()
             for name, (total, count) in loss.metrics.items():
@@ -96,24 +97,27 @@ def run(
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=IDS)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_any_split_is_the_same_step(algorithm: Algorithm, data: st.DataObject) -> None:
+def test_any_split_is_the_same_update(algorithm: Algorithm, data: st.DataObject) -> None:
+    """Of the whole step, and of one of the mini-batches of a step of several updates."""
     trees = make_trees(algorithm.needs.reading, data.draw(st.integers(0, 10_000)))
     trees = algorithm.arrange(trees)
-    whole = run(algorithm, [trees], cuts=len(trees))
+    updates = Updates(minibatches=data.draw(st.integers(1, 3)))
+    part = data.draw(st.sampled_from(split([tree.uid for tree in trees], updates, "0/1")))
+    whole = run(algorithm, [trees], len(trees), part)
 
     order = data.draw(st.permutations(trees))
     cut = data.draw(st.integers(0, len(trees)))
-    split = run(algorithm, [order[:cut], order[cut:]], cuts=data.draw(st.integers(1, 3)))
+    parts = run(algorithm, [order[:cut], order[cut:]], data.draw(st.integers(1, 3)), part)
 
-    assert split[0] == pytest.approx(whole[0], rel=1e-6, abs=1e-9)
-    assert split[1].keys() == whole[1].keys()
+    assert parts[0] == pytest.approx(whole[0], rel=1e-6, abs=1e-9)
+    assert parts[1].keys() == whole[1].keys()
     for key, gradient in whole[1].items():
-        difference = (split[1][key] - gradient).norm()
+        difference = (parts[1][key] - gradient).norm()
         assert difference <= 1e-6 * gradient.norm() + 1e-12
     for name, (total, count) in whole[2].items():
         own = algorithm.own_metrics
         assert describe(name, own), f"metric {name} is not declared in the algorithm's own_metrics"
-        assert split[2][name] == pytest.approx((total, count), rel=1e-5, abs=1e-5)
+        assert parts[2][name] == pytest.approx((total, count), rel=1e-5, abs=1e-5)
 
 
 def test_the_property_catches_a_mean_of_micro_batch_means() -> None:
@@ -123,5 +127,5 @@ def test_the_property_catches_a_mean_of_micro_batch_means() -> None:
 
     trees = make_trees("demonstration", seed=3)
     whole = run(MeanOfMeans(), [trees], cuts=len(trees))
-    split = run(MeanOfMeans(), [trees], cuts=1)
-    assert split[0] != pytest.approx(whole[0], rel=1e-2)
+    parts = run(MeanOfMeans(), [trees], cuts=1)
+    assert parts[0] != pytest.approx(whole[0], rel=1e-2)
