@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from rl.algorithms.base import Loss
+from rl.batch import MicroBatch
+from rl.data.pack import Plan
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,46 @@ class Ranks:
         if self.world_size > 1:
             torch.distributed.all_reduce(numbers, op=operation)
         return [float(number) for number in numbers.tolist()]
+
+
+@dataclass
+class Sums:
+    """What an update adds up over this rank's micro-batches:
+
+    sums = Sums(metrics={})
+    sums.add(batch, plan, loss)     # for each micro-batch
+    metrics = sums.over(ranks)      # waits for all ranks
+    """
+
+    metrics: Mapping[str, tuple[float, float]]
+    loss: float = 0.0
+    trained: float = 0.0
+    forward: float = 0.0
+    padded: float = 0.0
+    _pairs: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pairs = {name: list(pair) for name, pair in self.metrics.items()}
+
+    def add(self, batch: MicroBatch, plan: Plan, loss: Loss) -> None:
+        """One micro-batch: its metrics, its share of the loss, and its tokens."""
+        for name, (total, count) in loss.metrics.items():
+            so_far = self._pairs.setdefault(name, [0.0, 0.0])
+            so_far[0], so_far[1] = so_far[0] + total, so_far[1] + count
+        self.trained += len(batch.target_N)
+        self.forward += plan.num_tokens
+        self.padded += plan.shape[0] * plan.shape[1] - plan.num_tokens
+        self.loss += float(loss.value.detach())
+
+    def over(self, ranks: Ranks) -> dict[str, float]:
+        """Metrics of all ranks."""
+        metrics = ranks.means(self._pairs)
+        loss, trained, forward, padded = ranks.total(
+            [self.loss, self.trained, self.forward, self.padded]
+        )
+        return metrics | {
+            "loss": loss,
+            "tokens/trained": trained,
+            "tokens/forward": forward,
+            "tokens/padded": padded,
+        }

@@ -15,16 +15,20 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
 
 from rl.config import Section
+from rl.errors import ModelError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rl.algorithms.base import Algorithm
     from rl.data.tree import Tree
     from rl.learners.base import Learner, SamplingDistribution
+    from rl.learners.ranks import Ranks
 
 _OF_THE_LAST_UPDATE = ("lr", "loss_scale")
 _ADDED_UP = ("tokens/", "time/")
@@ -164,3 +168,62 @@ def step_metrics(
     if updates.per_step > 1:
         metrics["updates"] = float(len(changed))
     return metrics
+
+
+# -- what one rank keeps of a step between `prepare` and its last update
+
+
+class Logprobs(Protocol):
+    """Log-probs of trees without gradient; all ranks call it together."""
+
+    def __call__(
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
+    ) -> list[list[Tensor]]: ...
+
+
+class RankStep:
+    """rl.algorithms.base.Step on this rank: what an algorithm's `prepare` and `denominators` may
+    ask for.
+    """
+
+    def __init__(
+        self,
+        trees: Sequence[Tree],
+        distribution: SamplingDistribution,
+        logprobs: Logprobs,
+        ranks: Ranks,
+    ) -> None:
+        self.trees, self.distribution = list(trees), distribution
+        self._logprobs, self._ranks = logprobs, ranks
+
+    def logprobs(self, trees: Sequence[Tree], *, reference: bool = False) -> list[list[Tensor]]:
+        return self._logprobs(trees, self.distribution, reference=reference)
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        return self._ranks.total(values)
+
+    def part(self, trees: Sequence[Tree]) -> RankStep:
+        """Some of the step's trees, as a mini-batch."""
+        return RankStep(trees, self.distribution, self._logprobs, self._ranks)
+
+
+@dataclass(frozen=True)
+class PreparedStep:
+    """A prepared step on this rank: its trees with all that the loss reads, and the algorithm that
+    prepared them.
+    """
+
+    handle: Prepared
+    step: RankStep
+    algorithm: Algorithm
+
+    @staticmethod
+    def check(current: PreparedStep | None, asked: Prepared) -> PreparedStep:
+        """The rank's current step. Raises: ModelError if another one was asked for."""
+        if current is None or current.handle.number != asked.number:
+            raise ModelError(
+                f"step {asked.number} is not the one that was prepared last",
+                expected="updates between one call of prepare and the next",
+                do="call prepare again before update",
+            )
+        return current

@@ -29,11 +29,18 @@ from rl.learners.environment import is_on_gpu, set_environment
 from rl.learners.extension_lock import no_stale_locks
 from rl.learners.passes import Passes
 from rl.learners.rank_passes import RankPasses
-from rl.learners.rank_step import PreparedStep, RankStep, Sums
-from rl.learners.ranks import Ranks
+from rl.learners.ranks import Ranks, Sums
 from rl.learners.rendezvous import store_on_loopback
 from rl.learners.schedule import rate
-from rl.learners.updates import ONE_UPDATE, Part, Prepared, Updates, run_step
+from rl.learners.updates import (
+    ONE_UPDATE,
+    Part,
+    Prepared,
+    PreparedStep,
+    RankStep,
+    Updates,
+    run_step,
+)
 from rl.learners.weights import Weights, write_checkpoint, write_file
 from rl.models.adapters import Adapter
 from rl.models.forward import TreeForward
@@ -162,13 +169,14 @@ class ZeroLearner:
         measured = algorithm.prepare(step)
         if needs_old_logps:
             fill_old_logps(step)
+        self._num_prepared += 1
+        everyone = self.ranks.gather([tree.uid for tree in step.trees])
         handle = Prepared(
-            number=self._num_prepared + 1,
-            uids=tuple(uid for uids in self.ranks.gather(_uids(step)) for uid in uids),
+            number=self._num_prepared,
+            uids=tuple(uid for uids in everyone for uid in uids),
             metrics=self.ranks.means(measured),
             seconds=time.perf_counter() - started,
         )
-        self._num_prepared = handle.number
         self._prepared = PreparedStep(handle, step, algorithm)
         return handle
 
@@ -373,10 +381,6 @@ class ZeroLearner:
         )
         # The reference is whole on every rank: its passes hold no collective.
         return self.rank_passes.passes.logprobs(trees, kept)
-
-
-def _uids(step: RankStep) -> list[str]:
-    return [tree.uid for tree in step.trees]
 
 
 def _computes_float16(deepspeed: Any) -> bool:
