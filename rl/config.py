@@ -148,11 +148,13 @@ class Component:
 
     In the YAML it is a mapping: `name` finds the plugin's class, and the other keys are the fields
     of that class. `algorithm: grpo` is short for `{name: grpo}`. In Python an object that is
-    already built is taken as it is.
+    already built is taken as it is. `default` is the plugin of a mapping without `name`.
     """
 
-    def __init__(self, package: str, *, base: Path | None = None) -> None:
-        self.package, self.base = package, base
+    def __init__(
+        self, package: str, *, base: Path | None = None, default: str | None = None
+    ) -> None:
+        self.package, self.base, self.default = package, base, default
 
     def find(self, name: str) -> Any:
         """The plugin's class. Raises: ConfigError for an unknown name."""
@@ -164,6 +166,8 @@ class Component:
     def _validate(self, value: Any) -> Any:
         if isinstance(value, str):
             value = {"name": value}
+        if isinstance(value, Mapping) and "name" not in value and self.default is not None:
+            value = {"name": self.default, **value}
         return (
             _construct(self.find, value)
             if isinstance(value, Mapping)

@@ -222,6 +222,8 @@ def _component(finder: Any, node: Node | None) -> Any:
     short = node.value if node is not None else None  # `algorithm: grpo`
     name = short if isinstance(short, str) else node.name() if node is not None else None
     if name is None:
+        name = getattr(finder, "default", None)
+    if name is None:
         return None
     try:
         return finder.find(name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from rl import plugins
+from rl.config import Component, Section
 from rl.core import Completion, ImageSource, Sampling
 from rl.errors import ConfigError
 
@@ -17,69 +19,75 @@ _WHOLE_DISTRIBUTION = (
 )
 
 
-class RolloutConfig(BaseModel):
-    """Workers that sample, one vLLM engine each. `temperature` is training's; evals are greedy.
+class RolloutConfig(Section):
+    """Workers that sample, one inference engine each. `temperature` is training's; evals are
+    greedy.
 
-        RolloutConfig(workers=2, max_new_tokens=256, max_model_len=2048, kv_cache_gib=2)
-
-    `engine` is where vLLM's core runs: in the worker's process, or (`async`, vLLM's AsyncLLM) in
-    a process of its own, which computes while the worker prepares prompts.
-    `block_size` is the prefix cache's unit in tokens. vLLM's default on CPU is 128, longer than
-    many prompts, which their group could then never share. CPU attention needs multiples of 32.
-    `max_images` bounds the images of one prompt; `max_restarts` bounds how many lost workers a run
-    restarts; `cpus` and `gpus` are what Ray reserves for a worker.
+        RolloutConfig(workers=2, max_new_tokens=256, max_model_len=2048)
+        RolloutConfig(engine={"name": "vllm", "kv_cache_gib": 2})
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    workers: int = Field(1, ge=1)
-    engine: Literal["in_process", "async"] = "in_process"
-    max_new_tokens: int = Field(128, ge=1)
-    temperature: float = Field(1.0, ge=0.0, le=4.0)
-    top_p: float = 1.0
-    top_k: int = 0
-    max_model_len: int = Field(1024, ge=16)
-    max_num_seqs: int = Field(256, ge=1)
-    max_images: int = Field(4, ge=0)
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    block_size: int = Field(32, ge=16, multiple_of=16)
-    kv_cache_gib: float = Field(1.0, gt=0)
-    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
-    tensor_parallel: int = Field(1, ge=1)
-    enforce_eager: bool = True
-    threads: int = Field(2, ge=1)
-    cpus: float = Field(0.5, ge=0)
-    gpus: float = Field(0.0, ge=0)
-    start_deadline_s: float = Field(300.0, gt=0)
-    deadline_s: float = Field(600.0, gt=0)
-    publish_deadline_s: float = Field(120.0, gt=0)
-    max_restarts: int = Field(3, ge=0)
-    transport: Literal["file", "ipc", "nccl"] = Field(
-        "file",
-        description="How published weights reach an engine. file: through shared memory or a "
-        "shared folder. ipc: on GPUs that learner and engines share (`unverified`). nccl: to GPUs "
-        "of their own (`unverified`).",
+    engine: Annotated[Any, Component("rollouts.engines", default="vllm")] = Field(
+        "vllm",
+        validate_default=True,
+        description="A name, or a mapping with `name` and the engine's own keys.",
     )
-    rendezvous: str | None = Field(
-        None,
-        description="nccl: host:port of learner rank 0 as the rollout workers reach it; by "
-        "default its machine's address in the cluster and a free port.",
+    workers: int = Field(1, ge=1, description="Workers, one engine each.")
+    max_new_tokens: int = Field(128, ge=1, description="Longest sampled answer in tokens.")
+    temperature: float = Field(
+        1.0,
+        ge=0.0,
+        le=4.0,
+        description="Of sampling in training; the learner's log-probs are of the same "
+        "distribution.",
     )
+    top_p: float = Field(
+        1.0, description="Must stay 1: training needs the log-probs of the whole distribution."
+    )
+    top_k: int = Field(0, description="Must stay 0 (off), for the same reason.")
+    max_model_len: int = Field(
+        1024,
+        ge=16,
+        description="Longest prompt and answer together, in tokens; a longer row is an error.",
+    )
+    max_num_seqs: int = Field(256, ge=1, description="Answers that an engine works on at once.")
+    max_images: int = Field(4, ge=0, description="Most images of one prompt.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the engine's weights; float32 has the tighter parity gate."
+    )
+    threads: int = Field(2, ge=1, description="CPU threads of one engine.")
+    cpus: float = Field(
+        0.5,
+        ge=0,
+        description="CPUs that Ray sets aside for a worker; fractions are fine, for learner and "
+        "rollouts take turns.",
+    )
+    gpus: float = Field(0.0, ge=0, description="GPUs that Ray sets aside for a worker.")
+    start_deadline_s: float = Field(
+        300.0, gt=0, description="Longest wait for an engine to start, in seconds."
+    )
+    deadline_s: float = Field(600.0, gt=0, description="Longest wait for one batch of answers.")
+    publish_deadline_s: float = Field(
+        120.0, gt=0, description="Longest wait for a worker to take new weights."
+    )
+    max_restarts: int = Field(3, ge=0, description="How many lost workers a run replaces.")
 
-    @field_validator("rendezvous")
+    @field_validator("engine", mode="before")
     @classmethod
-    def _host_and_port(cls, rendezvous: str | None) -> str | None:
-        if rendezvous is not None:
-            host, _, port = rendezvous.rpartition(":")
-            if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-                raise ValueError(f'"{rendezvous}" is not host:port')
-        return rendezvous
+    def _is_no_core(cls, engine: Any) -> Any:
+        # The key once said where vLLM's core runs.
+        if engine in ("async", "in_process"):
+            core = "own_process" if engine == "async" else engine
+            raise ValueError(f"`{engine}` is no engine: write rollout.engine.core: {core}")
+        return engine
 
-    @model_validator(mode="after")
-    def _only_nccl_meets(self) -> RolloutConfig:
-        if self.rendezvous is not None and self.transport != "nccl":
-            raise ValueError(f"rendezvous has no meaning for transport: {self.transport}")
-        return self
+    @classmethod
+    def explain_unknown(cls, key: str) -> str:
+        """An engine's own key belongs into the engine's section."""
+        for name in plugins.names("rollouts.engines"):
+            if key in plugins.find("rollouts.engines", name).model_fields:
+                return f"unknown key. It is a key of the engine {name}: write rollout.engine.{key}"
+        return ""
 
     @field_validator("top_p")
     @classmethod
@@ -102,7 +110,8 @@ class GenerateRequest:
     for the request.
 
     `prompt` is text with one placeholder for each image and the template's special tokens. It is
-    not token ids, because vLLM would expand placeholders that are expanded already once more.
+    not token ids, because an engine's processor expands placeholders, and would expand those of
+    the ids once more.
     """
 
     ticket: int

@@ -9,12 +9,13 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 from rl.core import Sampling
 from rl.errors import RolloutError, errors_as, one_line
+from rl.runtime.remedy import PUBLISH
 from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
-from rollouts.engine_vllm import VllmEngine, is_engine_dead
+from rollouts.engines.base import Engine, EngineStart, ReceivingEngine
 
 EXIT_ENGINE_DEAD = 70
 
@@ -28,9 +29,10 @@ class RolloutWorker:
         worker.update_weights(1, path)                  # stops requests, loads, resets every cache
         results = worker.generate(requests, sampling)   # tokens are labelled with version 1
 
-    `max_pixels` is the image limit that learner and engine share. `index` is the worker's number in
-    its pool. `processor_kwargs` and `banned_ids` are read from the model folder if not given.
-    Raises: ModelError if the model is of no known family; RolloutError if vLLM does not start.
+    `config.engine` chooses the engine. `max_pixels` is the image limit that learner and engine
+    share. `index` is the worker's number in its pool. `banned_ids` are the family's if not given.
+    Raises: ModelError if the model is of no known family; RolloutError if the engine does not
+    start.
     """
 
     def __init__(
@@ -40,21 +42,23 @@ class RolloutWorker:
         max_pixels: int | None = None,
         index: int = 0,
         *,
-        processor_kwargs: Mapping[str, Any] | None = None,
         banned_ids: Sequence[int] | None = None,
     ) -> None:
+        from rl.models.load import find_spec, load_processor
+
         self.config, self.model_path, self.index = config, model_path, index
-        found = _look_up(model_path, max_pixels)
-        kwargs = found.processor_kwargs if processor_kwargs is None else processor_kwargs
-        self._engine = VllmEngine(
-            config,
-            model_path,
-            processor_kwargs=kwargs,
-            banned_ids=found.banned_ids if banned_ids is None else banned_ids,
-            is_multimodal=found.is_multimodal,
+        spec = find_spec(model_path, load_processor(model_path, max_pixels))
+        self.engine: Engine = config.engine.start(
+            EngineStart(
+                model_path=model_path,
+                rollout=config,
+                max_pixels=max_pixels,
+                banned_ids=spec.banned_ids if banned_ids is None else banned_ids,
+                is_multimodal=spec.has_vision,
+            )
         )
         self._version = 0
-        self._engine.set_version(0)
+        self.engine.set_version(0)
 
     def version(self) -> int:
         """The version of the weights in use; 0 is the model folder that it started from."""
@@ -75,25 +79,25 @@ class RolloutWorker:
         groups that are done.
 
         With `keep` above 0 the engine stays busy while the caller reads results and sends more. A
-        request that vLLM rejects is a result with an `error`. Raises: RolloutError if the engine
-        fails.
+        request that the engine rejects is a result with an `error`. Raises: RolloutError if the
+        engine fails.
         """
         done: list[GenerateResult] = []
         with self._engine_errors("{error}", where="", do="look at the actor's log"):
             for request in requests:
                 try:
-                    self._engine.add(request, sampling)
+                    self.engine.add(request, sampling)
                 except Exception as error:  # this prompt's: the others are served
-                    if is_engine_dead(error):
+                    if self.engine.is_dead(error):
                         raise
                     done.append(GenerateResult(request.ticket, request.uid, error=one_line(error)))
-            while self._engine.num_unfinished > keep:
-                done += self._engine.step()
+            while self.engine.num_unfinished > keep:
+                done += self.engine.step()
         return done
 
     def abort(self) -> None:
         """Ends all unfinished requests. Their results are lost."""
-        self._engine.abort()
+        self.engine.abort()
 
     def update_weights(self, version: int, path: str) -> int:
         """Loads published weights in one transaction, and returns the version in use.
@@ -115,55 +119,52 @@ class RolloutWorker:
     def reload_weights(self, version: int, path: str) -> int:
         """The transaction itself, whichever version is in use: stop requests, load the file, reset
         every cache that holds results of the old weights, set the version."""
-        self.pause()
+        self.engine.abort()
         with self._taking(version, path):
-            self.load_weights(path)
-            self._after_load()
+            self.engine.load_weights(path)
+            self.engine.reset_caches()
         return self._serves(version)
 
-    # The same transaction in parts, for weights that come from GPU to GPU. rollouts.transfer calls
-    # these by name: open_transfer once, then start_update, receive (several times), finish_update;
-    # Pool.serve calls `serve` at the end.
+    # The same transaction in parts, for weights that come from GPU to GPU. The engine's channel
+    # calls these by name: open_transfer once, then start_update, receive (several times),
+    # finish_update; Pool.serve calls `serve` at the end.
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
         """Opens this worker's end of a channel to the learner."""
         with self._taking(self._version, "opening the channel"):
-            self._engine.open_transfer(init_info)
+            self._receiving.open_transfer(init_info)
 
     def start_update(self) -> None:
         """Stops requests and prepares the engine. Nothing may be sampled until `serve`."""
-        self.pause()
+        self.engine.abort()
         with self._taking(self._version, "start"):
-            self._engine.start_update()
+            self._receiving.start_update()
 
     def receive(self, update_info: Mapping[str, Any]) -> None:
         """Receives one chunk of weights."""
         with self._taking(self._version, "update"):
-            self._engine.receive(update_info)
+            self._receiving.receive(update_info)
 
     def finish_update(self) -> None:
         """All chunks have been received. Raises: RolloutError if weights are missing."""
         with self._taking(self._version, "finish"):
-            self._engine.finish_update()
+            self._receiving.finish_update()
 
     def serve(self, version: int) -> int:
         """Resets every cache and samples with the received weights from now on, under this
         version."""
         with self._taking(version, "reset"):
-            self._after_load()
+            self.engine.reset_caches()
         return self._serves(version)
 
-    def _after_load(self) -> None:
-        """Everything that still holds results of the old weights. Skipping one of these gives wrong
-        log-probs without a message; the parity gate would find it."""
-        self.repack_tied_head()
-        self.reset_prefix_cache()
-        self.reset_mm_cache()
-        self.reset_encoder_cache()
+    @property
+    def _receiving(self) -> ReceivingEngine:
+        # A recipe whose engine takes files alone opens no channel, so nothing calls these then.
+        return cast(ReceivingEngine, self.engine)
 
     def _serves(self, version: int) -> int:
         self._version = version
-        self._engine.set_version(version)
+        self.engine.set_version(version)
         return version
 
     def _taking(self, version: int, what: str) -> AbstractContextManager[None]:
@@ -182,59 +183,18 @@ class RolloutWorker:
             try:
                 yield
             except Exception as error:
-                if is_engine_dead(error):
+                if self.engine.is_dead(error):
                     os._exit(EXIT_ENGINE_DEAD)
                 raise
 
-    def pause(self) -> None:
-        """Ends all requests. None can start meanwhile, because calls come one at a time."""
-        self._engine.abort()
-
-    def load_weights(self, path: str) -> None:
-        self._engine.load_weights(path)
-
-    def repack_tied_head(self) -> None:
-        self._engine.repack_tied_head()
-
-    def reset_prefix_cache(self) -> None:
-        self._engine.reset_prefix_cache()
-
-    def reset_mm_cache(self) -> None:
-        self._engine.reset_mm_cache()
-
-    def reset_encoder_cache(self) -> None:
-        self._engine.reset_encoder_cache()
-
     def remedy(self, name: str, version: int = 0, path: str = "") -> None:
-        """Repairs one thing in the engine, for the parity gate's diagnosis.
-
-        `name` is `prefix_cache`, `encoder_cache`, `tied_head` (each with the caches that depend on
-        it) or `publish` (loads the file again and repairs everything else).
+        """Repairs one thing in the engine, for the parity gate's diagnosis: one of the engine's own
+        remedies, or `publish`, which loads the file again and empties every cache.
         """
-        self._engine.abort()
-        if name == "publish":
-            self._engine.load_weights(path)
-            self._engine.set_version(version)
-        if name in ("tied_head", "publish"):
-            self._engine.repack_tied_head()
-        if name != "prefix_cache":
-            self._engine.reset_mm_cache()
-            self._engine.reset_encoder_cache()
-        self._engine.reset_prefix_cache()
-
-
-class _ModelFacts:
-    def __init__(
-        self, processor_kwargs: Mapping[str, Any], banned_ids: Sequence[int], is_multimodal: bool
-    ) -> None:
-        self.processor_kwargs = processor_kwargs
-        self.banned_ids = banned_ids
-        self.is_multimodal = is_multimodal
-
-
-def _look_up(model_path: str, max_pixels: int | None) -> _ModelFacts:
-    from rl.models.load import find_spec, load_processor, processor_kwargs
-
-    spec = find_spec(model_path, load_processor(model_path, max_pixels))
-    kwargs = processor_kwargs(spec.name, max_pixels)
-    return _ModelFacts(kwargs, spec.banned_ids, spec.has_vision)
+        self.engine.abort()
+        if name != PUBLISH.name:
+            self.engine.remedy(name)
+            return
+        self.engine.load_weights(path)
+        self.engine.set_version(version)
+        self.engine.reset_caches()

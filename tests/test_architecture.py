@@ -30,7 +30,7 @@ FLOORS = {
 
 # library -> the only files that import it
 DOORS = {
-    "vllm": {"rollouts/engine_vllm.py", "rollouts/cores.py", "rollouts/transfer.py"},
+    "vllm": {f"rollouts/engines/vllm/{name}.py" for name in ("engine", "cores", "transfer")},
     "deepspeed": {"rl/learners/zero.py"},
     "ray": {"rl/runtime/cluster.py"},
 }

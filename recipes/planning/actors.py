@@ -48,7 +48,7 @@ def roles(recipe: Recipe) -> list[Role]:
     """
     rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
     judges = 1 if judge is not None and judge.path is not None else 0
-    beside = "learner" if rollout.transport == "ipc" else None
+    beside = "learner" if rollout.engine.way_in == "ipc" else None
     return [
         Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
         Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),

@@ -147,7 +147,7 @@ def require_fit(
         stays.pop("AdamW")
     needs = {
         "learner": (sum(stays.values()) + max(passes.values()) + PROCESS) / GIB,
-        "rollout": recipe.rollout.gpu_memory_utilization * (gib or 0.0),
+        "rollout": recipe.rollout.engine.gpu_share(gib or 0.0),
     }
     if gib is None:
         return needs
@@ -155,10 +155,11 @@ def require_fit(
         engine = engine_bytes(recipe, arch)
         raise ConfigError(
             f"an engine's share of a GPU is {needs['rollout']:.1f} GiB, its weights take "
-            f"{engine['weights'] / GIB:.1f} GiB and its work {engine['work'] / GIB:.1f} GiB",
-            where="rollout.gpu_memory_utilization",
+            f"{engine['weights'] / GIB:.1f} GiB and its work "
+            f"{engine.get('work', 0.0) / GIB:.1f} GiB",
+            where="rollout.engine",
             expected=f"room for keys and values of {recipe.rollout.max_model_len} tokens",
-            do="raise gpu_memory_utilization or tensor_parallel",
+            do="give the engine a larger share of the GPU, or split it over several",
         )
     for place in sorted({(s.node, gpu) for s in assignments for gpu in s.gpus}):
         here = [s for s in assignments if s.node == place[0] and place[1] in s.gpus]
@@ -173,7 +174,7 @@ def require_fit(
                 where="hardware.gpu_gib",
                 expected=f"at most {gib:g} GiB",
                 do="raise learner.zero or learner.ranks, set learner.offload: true, or lower "
-                "learner.tokens_per_microbatch or rollout.gpu_memory_utilization",
+                "learner.tokens_per_microbatch or the engine's share (rollout.engine)",
             )
     return needs
 
@@ -260,7 +261,7 @@ def _print_model(recipe: Recipe, arch: Architecture, console: Console, *, is_who
     shown = f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / _MIB:.1f} MiB"
     say(
         console,
-        f"one publish: {shown} in {arch.num_weights} weights, by {recipe.rollout.transport}",
+        f"one publish: {shown} in {arch.num_weights} weights, by {recipe.rollout.engine.way_in}",
     )
     if not is_whole:
         say(console, "the folder holds no weights: rows, prompts and benchmarks are not read")

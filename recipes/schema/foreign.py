@@ -147,9 +147,9 @@ KEYS: dict[str, str] = {
     "use_vllm": _ENGINES,
     "vllm_mode": _ENGINES,
     "infer_backend": _ENGINES,
-    "vllm_gpu_memory_utilization": "write rollout.gpu_memory_utilization",
-    "vllm_tensor_parallel_size": "write rollout.tensor_parallel",
-    "tensor_model_parallel_size": "write rollout.tensor_parallel",
+    "vllm_gpu_memory_utilization": "write rollout.engine.gpu_memory_utilization",
+    "vllm_tensor_parallel_size": "write rollout.engine.tensor_parallel",
+    "tensor_model_parallel_size": "write rollout.engine.tensor_parallel",
     "actor_rollout_ref": "write model, rollout and learner",
     # the run
     "save_steps": "write stages.NAME.save_every",

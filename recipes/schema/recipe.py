@@ -182,10 +182,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises: ConfigError listing every fault with its file:line.
     """
-    from recipes.schema.stored import is_stored, without_idle_keys
+    from recipes.schema.stored import as_written_now, is_stored
 
     config = load_config(path, overrides)
-    return _checked(without_idle_keys(config) if is_stored(Path(path)) else config)
+    return _checked(as_written_now(config) if is_stored(Path(path)) else config)
 
 
 def recipe_of(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:

@@ -1,5 +1,5 @@
 """Recipes that runs keep. Earlier versions wrote every key into every stage, also where it has no
-effect.
+effect, and vLLM's own keys beside those of all engines in `rollout`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from recipes.schema.kinds import KINDS, kind_of
 from rl.config import NO_EFFECT, ConfigFile, Node, load_config
 from rl.config import validate as validated
 
+# Keys of `rollout` that are now keys of `rollout.engine`.
+_OF_ENGINE = (
+    *("block_size", "kv_cache_gib", "gpu_memory_utilization", "enforce_eager"),
+    *("tensor_parallel", "transport", "rendezvous"),
+)
+_CORES = {"in_process": "in_process", "async": "own_process"}  # `rollout.engine` once -> its `core`
 _ENV = "env.json"  # lies beside the config.yaml of a run, and beside no other recipe
 
 
@@ -22,8 +28,40 @@ def is_stored(path: Path) -> bool:
 
 
 def load_stored(path: Path) -> ConfigFile:
-    """A run's recipe, less the keys that have no effect in their stage. Raises: ConfigError."""
-    return without_idle_keys(load_config(path))
+    """A run's recipe as this version writes it. Raises: ConfigError."""
+    return as_written_now(load_config(path))
+
+
+def as_written_now(config: ConfigFile) -> ConfigFile:
+    """A stored recipe without keys that have no effect, and with the engine's keys in its section.
+
+    What an override of the command line sets is left as it is, and refused if it is outdated.
+    """
+    return without_idle_keys(_with_engine_section(config))
+
+
+def _with_engine_section(config: ConfigFile) -> ConfigFile:
+    rollout = config.section("rollout")
+    if not isinstance(rollout.value, dict) or not isinstance(config.root.value, dict):
+        return config
+    kept, moved = dict(rollout.value), dict[str, Node]()
+    for key, node in rollout.value.items():
+        if key in _OF_ENGINE and not _is_override(node):
+            moved[key] = replace(kept.pop(key), key=f"rollout.engine.{key}")
+    section = kept.get("engine", Node({}, rollout.where))
+    # An override of an engine's key has made `{name: in_process}` of `in_process`.
+    stated = section.child("name") or section
+    if isinstance(stated.value, str) and stated.value in _CORES and not _is_override(stated):
+        moved["core"] = Node(_CORES[stated.value], stated.where, "rollout.engine.core")
+        own = section.value if isinstance(section.value, dict) else {}
+        section = replace(section, value={k: v for k, v in own.items() if k != "name"})
+    if not moved:
+        return config
+    if isinstance(section.value, dict):
+        name = Node("vllm", rollout.where, "rollout.engine.name")
+        section = replace(section, value={"name": name, **moved, **section.value})
+    rest = replace(rollout, value={**kept, "engine": section})
+    return replace(config, root=replace(config.root, value={**config.root.value, "rollout": rest}))
 
 
 def without_idle_keys(config: ConfigFile) -> ConfigFile:
@@ -45,9 +83,14 @@ def _without(stage: Node) -> Node:
         value={
             key: value
             for key, value in stage.value.items()
-            if key not in idle or value.where.startswith("override ")  # which was typed just now
+            if key not in idle or _is_override(value)
         },
     )
+
+
+def _is_override(node: Node) -> bool:
+    """Whether the command line has set this just now."""
+    return node.where.startswith("override ")
 
 
 def _idle_keys(stage: Node) -> set[str]:

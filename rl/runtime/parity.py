@@ -22,38 +22,11 @@ from rl.core import Message, Rollout, Sample, Sampling, Text
 from rl.data.tree import Tree, rollout_tree
 from rl.errors import ConfigError, ParityError
 from rl.learners.base import SamplingDistribution
+from rl.runtime.remedy import PUBLISH, Remedy
 
 MIN_PROBES, MIN_IMAGE_PROBES = 8, 6
 TOLERANCE = {"float32": 1e-4}  # of the largest difference
 MEAN_TOLERANCE = 0.02  # of the mean difference, in half precision
-
-# (remedy, the cause if it helps, what to do), from the smallest to the largest. A remedy includes
-# the caches that depend on what it repairs (see RolloutWorker.remedy).
-REMEDIES = (
-    (
-        "prefix_cache",
-        "the prefix cache was not reset after the publish: prompts are read from keys and values"
-        " of older weights",
-        "reset the prefix cache in the publish transaction (RolloutWorker.reset_prefix_cache)",
-    ),
-    (
-        "encoder_cache",
-        "the encoder cache was not reset after the publish: images are read from features of an"
-        " older vision tower",
-        "reset the encoder and multimodal caches in the publish transaction"
-        " (RolloutWorker.reset_encoder_cache, reset_mm_cache)",
-    ),
-    (
-        "tied_head",
-        "the tied lm_head was not repacked after the publish: logits come from older embeddings",
-        "repack the embeddings after the load (RolloutWorker.repack_tied_head)",
-    ),
-    (
-        "publish",
-        "the publish was not taken, or only in part: a second load of the same file repaired it",
-        "look at what happened to the worker during the publish (RolloutWorker.load_weights)",
-    ),
-)
 
 
 class ProbeLearner(Protocol):
@@ -111,7 +84,8 @@ class ParityGate:
 
     In float32 the largest difference may be 1e-4. In half precision single tokens differ by more
     although nothing is wrong, so there the mean difference may be 0.02. `tolerance` replaces
-    either figure. Raises: ConfigError if there are fewer than 8 probes, or if they are greedy.
+    either figure. `remedies` are the engine's own, from the smallest to the largest.
+    Raises: ConfigError if there are fewer than 8 probes, or if they are greedy.
     """
 
     def __init__(
@@ -125,6 +99,7 @@ class ParityGate:
         image_token_id: int | None = None,
         max_new_tokens: int = 8,
         seed: int = 0,
+        remedies: Sequence[Remedy] = (),
     ) -> None:
         if len(probes) < MIN_PROBES:
             raise ConfigError(f"{len(probes)} parity probes", expected=f"{MIN_PROBES} or more")
@@ -135,6 +110,7 @@ class ParityGate:
         self.tolerance = TOLERANCE.get(dtype, MEAN_TOLERANCE) if tolerance is None else tolerance
         self._image_token_id, self._max_new_tokens = image_token_id, max_new_tokens
         self._seed = seed
+        self._remedies = (*remedies, PUBLISH)
 
     def check(
         self, learner: ProbeLearner, pool: ProbePool, *, version: int, path: str = ""
@@ -220,13 +196,13 @@ class ParityGate:
         for distribution, cause, do in self._wrong_distributions():
             if self._holds(self._compare(learner, rollouts, pool.names, distribution)):
                 return self._error(report, version, cause, do)
-        for remedy, cause, do in REMEDIES:
-            if remedy == "publish" and not path:
+        for remedy in self._remedies:
+            if remedy is PUBLISH and not path:
                 continue
-            pool.remedy(remedy, version, path)
+            pool.remedy(remedy.name, version, path)
             again = self._sample(pool, version)
             if self._holds(self._compare(learner, again, pool.names, self.distribution)):
-                return self._error(report, version, cause, do)
+                return self._error(report, version, remedy.cause, remedy.do)
         if report.text_max <= self.tolerance < report.image_max:
             cause = "only the probes with images differ, and no remedy helped: the two sides see"
             cause += " other pixels or encode them differently"

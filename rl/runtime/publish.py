@@ -13,14 +13,14 @@ transport (the default):
        the file, empties every cache that
        holds results of the old weights, and
        labels new tokens with version n + 1
-    4  vLLM loads the file layer by layer       rollouts.transfer.FileTransfer
+    4  vLLM loads the file layer by layer       rollouts.engines.vllm.transfer.FileTransfer
     5  files of earlier versions are removed    `publish` in this file
     6  probes are sampled and compared with     rl.runtime.parity.ParityGate
        the learner's log-probs
 
 With the `ipc` and `nccl` transports (GPUs, `unverified`) steps 2 to 5 are a transfer from GPU to
 GPU through vLLM's weight-transfer API: `GpuTransport` here, and its two ends in
-`rollouts.transfer`.
+`rollouts.engines.vllm.transfer`.
 """
 
 from __future__ import annotations

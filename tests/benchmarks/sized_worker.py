@@ -28,7 +28,7 @@ class SizedWorker(RolloutWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        params = self._engine._params
+        params = self.engine._params
 
         def sized(sampling: Sampling, seed: int) -> Any:
             if sampling.temperature > 0:  # the parity gate's
@@ -37,13 +37,11 @@ class SizedWorker(RolloutWorker):
             found.max_tokens, found.ignore_eos = length_of(seed), True
             return found
 
-        self._engine._params = sized  # type: ignore[method-assign]
+        self.engine._params = sized  # type: ignore[method-assign]
 
     def forget(self) -> None:
         """No cache helps the next run."""
-        self.reset_prefix_cache()
-        self.reset_mm_cache()
-        self.reset_encoder_cache()
+        self.engine.reset_caches()
 
     def cpu_s(self) -> float:
         """CPU seconds of this process so far, all threads."""
@@ -67,7 +65,7 @@ class SizedWorker(RolloutWorker):
             SamplingParams(temperature=0.0, max_tokens=length_of(r.seeds[0]), ignore_eos=True)
             for r in requests
         ]
-        outputs = self._engine._core._llm.generate(prompts, params, use_tqdm=False)  # type: ignore[attr-defined]
+        outputs = self.engine._core._llm.generate(prompts, params, use_tqdm=False)  # type: ignore[attr-defined]
         tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
         return time.perf_counter() - started, tokens
 

@@ -19,6 +19,7 @@ from recipes.schema.recipe import Recipe
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from rollouts.collect import read_rollouts
+from rollouts.engines.vllm_settings import Vllm
 from tests.chaos.runs import events, page
 from tests.processes import engine_cores, titles
 from tests.recipes.test_resume import assert_learning
@@ -92,7 +93,7 @@ class Killer(threading.Thread):
     ("engine", "victims"),
     [
         ("in_process", ("reward", "rollout", "learner")),
-        pytest.param("async", ("core", "rollout"), marks=pytest.mark.slow),
+        pytest.param("own_process", ("core", "rollout"), marks=pytest.mark.slow),
     ],
 )
 def test_lost_actors_are_replaced_and_every_prompt_is_scored_once(
@@ -187,7 +188,7 @@ def written(model: Path, data: Path, root: Path, name: str, steps: int, engine: 
     limits = {"max_restarts": steps}
     return found.model_copy(
         update={
-            "rollout": found.rollout.model_copy(update={"engine": engine, **limits}),
+            "rollout": found.rollout.model_copy(update={"engine": Vllm(core=engine), **limits}),
             # A shorter run takes the same steps.
             "stages": tuple(
                 stage.model_copy(

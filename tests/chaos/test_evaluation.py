@@ -35,7 +35,11 @@ prompt: "{question}"
 scorer: ocr_contains
 max_new_tokens: 4
 """
-SETTINGS = ["rollout.max_model_len=256", "rollout.kv_cache_gib=0.25", "runtime.dashboard=false"]
+SETTINGS = [
+    "rollout.max_model_len=256",
+    "rollout.engine.kv_cache_gib=0.25",
+    "runtime.dashboard=false",
+]
 
 
 def start(model: Path, page: Path, out: Path) -> subprocess.Popen[bytes]:

@@ -36,7 +36,9 @@ def ended(driver: subprocess.Popen[bytes], path: Path, within_s: float) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("engine", ["in_process", pytest.param("async", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine", ["in_process", pytest.param("own_process", marks=pytest.mark.slow)]
+)
 def test_a_hanging_engine_ends_the_run_within_its_deadline(
     tiny_qwen3vl: Path,
     scene_data: Path,
@@ -51,7 +53,7 @@ def test_a_hanging_engine_ends_the_run_within_its_deadline(
         path = write(
             recipe,
             tmp_path,
-            ("rollout", "engine", engine),
+            ("rollout", "engine", {"core": engine}),
             ("rollout", "deadline_s", DEADLINE_S),
             ("rollout", "publish_deadline_s", DEADLINE_S),
         )
@@ -62,7 +64,7 @@ def test_a_hanging_engine_ends_the_run_within_its_deadline(
         (worker,) = [
             pid for pid, line in titles(driver.pid) if line.startswith(b"ray::RolloutWorker")
         ]
-        stopped = engine_cores(worker) if engine == "async" else [worker]
+        stopped = engine_cores(worker) if engine == "own_process" else [worker]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         hung = time.monotonic()
@@ -70,7 +72,7 @@ def test_a_hanging_engine_ends_the_run_within_its_deadline(
         assert re.search(rf"rollout-0 in \w+.*no answer within {DEADLINE_S:g} s", line), line
         print(f"{engine}: ended {time.monotonic() - hung:.1f} s after the engine hung: {line}")
         assert len(events(tmp_path / name, "run_failed")) == 1
-    if engine == "async":
+    if engine == "own_process":
         goes_on(path, tmp_path / name, "grpo")
 
 

@@ -34,7 +34,11 @@ def test_a_learner_lost_while_it_serves_is_replaced(
         {
             "run": {"name": "lost", "root": str(tmp_path), "tensorboard": False},
             "model": {"path": str(tiny_qwen3vl)},
-            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "rollout": {
+                "max_new_tokens": 8,
+                "max_model_len": 256,
+                "engine": {"kv_cache_gib": 0.25},
+            },
             "learner": {"max_restarts": 1},
             "stages": [
                 {**sft, "data": [{"path": str(scene_data / "sft.jsonl")}]},

@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from evals.custom import BenchmarkFile
 from recipes.schema.recipe import Recipe
-from rl.plugins import find, names
+from rl.plugins import find, kind_of, names
 from rl.runs.metrics import METRICS
 from tests.docs.fences import PAGES, ROOT
 
@@ -52,6 +52,8 @@ def sections() -> dict[str, type[BaseModel]]:
     walked = list(_walk("", Recipe))
     for name in documented():
         walked += _walk(name, find("rl.algorithms", name))
+    for name in names("rollouts.engines"):
+        walked += _walk(f"rollout.engine:{name}", find("rollouts.engines", name))
     walked += _walk("benchmark", BenchmarkFile)
     walked.sort(key=lambda pair: pair[0].count("."))
     by_model: dict[type[BaseModel], str] = {}
@@ -113,7 +115,9 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
-    word = _WORDS.get(annotation, "an algorithm")
+    packages = (item.package for item in metadata if hasattr(item, "package"))
+    plugin = f"an {kind_of(package)}" if (package := next(packages, "")) else "any"
+    word = _WORDS.get(annotation, plugin)
     bounds = [
         text.format(f"{getattr(item, name):g}")
         for item in metadata

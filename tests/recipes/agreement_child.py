@@ -23,17 +23,22 @@ def main(path: str) -> None:
     from rl.core import ImageSource, Sampling
     from rl.models.load import find_spec, load_processor
     from rollouts.base import GenerateRequest, RolloutConfig
-    from rollouts.engine_vllm import VllmEngine
+    from rollouts.engines.base import EngineStart
 
     processor = load_processor(path)
     banned = find_spec(path, processor).banned_ids
     has_images = hasattr(processor, "image_processor")
-    engine = VllmEngine(
-        RolloutConfig(max_model_len=256, max_images=1, kv_cache_gib=0.25, threads=1),
-        path,
-        processor_kwargs={},
-        banned_ids=banned,
-        is_multimodal=has_images,
+    config = RolloutConfig(
+        max_model_len=256, max_images=1, engine={"kv_cache_gib": 0.25}, threads=1
+    )
+    engine = config.engine.start(
+        EngineStart(
+            model_path=path,
+            rollout=config,
+            max_pixels=None,
+            banned_ids=banned,
+            is_multimodal=has_images,
+        )
     )
     asked = list(islice(questions("train", random.Random(0), yes_no=0.5), 6))
     prompts = [_prompt(processor, ask.prompt, has_images) for _, ask in asked]

@@ -76,7 +76,12 @@ def page(model: Path, data: Path, root: Path) -> Path:
     found["evals"] |= {"benchmarks": [], "evaluate_base": False}
     found["learner"]["cpus"] = 0.5
     found["reward_workers"]["cpus"] = 0.25
-    found["rollout"] |= {"workers": 2, "cpus": 0.25, "kv_cache_gib": 0.25, "max_model_len": 256}
+    found["rollout"] |= {
+        "workers": 2,
+        "cpus": 0.25,
+        "engine": {"kv_cache_gib": 0.25},
+        "max_model_len": 256,
+    }
     path = root / "cluster.yaml"
     path.write_text(yaml.safe_dump(found))
     return path

@@ -31,7 +31,11 @@ def page(model: Path, data: Path, root: Path, **evals: Any) -> Recipe:
             "run": {"name": "eval", "root": str(root), "tensorboard": False},
             "model": {"path": str(model)},
             "evals": {"benchmarks": [benchmark], **evals},
-            "rollout": {"max_new_tokens": 6, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "rollout": {
+                "max_new_tokens": 6,
+                "max_model_len": 256,
+                "engine": {"kv_cache_gib": 0.25},
+            },
             "runtime": {"dashboard": False},
         }
     )

@@ -29,7 +29,11 @@ def recipe(model: Path, data: Path, root: Path) -> Recipe:
         {
             "run": {"name": "gated", "root": str(root), "tensorboard": False},
             "model": {"path": str(model)},
-            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "rollout": {
+                "max_new_tokens": 8,
+                "max_model_len": 256,
+                "engine": {"kv_cache_gib": 0.25},
+            },
             "evals": {
                 "benchmarks": [
                     {"name": name, "path": str(data / name), "max_new_tokens": 8}

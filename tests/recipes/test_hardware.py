@@ -11,11 +11,11 @@ from rl.errors import ConfigError
 
 SHARED = {
     "learner": {"ranks": 2, "gpus": 0.5},
-    "rollout": {"workers": 2, "gpus": 0.5, "transport": "ipc"},
+    "rollout": {"workers": 2, "gpus": 0.5, "engine": {"transport": "ipc"}},
 }
 OWN = {
     "learner": {"ranks": 2, "gpus": 1},
-    "rollout": {"workers": 2, "gpus": 1, "transport": "nccl"},
+    "rollout": {"workers": 2, "gpus": 1, "engine": {"transport": "nccl"}},
 }
 
 
@@ -26,21 +26,25 @@ def page(base: dict[str, Any], *overrides: str) -> Recipe:
 @pytest.mark.parametrize(
     ("base", "override", "says"),
     [
-        (SHARED, "learner.gpus=0", r"rollout.transport: ipc goes from GPU to GPU.*0 a learner"),
+        (
+            SHARED,
+            "learner.gpus=0",
+            r"rollout.engine.transport: ipc goes from GPU to GPU.*0 a learner",
+        ),
         (SHARED, "rollout.gpus=0", r"0 a rollout worker.*transport: file"),
         (SHARED, "learner.gpus=1", r"learner and engine on one GPU.*1 \+ 0.5 of one"),
         (SHARED, "learner.gpus=0.25", r"0.25 \+ 0.5 of one.*fractions that make 1"),
         (SHARED, "learner.ranks=4", r"2 engines for 4 ranks"),
-        (SHARED, "rollout.tensor_parallel=2", r"rollout.gpus: 0.5 for an engine over 2"),
-        (SHARED, "rollout.engine=async", r"memory handles.*in_process"),
+        (SHARED, "rollout.engine.tensor_parallel=2", r"rollout.gpus: 0.5 for an engine over 2"),
+        (SHARED, "rollout.engine.core=own_process", r"memory handles.*in_process"),
         (OWN, "learner.gpus=0", r"nccl goes from GPU to GPU"),
         (OWN, "rollout.gpus=0.5", r"nccl needs GPUs of their own.*rollout.gpus 0.5"),
-        (OWN, "rollout.tensor_parallel=2", r"1 for an engine over 2.*rollout.gpus: 2"),
+        (OWN, "rollout.engine.tensor_parallel=2", r"1 for an engine over 2.*rollout.gpus: 2"),
         (OWN, "hardware.nodes=2", r"hardware.nodes: 2 machines.*runtime.address: auto"),
-        (OWN, "rollout.rendezvous=10.0.0.1", r"is not host:port"),
-        (OWN, "rollout.rendezvous=:80", r"is not host:port"),
-        (SHARED, "rollout.rendezvous=h:80", r"no meaning for transport: ipc"),
-        (SHARED, "rollout.transport=rdma", r"transport.*rdma"),
+        (OWN, "rollout.engine.rendezvous=10.0.0.1", r"is not host:port"),
+        (OWN, "rollout.engine.rendezvous=:80", r"is not host:port"),
+        (SHARED, "rollout.engine.rendezvous=h:80", r"no meaning for transport: ipc"),
+        (SHARED, "rollout.engine.transport=rdma", r"transport.*rdma"),
     ],
 )
 def test_what_does_not_fit_is_refused(base: dict[str, Any], override: str, says: str) -> None:
@@ -50,11 +54,11 @@ def test_what_does_not_fit_is_refused(base: dict[str, Any], override: str, says:
 
 
 def test_what_fits(tmp_path: Path) -> None:
-    assert page(SHARED).rollout.transport == "ipc"
-    assert page(OWN, "rollout.rendezvous=10.0.0.1:29700").rollout.transport == "nccl"
-    page(OWN, "rollout.tensor_parallel=2", "rollout.gpus=2")
+    assert page(SHARED).rollout.engine.transport == "ipc"
+    assert page(OWN, "rollout.engine.rendezvous=10.0.0.1:29700").rollout.engine.transport == "nccl"
+    page(OWN, "rollout.engine.tensor_parallel=2", "rollout.gpus=2")
     page(OWN, "hardware.nodes=2", "runtime.address=auto")
-    assert page({}).rollout.transport == "file"
+    assert page({}).rollout.engine.transport == "file"
 
 
 def test_engines_stand_beside_the_ranks_that_they_read_from() -> None:
@@ -65,8 +69,8 @@ def test_engines_stand_beside_the_ranks_that_they_read_from() -> None:
 
 def test_the_page_and_line_are_named(tmp_path: Path) -> None:
     file = tmp_path / "page.yaml"
-    file.write_text("model: {path: model}\nrollout:\n  workers: 2\n  transport: ipc\n")
-    with pytest.raises(ConfigError, match=r"page\.yaml:4 rollout\.transport: ipc goes"):
+    file.write_text("model: {path: model}\nrollout:\n  engine:\n    transport: ipc\n")
+    with pytest.raises(ConfigError, match=r"page\.yaml:4 rollout\.engine\.transport: ipc goes"):
         load_recipe(file)
 
 

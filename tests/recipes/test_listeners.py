@@ -30,7 +30,7 @@ def test_the_list_finds_open_sockets_of_both_kinds() -> None:
     [
         pytest.param({}, id="one process each"),
         pytest.param(
-            {"rollout": {"engine": "async"}, "learner": {"ranks": 2}},
+            {"rollout": {"engine": {"core": "own_process"}}, "learner": {"ranks": 2}},
             id="two ranks, an engine core of its own",
             marks=pytest.mark.slow,
         ),

@@ -73,7 +73,9 @@ def answers(model: str, weights: str, requests: list[GenerateRequest]) -> list[G
 
     from rollouts.worker import RolloutWorker
 
-    config = RolloutConfig(max_model_len=256, max_images=1, kv_cache_gib=0.25, threads=1)
+    config = RolloutConfig(
+        max_model_len=256, max_images=1, engine={"kv_cache_gib": 0.25}, threads=1
+    )
     worker = RolloutWorker(config, model)
     worker.update_weights(1, weights)
     found = worker.generate(requests, Sampling(max_new_tokens=8))

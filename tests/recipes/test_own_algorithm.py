@@ -78,7 +78,11 @@ def page(model: Path, data: Path, folder: Path) -> Recipe:
         {
             "run": {"name": "run", "root": str(folder), "tensorboard": False},
             "model": {"path": str(model)},
-            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "rollout": {
+                "max_new_tokens": 8,
+                "max_model_len": 256,
+                "engine": {"kv_cache_gib": 0.25},
+            },
             "stages": [stage],
         }
     )

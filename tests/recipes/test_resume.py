@@ -47,7 +47,11 @@ def recipe(model: Path, data: Path, root: Path, name: str, **stage: Any) -> Reci
                 ],
                 "evaluate_base": False,
             },
-            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "rollout": {
+                "max_new_tokens": 8,
+                "max_model_len": 256,
+                "engine": {"kv_cache_gib": 0.25},
+            },
             "stages": [
                 {
                     "name": "sft",

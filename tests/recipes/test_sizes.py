@@ -151,14 +151,15 @@ def test_keys_and_values() -> None:
     """36 layers, 2 heads of 128 in keys and in values, 2 bytes: 36,864 bytes a token."""
     recipe = page(
         MODELS / "Qwen2.5-VL-3B-Instruct",
-        rollout={"gpus": 1, "gpu_memory_utilization": 0.5, "dtype": "bfloat16"},
+        rollout={"gpus": 1, "engine": {"gpu_memory_utilization": 0.5}, "dtype": "bfloat16"},
         hardware={"gpus": 1, "gpu_gib": 80},
     )
     arch = architecture(recipe)
     left = 40 * GIB - 2 * arch.parameters - 2 * GIB
     assert cached_tokens(recipe, arch) == pytest.approx(left / 36_864)
+    split = recipe.rollout.engine.model_copy(update={"tensor_parallel": 2})
     halves = recipe.model_copy(
-        update={"rollout": recipe.rollout.model_copy(update={"tensor_parallel": 2})}
+        update={"rollout": recipe.rollout.model_copy(update={"engine": split})}
     )
     assert cached_tokens(halves, arch) == pytest.approx((38 * GIB - arch.parameters) / 18_432)
 
@@ -166,7 +167,7 @@ def test_keys_and_values() -> None:
 def fit(*, gib: float, zero: int = 0, share: float = 0.4, **learner: Any) -> dict[str, float]:
     recipe = page(
         MODELS / "Qwen2.5-VL-3B-Instruct",
-        rollout={"gpus": 0.5, "gpu_memory_utilization": share, "dtype": "bfloat16"},
+        rollout={"gpus": 0.5, "engine": {"gpu_memory_utilization": share}, "dtype": "bfloat16"},
         learner={"zero": zero, "gpus": 0.5, "dtype": "bfloat16", **learner},
         hardware={"gpus": 1, "gpu_gib": gib},
     )

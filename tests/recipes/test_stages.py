@@ -165,10 +165,14 @@ IDLE = {
 
 @pytest.fixture
 def old_run(file: Path) -> tuple[Recipe, Path]:
-    """A run's folder as an earlier version left it: every default in every stage."""
+    """A run's folder as an earlier version left it: every default in every stage, and vLLM's keys
+    beside those of all engines."""
     recipe, run = load_recipe(file), Path("runs/run")
     written = yaml.safe_load(resolved(recipe))
     written["stages"] = [{**stage, **IDLE[stage["name"]]} for stage in written["stages"]]
+    engine = written["rollout"].pop("engine")
+    assert (engine.pop("name"), engine.pop("core")) == ("vllm", "in_process")
+    written["rollout"] |= {"engine": "in_process", **engine}
     run.mkdir(parents=True)
     (run / "env.json").write_text(json.dumps({}))
     (run / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
@@ -188,6 +192,10 @@ def test_the_recipe_of_an_earlier_run_runs_again(old_run: tuple[Recipe, Path]) -
     assert load_recipe(run / "config.yaml") == recipe
     with pytest.raises(ConfigError, match=r"override stages\.pairs\.log_every=3: has no effect"):
         load_recipe(run / "config.yaml", ["stages.pairs.log_every=3"])
+    with pytest.raises(ConfigError, match=r"write rollout\.engine\.core: own_process"):
+        load_recipe(run / "config.yaml", ["rollout.engine=async"])
+    again = load_recipe(run / "config.yaml", ["rollout.engine.block_size=64"])
+    assert again.rollout.engine.block_size == 64
 
 
 def test_the_report_reads_the_recipe_of_an_earlier_run(old_run: tuple[Recipe, Path]) -> None:

@@ -232,7 +232,8 @@ def _line(
 ) -> Iterator[Engines]:
     from rollouts.base import RolloutConfig
 
-    config = RolloutConfig(max_model_len=512, max_images=1, kv_cache_gib=0.25, **engine)
+    own = {"kv_cache_gib": 0.25, **engine}
+    config = RolloutConfig(max_model_len=512, max_images=1, engine=own)
     handle = EngineProcess(name, config, str(model), max_pixels, 0)
     try:
         yield Engines(handle, model, max_pixels, folder)
@@ -253,7 +254,7 @@ def second_handle(
     the core.
     """
     folder = tmp_path_factory.mktemp("second")
-    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, folder, engine="async"):
+    for line in _line("rollout-1", tiny_qwen3vl, MAX_PIXELS, folder, core="own_process"):
         yield line.handle
 
 

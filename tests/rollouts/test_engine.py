@@ -20,6 +20,7 @@ from rl.learners.base import SamplingDistribution
 from rl.runtime.parity import ParityGate, choose_probes, without_images
 from rl.runtime.publish import publish
 from rollouts.base import GenerateRequest
+from rollouts.engines.vllm_settings import Vllm
 from rollouts.pool import Pool
 from tests.processes import engine_cores
 
@@ -40,6 +41,7 @@ def _gate(learner: Any, probes: list[Sample], tolerance: float = 1e-5, **kwargs:
         distribution,
         tolerance=tolerance,
         image_token_id=learner.spec.image_token_id,
+        remedies=Vllm.remedies,
         **kwargs,
     )
 

@@ -25,11 +25,11 @@ def transfer() -> Any:
     environment.
     """
     before = dict(os.environ)
-    import rollouts.transfer
+    import rollouts.engines.vllm.transfer
 
     os.environ.clear()
     os.environ.update(before)
-    return rollouts.transfer
+    return rollouts.engines.vllm.transfer
 
 
 class Worker:
@@ -159,7 +159,7 @@ class Named:
 def test_what_did_not_come_is_named(transfer: Any) -> None:
     """An engine that is sent less than its checkpoint holds would sample from a mixture."""
     from rl.errors import RolloutError
-    from rollouts.engine_vllm import VllmEngine
+    from rollouts.engines.vllm.engine import VllmEngine
 
     calls: list[str] = []
     engine = VllmEngine.__new__(VllmEngine)
@@ -172,4 +172,4 @@ def test_what_did_not_come_is_named(transfer: Any) -> None:
     assert calls == ["start_weight_update", "update_weights"]
     engine.receive({"names": ["b"]})
     engine.finish_update()
-    assert calls[-1] == "finish_weight_update"
+    assert calls[-2:] == ["finish_weight_update", "repack_tied_head"]

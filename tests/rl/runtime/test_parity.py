@@ -14,6 +14,7 @@ from rl.data.tree import Tree
 from rl.errors import ConfigError, ParityError
 from rl.learners.base import SamplingDistribution
 from rl.runtime.parity import ParityGate, choose_probes
+from rollouts.engines.vllm_settings import Vllm
 
 IMAGE_TOKEN = 99
 VIEW = SamplingDistribution(temperature=0.7, banned_ids=(IMAGE_TOKEN,))
@@ -80,7 +81,8 @@ class FakePool:
 
 def _gate(**options: object) -> ParityGate:
     return ParityGate(
-        choose_probes(_samples()), _ids, VIEW, image_token_id=IMAGE_TOKEN, **options  # type: ignore[arg-type]
+        choose_probes(_samples()), _ids, VIEW, image_token_id=IMAGE_TOKEN,
+        remedies=Vllm.remedies, **options  # type: ignore[arg-type]
     )  # fmt: skip
 
 

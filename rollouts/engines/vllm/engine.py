@@ -1,6 +1,7 @@
 """One vLLM engine: it samples groups of completions and loads new weights.
 
-`rollouts.cores` runs vLLM itself; this file asks it and translates between vLLM's types and ours.
+`rollouts.engines.vllm.cores` runs vLLM itself; this file asks it and translates between vLLM's
+types and ours.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from rl.core import Completion, FinishReason, Sampling
 from rl.data.images import open_image
 from rl.errors import RolloutError, errors_as
-from rl.models.load import weight_names
-from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
+from rl.models.load import family_of, processor_kwargs, weight_names
+from rollouts.base import GenerateRequest, GenerateResult
+from rollouts.engines.base import EngineStart
 
 if TYPE_CHECKING:
-    from rollouts.cores import Core
+    from rollouts.engines.vllm.cores import Core
+    from rollouts.engines.vllm_settings import Vllm
 
 # The bias that bans a token. vLLM adds it to the logit before it divides by the temperature, which
 # is at most 4 (see RolloutConfig): the token's probability falls by e^-25, below what float32
@@ -26,39 +29,28 @@ _BAN = -100.0
 
 
 class VllmEngine:
-    """One vLLM engine, with continuous batching.
+    """One vLLM engine, with continuous batching: a rollouts.engines.base.ReceivingEngine.
 
-        engine = VllmEngine(config, "path/to/model", processor_kwargs={}, banned_ids=[])
+        engine = VllmEngine(Vllm(kv_cache_gib=0.5), start)
         engine.add(request, sampling)           # one prompt, a completion for each of its seeds
         while engine.num_unfinished:
             results = engine.step()             # groups whose completions are all done
 
         engine.load_weights(path)               # then every cache has to be reset
-        engine.reset_prefix_cache()
+        engine.reset_caches()
 
-    `banned_ids` (image placeholders and the like) are never sampled. The log-probs returned are of
-    the distribution that was sampled from: without the banned ids, at the sampling temperature.
-    `is_multimodal`: whether prompts may have images.
     Raises: RolloutError if vLLM does not start.
     """
 
-    def __init__(
-        self,
-        config: RolloutConfig,
-        model_path: str,
-        *,
-        processor_kwargs: Mapping[str, Any],
-        banned_ids: Sequence[int],
-        is_multimodal: bool = True,
-    ) -> None:
-        self._banned = {int(token): _BAN for token in banned_ids}
+    def __init__(self, settings: Vllm, start: EngineStart) -> None:
+        self._banned = {int(token): _BAN for token in start.banned_ids}
         self._groups: dict[int, _Group] = {}
         self._unfinished = 0
         self._serial = 0
         self._version = 0
         self._received: set[str] = set()  # names of the weights that an update has brought so far
-        self._core: Core = _start(config, model_path, processor_kwargs, is_multimodal)
-        self._names = weight_names(Path(model_path))
+        self._core: Core = _start(settings, start)
+        self._names = weight_names(Path(start.model_path))
 
     @property
     def num_unfinished(self) -> int:
@@ -113,7 +105,8 @@ class VllmEngine:
         self._unfinished = 0
 
     def load_weights(self, path: str) -> None:
-        """Loads a file of weights into the model. The caches are not reset.
+        """Loads a file of weights into the model, and packs the tied head again. The caches are not
+        reset.
 
         Raises: RolloutError if the file lacks weights that the checkpoint has.
         """
@@ -121,6 +114,7 @@ class VllmEngine:
         self._core.rpc("start_weight_update")
         self._core.rpc("update_weights", update_info={"path": path})
         self._core.rpc("finish_weight_update")
+        self.repack_tied_head()
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
         """Opens this engine's end of a channel to the learner, after closing an earlier one.
@@ -145,6 +139,7 @@ class VllmEngine:
         """
         self._require_all(frozenset(self._received), "what the learner sent")
         self._core.rpc("finish_weight_update")
+        self.repack_tied_head()
 
     def _require_all(self, names: frozenset[str], where: str) -> None:
         missing = sorted(self._names - names - {"lm_head.weight"})
@@ -159,6 +154,13 @@ class VllmEngine:
     def repack_tied_head(self) -> None:
         """Packs embeddings and output head again after a load."""
         self._core.rpc("repack_tied_head")
+
+    def reset_caches(self) -> None:
+        """Empties the three caches. Skipping one of them gives wrong log-probs without a message;
+        the parity gate would find it."""
+        self.reset_prefix_cache()
+        self.reset_mm_cache()
+        self.reset_encoder_cache()
 
     def reset_prefix_cache(self) -> None:
         """Empties the cache of prompts' keys and values. Raises: RolloutError if vLLM refuses."""
@@ -180,6 +182,22 @@ class VllmEngine:
         """Sets the weight version that tokens sampled from now on are labelled with."""
         self._version = version
         self._core.set_weight_version(str(version))
+
+    def remedy(self, name: str) -> None:
+        """Repairs `prefix_cache`, `encoder_cache` or `tied_head`, each with the caches that depend
+        on it."""
+        if name == "tied_head":
+            self.repack_tied_head()
+        if name != "prefix_cache":
+            self.reset_mm_cache()
+            self.reset_encoder_cache()
+        self.reset_prefix_cache()
+
+    def is_dead(self, error: BaseException) -> bool:
+        """Whether vLLM's core has ended."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        return isinstance(error, EngineDeadError)
 
     def _params(self, sampling: Sampling, seed: int) -> Any:
         from vllm import SamplingParams
@@ -232,13 +250,6 @@ class _Group:
         return GenerateResult(self.request.ticket, self.request.uid, self._prompt_ids, completions)
 
 
-def is_engine_dead(error: BaseException) -> bool:
-    """Whether the engine cannot serve any more, so that its process has to end."""
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    return isinstance(error, EngineDeadError)
-
-
 def _finish_reason(reason: str | None) -> FinishReason:
     if reason == "stop":
         return "stop"
@@ -255,72 +266,68 @@ def _versions(spans: Sequence[Any] | None, num_tokens: int, version: int) -> tup
     return tuple(versions)
 
 
-def _start(
-    config: RolloutConfig,
-    model_path: str,
-    processor_kwargs: Mapping[str, Any],
-    is_multimodal: bool,
-) -> Core:
+def _start(settings: Vllm, start: EngineStart) -> Core:
     import torch
 
-    on_cpu = not torch.cuda.is_available()
-    _set_environment(config, on_cpu)
-    torch.set_num_threads(config.threads)
+    on_cpu, rollout = not torch.cuda.is_available(), start.rollout
+    _set_environment(settings, rollout.threads, on_cpu)
+    torch.set_num_threads(rollout.threads)
 
     from vllm.config import WeightTransferConfig
 
-    from rollouts.cores import InProcessCore, OwnProcessCore
-    from rollouts.transfer import backend
+    from rollouts.engines.vllm.cores import InProcessCore, OwnProcessCore
+    from rollouts.engines.vllm.transfer import backend
 
     options: dict[str, Any] = {
-        "dtype": config.dtype,
+        "dtype": rollout.dtype,
         "seed": 0,
-        "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
-        "tensor_parallel_size": config.tensor_parallel,
-        "enforce_eager": config.enforce_eager,
+        "max_model_len": rollout.max_model_len,
+        "max_num_seqs": rollout.max_num_seqs,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "enforce_eager": settings.enforce_eager,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         # The default, raw_logprobs, ignores the temperature and the banned ids.
         "logprobs_mode": "processed_logprobs",
-        "weight_transfer_config": WeightTransferConfig(backend=backend(config.transport)),
-        "worker_extension_cls": "rollouts.transfer.WorkerExtension",
+        "weight_transfer_config": WeightTransferConfig(backend=backend(settings.transport)),
+        "worker_extension_cls": "rollouts.engines.vllm.transfer.WorkerExtension",
     }
-    if config.tensor_parallel > 1:
+    if settings.tensor_parallel > 1:
         # Inside a Ray actor vLLM would choose Ray by default, and look for a placement group that
         # holds its ranks.
         options["distributed_executor_backend"] = "mp"
-    if is_multimodal:
-        options["limit_mm_per_prompt"] = {"image": config.max_images, "video": 0}
-        options["mm_processor_kwargs"] = dict(processor_kwargs) or None
+    if start.is_multimodal:
+        options["limit_mm_per_prompt"] = {"image": rollout.max_images, "video": 0}
+        limits = processor_kwargs(family_of(start.model_path).name, start.max_pixels)
+        options["mm_processor_kwargs"] = limits or None
     if on_cpu:
-        options["block_size"] = config.block_size
-        options["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
+        options["block_size"] = settings.block_size
+        options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
         # Prompts are computed whole. If a prompt is computed in parts, vLLM rewinds the random
         # generator of a seeded request, which its CPU runner cannot do ("CPU Generator does not use
         # offset").
         options["enable_chunked_prefill"] = False
-        options["max_num_batched_tokens"] = max(8192, config.max_model_len)
+        options["max_num_batched_tokens"] = max(8192, rollout.max_model_len)
     else:
-        options["gpu_memory_utilization"] = config.gpu_memory_utilization
-    core = OwnProcessCore if config.engine == "async" else InProcessCore
+        options["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    core = OwnProcessCore if settings.core == "own_process" else InProcessCore
     with errors_as(
         RolloutError,
         "vLLM did not start: {error}",
-        where=model_path,
+        where=start.model_path,
         do="try the model with `vllm serve`, or look at the actor's log",
     ):
-        return core(model_path, options)
+        return core(start.model_path, options)
 
 
-def _set_environment(config: RolloutConfig, on_cpu: bool) -> None:
+def _set_environment(settings: Vllm, threads: int, on_cpu: bool) -> None:
     """vLLM reads these when it is imported. None of them changes a result."""
-    own_process = "1" if config.engine == "async" else "0"
+    own_process = "1" if settings.core == "own_process" else "0"
     fixed = {"VLLM_ENABLE_V1_MULTIPROCESSING": own_process, "VLLM_NO_USAGE_STATS": "1"}
     if on_cpu:
         fixed["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-        fixed["OMP_NUM_THREADS"] = str(config.threads)
+        fixed["OMP_NUM_THREADS"] = str(threads)
     os.environ.update(fixed)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

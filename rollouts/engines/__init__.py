@@ -1,0 +1,1 @@
+"""Inference engines, chosen by name: one file each, the folder is the registry."""

@@ -1,0 +1,1 @@
+"""vLLM behind the `Engine` protocol. Nothing outside this folder imports vllm."""
