@@ -154,8 +154,8 @@ class Sampling:
 class Progress:
     """How far a training stage was when it sampled."""
 
-    steps_done: int  # optimizer steps
-    num_steps: int  # optimizer steps of the whole stage
+    steps_done: int
+    num_steps: int  # of the whole stage
     epoch: float  # passes over the rows
 
 

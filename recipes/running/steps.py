@@ -1,4 +1,4 @@
-"""How many optimizer steps a stage does, and what is removed of steps that will be done again."""
+"""How many steps a stage does, and what is removed of steps that will be done again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rl.runs.store import RunStore
 
 
 def count_steps(stage: TrainStage, num_rows: int) -> int:
-    """Optimizer steps of a training stage: `steps`, or as many as `epochs` (by default 1) take."""
+    """Steps of a training stage: `steps`, or as many as `epochs` (by default 1) take."""
     if stage.steps is not None:
         return stage.steps
     return max(1, math.ceil((stage.epochs or 1.0) * num_rows / stage.prompts_per_step))

@@ -1,5 +1,5 @@
-"""What an algorithm is: it declares what it needs, prepares a whole optimizer step, and computes
-the loss of one micro-batch at a time. A new algorithm is one file with one subclass of `Algorithm`.
+"""What an algorithm is: it declares what it needs, prepares a whole step, and computes the loss of
+one micro-batch at a time. A new algorithm is one file with one subclass of `Algorithm`.
 
 One step runs in this order, on every rank:
 
@@ -12,8 +12,8 @@ One step runs in this order, on every rank:
 
 A step makes one update, unless the recipe asks for several (`updates`). Then 2 runs once, on the
 whole step; the trees that are left are split into mini-batches, and 3 and 4 run for each of them.
-Whatever compares answers of the whole step belongs into `prepare`; whatever depends on the weights
-of the moment, or counts what one update learns from, belongs into `denominators`.
+Whatever compares answers of the whole step belongs in `prepare`; whatever depends on the weights
+of the moment, or counts what one update learns from, belongs in `denominators`.
 
 A *tree* is one prompt (the trunk) with one or more answers to it; a *branch* is one answer, which
 TRL and vLLM call a completion.

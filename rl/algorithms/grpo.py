@@ -3,8 +3,8 @@
 For every prompt the current policy samples a group of answers, and rewards score them. The mean
 reward of the group is the baseline: an answer's advantage is how far its reward is above the mean
 of its own group, so no value model is needed. The loss makes the tokens of better answers likelier
-and those of worse answers less likely. A clip takes the gradient away where one update would move
-a token's probability too far.
+and those of worse answers less likely. A clip takes the gradient away where earlier updates of the
+step have moved a token's probability too far.
 
 Shapes: N trained tokens, B branches (completions) of the micro-batch.
 """

@@ -119,7 +119,7 @@ def describe(key: str, own: Mapping[str, str] = MappingProxyType({})) -> str | N
 
 
 class Sink(Protocol):
-    """Where one step's numbers go. `step` counts optimizer steps from 1."""
+    """Where one step's numbers go. `step` counts the stage's steps from 1."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
