@@ -4,9 +4,11 @@ and in two halves with a saved state between them.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,11 @@ from torch import Tensor
 from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
 from rl.learners.base import LearnerConfig, OptimPlan
+from rl.learners.group import LearnerGroup
+from rl.learners.zero import ZeroLearner
+from rl.models.spec import ModelConfig
+from rl.runtime.cluster import Cluster
+from rl.runtime.placement import Role, RuntimeConfig, place
 from tests.rl.learners import zero_child
 from tests.rl.learners.trajectory import CONFIG, TEN, free_port
 
@@ -83,6 +90,32 @@ class Ranks:
             pool.shutdown(wait=False, cancel_futures=True)
         for pid in self.pids:
             os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def two_actors(config: LearnerConfig, path: Path) -> Iterator[LearnerGroup]:
+    """Two ranks as a run starts them: Ray actors of a cluster."""
+    with Cluster(RuntimeConfig(num_cpus=2, dashboard=False), namespace="test-learners") as cluster:
+        cluster.reserve(place([Role("learner", 2, 1.0)], cluster_cpus=2, cluster_gpus=0))
+        address, port = cluster.rendezvous("learner")
+        ranks = [
+            cluster.actor(
+                ZeroLearner,
+                config,
+                ModelConfig(path=str(path)),
+                rank=rank,
+                world_size=2,
+                master_addr=address,
+                master_port=port,
+                role="learner",
+                place=rank,
+                env={"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
+            )
+            for rank in range(2)
+        ]
+        for rank in ranks:
+            rank.ready(300)
+        yield LearnerGroup(ranks, deadline_s=200)
 
 
 class Course:

@@ -22,7 +22,7 @@ from rl.learners.schedule import rate
 from rl.learners.updates import Part, Prepared, Updates, split
 from rl.models.load import file_weights
 from tests.rl.learners import zero_child
-from tests.rl.learners.processes import Metrics, Ranks, differing, timeless
+from tests.rl.learners.processes import Metrics, Ranks, differing, timeless, two_actors
 from tests.rl.learners.trajectory import CONFIG, largest_gap
 from tests.rl.models.trees import Small, small
 
@@ -179,6 +179,26 @@ def test_two_ranks_update_as_one(
     pair.start({"zero": zero})
     shares = [[trees[:5] for trees in steps], [trees[5:] for trees in steps]]
     assert_as_by_hand(train(pair, shares, tmp_path), wanted)
+
+
+def test_two_ray_actors_update_as_one(
+    tiny_qwen3vl: Path, steps: list[list[Tree]], wanted: Any, tmp_path: Path
+) -> None:
+    """As a run does: the driver deals the trees once, and names each mini-batch to both ranks."""
+    out = tmp_path / "weights.safetensors"
+    config = LearnerConfig(**{**CONFIG.model_dump(), "ranks": 2, "zero": 1})
+    with two_actors(config, tiny_qwen3vl) as group:
+        group.begin_stage(str(tiny_qwen3vl), PLAN, needs_reference=False)
+        metrics = [
+            dict(
+                group.step(
+                    trees, ALGORITHM, SamplingDistribution(), updates=SEVERAL, seed=f"0/{step}"
+                )
+            )
+            for step, trees in enumerate(steps, 1)
+        ]
+        group.publish(str(out))
+    assert_as_by_hand((metrics, load_file(out)), wanted)
 
 
 def test_a_stage_resumes_between_steps_in_the_same_bits(

@@ -14,17 +14,13 @@ from rl.algorithms.sft import SFT
 from rl.data.tree import Tree
 from rl.errors import ConfigError, ModelError
 from rl.learners.base import LearnerConfig, SamplingDistribution
-from rl.learners.group import LearnerGroup, deal
+from rl.learners.group import deal
 from rl.learners.schedule import rate
 from rl.learners.state import STATE_TAG
 from rl.learners.weights import SHARD_SIZE
-from rl.learners.zero import ZeroLearner
 from rl.models.load import load_model
-from rl.models.spec import ModelConfig
-from rl.runtime.cluster import Cluster
-from rl.runtime.placement import Role, RuntimeConfig, place
 from tests.rl.learners import zero_child
-from tests.rl.learners.processes import Course, Metrics, Ranks, Shares, differing
+from tests.rl.learners.processes import Course, Metrics, Ranks, Shares, differing, two_actors
 from tests.rl.learners.test_weights import same_files
 from tests.rl.learners.trajectory import (
     PLAN,
@@ -181,27 +177,7 @@ def test_two_ray_actors_at_zero_3(tiny_qwen3vl: Path, steps: Any, tmp_path: Path
     assert all(hands)
     assert len(hands[0]) != len(hands[1])
     out = tmp_path / "weights.safetensors"
-    with Cluster(RuntimeConfig(num_cpus=2, dashboard=False), namespace="test-learners") as cluster:
-        cluster.reserve(place([Role("learner", 2, 1.0)], cluster_cpus=2, cluster_gpus=0))
-        address, port = cluster.rendezvous("learner")
-        ranks = [
-            cluster.actor(
-                ZeroLearner,
-                config,
-                ModelConfig(path=str(tiny_qwen3vl)),
-                rank=rank,
-                world_size=2,
-                master_addr=address,
-                master_port=port,
-                role="learner",
-                place=rank,
-                env={"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
-            )
-            for rank in range(2)
-        ]
-        for rank in ranks:
-            rank.ready(300)
-        group = LearnerGroup(ranks, deadline_s=200)
+    with two_actors(config, tiny_qwen3vl) as group:
         group.begin_stage(str(tiny_qwen3vl), TEN, needs_reference=False)
         before = group.logprobs(trees[0], SamplingDistribution())
         metrics = [group.step(step, SFT(), SamplingDistribution()) for step in trees]
