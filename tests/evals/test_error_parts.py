@@ -20,11 +20,15 @@ KINDS = {"ConfigError", "DataError", "EvalError", "GateError", "MissingImage"}
 
 
 def made(tree: ast.AST) -> list[ast.Call]:
-    """Every place that makes one of these errors."""
+    """Every place that makes one of these errors: `EvalError("...")`, or
+    `errors_as(EvalError, "... {error}")`.
+    """
     return [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id in KINDS
+        or (node.func.id == "errors_as" and getattr(node.args[0], "id", None) in KINDS)
     ]
 
 

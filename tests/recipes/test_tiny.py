@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,17 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         make_tiny("qwen3", tmp_path, size="huge")
 
 
-@pytest.fixture(scope="module")
-def agreements(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+@dataclass(frozen=True)
+class Comparison:
     """What one process found on every checkpoint, by its folder, and how that process ended."""
+
+    found: dict[str, Any]
+    returncode: int
+    errors: str
+
+
+@pytest.fixture(scope="module")
+def comparison(request: pytest.FixtureRequest) -> Comparison:
     paths = [str(request.getfixturevalue(fixture)) for fixture in MODEL_TYPES.values()]
     child = Path(__file__).with_name("agreement_child.py")
     root = Path(__file__).parents[2]
@@ -154,16 +163,21 @@ def agreements(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
         check=False,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"path"')]
-    return {line["path"]: line for line in lines}, done.stderr[-3000:]
+    found = {line["path"]: line for line in lines}
+    return Comparison(found, done.returncode, done.stderr[-3000:])
 
 
 @pytest.mark.engine
 @pytest.mark.timeout(600)
-def test_transformers_and_vllm_agree(
-    checkpoint: tuple[str, Path], agreements: tuple[dict[str, Any], str]
-) -> None:
-    by_path, errors = agreements
-    assert str(checkpoint[1]) in by_path, errors
-    found = by_path[str(checkpoint[1])]
+def test_transformers_and_vllm_agree(checkpoint: tuple[str, Path], comparison: Comparison) -> None:
+    assert str(checkpoint[1]) in comparison.found, comparison.errors
+    found = comparison.found[str(checkpoint[1])]
     assert found["tokens"] >= 24
     assert found["largest_difference"] <= 1e-5, found
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_the_comparing_process_ends_without_an_error(comparison: Comparison) -> None:
+    """Also after its last checkpoint: an engine that fails at its end is a failure."""
+    assert comparison.returncode == 0, comparison.errors
