@@ -1,4 +1,4 @@
-"""The house keeps its floors: what may import what, read from the source with ast."""
+"""The layers of the code: which package may import which, read from the source with ast."""
 
 from __future__ import annotations
 

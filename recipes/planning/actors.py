@@ -1,4 +1,4 @@
-"""The actors of a recipe and where they go on machines. Nothing starts."""
+"""The actors of a recipe and the machines that they are placed on. Nothing starts."""
 
 from __future__ import annotations
 

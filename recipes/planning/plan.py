@@ -183,7 +183,7 @@ def show_plan(recipe: Recipe, console: Console) -> None:
     """Prints the plan. Where the model is a config.json alone, no rows are read.
 
     Raises: ConfigError, DataError or ModelError with a line for everything that would stop a run
-    before its engines start; ConfigError where the actors do not fit on the page's hardware.
+    before its engines start; ConfigError where the actors do not fit on the recipe's hardware.
     """
     faults = Faults()
     with faults.at(recipe.where("run.root")):

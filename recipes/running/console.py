@@ -1,5 +1,5 @@
-"""What a person sees while a run goes on: progress with rate and time left, and a line a step
-that says where the time went."""
+"""The console of a run: a progress bar with rate and time left, and one line for every step that
+says how long each phase of the step took."""
 
 from __future__ import annotations
 

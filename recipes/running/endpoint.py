@@ -22,7 +22,7 @@ from rl.errors import PlumblineError
 
 
 def evaluate_endpoint(recipe: Recipe, console: Console, *, resume: bool = False) -> Path:
-    """Asks every benchmark and writes the report. Returns the report's page.
+    """Asks every benchmark and writes the report. Returns the path of the report.
 
     Raises: RolloutError where the endpoint refuses everybody or is down; EvalError; ConfigError.
     """
@@ -55,6 +55,6 @@ def evaluate_endpoint(recipe: Recipe, console: Console, *, resume: bool = False)
             raise
         base.write_facts(status="finished")
         store.event("run_finished", seconds=round(time.perf_counter() - started, 1))
-    page = build_report(root)
-    say(console, f"report: {page}")
-    return page
+    report = build_report(root)
+    say(console, f"report: {report}")
+    return report

@@ -80,7 +80,7 @@ class Interrupt:
     def stop(self, what: str) -> None:
         """Raises: Interrupted, saying what is saved."""
         self._is_saved = self._is_told = True
-        stopped = Interrupted(f"stopped by SIGTERM: {what}", do="go on with --resume")
+        stopped = Interrupted(f"stopped by SIGTERM: {what}", do="continue with --resume")
         self.on_stop(str(stopped))
         raise stopped
 
@@ -99,5 +99,5 @@ class Interrupt:
         raise DeadlineError(
             f"the step did not end within {self.grace_s:g} s of SIGTERM",
             expected="a shorter step, or a longer run.grace_s",
-            do="go on from the last checkpoint with --resume",
+            do="continue from the last checkpoint with --resume",
         )

@@ -83,7 +83,7 @@ def prepare(
     with faults.at(recipe.where("model.path")):
         renderer = open_renderer(recipe)
     if renderer is None and is_config_alone(Path(recipe.model.path)):
-        faults.raise_if_any()  # a page that is planned here and runs elsewhere
+        faults.raise_if_any()  # this recipe is only planned here, and runs on another machine
     records: dict[str, list[Any]] = {}
     for stage in recipe.stages:
         with faults.at(recipe.where(f"stages.{stage.name}.data")):
@@ -164,7 +164,7 @@ def open_benchmarks(recipe: Recipe, faults: Faults | None = None) -> tuple[Loade
                 raise ConfigError(
                     f"benchmark {loaded.benchmark.id} is evals.benchmarks.{first} too",
                     expected="each benchmark once: its answers lie in a folder of its name",
-                    do="remove one of the two, or give its page another name",
+                    do="remove one of the two, or give it another name in its own file",
                 )
             opened.append(loaded)
     if faults is None:
@@ -215,7 +215,7 @@ def _open_benchmark(config: BenchmarkConfig, *, has_judge: bool) -> LoadedBenchm
         raise ConfigError(
             "its rule needs a judge",
             expected="evals.judge.path (a model folder) or evals.judge.endpoint",
-            do="add the judge to the page, or leave the benchmark out",
+            do="add evals.judge to the recipe, or leave the benchmark out",
         )
     items = benchmark.load(
         config.path_for(benchmark), profile=config.profile, prompt=config.prompt, limit=config.limit

@@ -1,4 +1,4 @@
-"""A run's folder: made new, or taken up again if the page is the same."""
+"""A run's folder: made new, or opened again to resume a run whose recipe is the same."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rl.runs.store import RunStore
 def open_run(
     recipe: Recipe, root: Path, *, resume: bool, fresh: bool, accept_changes: bool = False
 ) -> RunStore:
-    """The run's folder: made new, or taken up again.
+    """Makes the run's folder, or opens it again for `resume`.
 
-    `accept_changes` lets a resumed run go on under a changed page, which replaces the old one and
-    is written into events.jsonl; finished stages stay as they are. Raises: ConfigError where a run
-    of that name is there and neither resume nor fresh was said, or where the page of a resumed run
-    has changed, naming each difference.
+    With `accept_changes` a run may be resumed although its recipe has changed: the new recipe
+    replaces the old one in the folder, events.jsonl lists the changes, and finished stages stay as
+    they are. Raises: ConfigError if a run of that name is there and neither `resume` nor `fresh`
+    was asked for, or if the recipe of a resumed run has changed (the error names each difference).
     """
-    page = resolved(recipe)
+    config = resolved(recipe)
     if fresh and root.exists():
         shutil.rmtree(root)
     if (root / "config.yaml").exists():
@@ -34,23 +34,23 @@ def open_run(
             raise ConfigError(
                 "a run of this name is there already",
                 where=str(root),
-                do="give --resume to go on, --fresh to replace it, or run.name=... for another",
+                do="give --resume to continue it, --fresh to replace it, or another run.name=...",
             )
-        changed = differences(page, dump(load_stored(root / "config.yaml").plain()))
+        changed = differences(config, dump(load_stored(root / "config.yaml").plain()))
         if changed and not accept_changes:
             raise ConfigError(
                 f"the recipe differs from the run's: {'; '.join(changed)}",
                 where=str(root / "config.yaml"),
-                do="undo the change, give --accept-changes to go on with it (finished stages stay "
-                "as they are), or start another run with run.name=...",
+                do="undo the change, give --accept-changes to continue with it (finished stages "
+                "stay as they are), or start another run with run.name=...",
             )
         store = RunStore.open(root)
         if changed:
-            (root / "config.yaml").write_text(page, encoding="utf-8")
+            (root / "config.yaml").write_text(config, encoding="utf-8")
             store.event("recipe_changed", changes=changed)
         return store
     facts = {"seed": recipe.run.seed}
-    return RunStore.create(root, config_yaml=page, facts=facts)
+    return RunStore.create(root, config_yaml=config, facts=facts)
 
 
 def require_writable(folder: Path, do: str = "choose another folder") -> None:
@@ -72,8 +72,8 @@ def require_writable(folder: Path, do: str = "choose another folder") -> None:
 
 
 def differences(new: str, old: str) -> list[str]:
-    """`key: old -> new` for every leaf in which two resolved pages differ, and for every list whose
-    items only changed places; where a run lies may change."""
+    """`key: old -> new` for every leaf in which two resolved recipes differ, and for every list
+    whose items only changed places. `run.root` and `runtime.address` may differ."""
     before, after = _leaves(yaml.safe_load(old)), _leaves(yaml.safe_load(new))
     keys = [key for key in {**before, **after} if key not in ("run.root", "runtime.address")]
     return [

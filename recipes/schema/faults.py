@@ -13,14 +13,16 @@ _HAS_LINE = re.compile(r":\d+\b|\brow \d")
 
 
 class Faults:
-    """The errors of checks that go on after the first of them."""
+    """Collects the errors of several checks: a check that fails does not end the others."""
 
     def __init__(self) -> None:
         self.errors: list[PlumblineError] = []
 
     @contextmanager
     def at(self, place: str = "") -> Iterator[None]:
-        """Keeps the block's error, with the page's place in front where it names no line itself."""
+        """Keeps the block's error. `place` (a line of the recipe) is added to an error that names no
+        line itself.
+        """
         try:
             yield
         except PlumblineError as error:

@@ -1,4 +1,4 @@
-"""Stopping and going on, on real engines: k + k steps are 2 k steps, bit for bit."""
+"""Stopping and resuming, on real engines: k + k steps are 2 k steps, bit for bit."""
 
 import json
 import os
