@@ -20,9 +20,7 @@ class Faults:
 
     @contextmanager
     def at(self, place: str = "") -> Iterator[None]:
-        """Keeps the block's error. `place` (a line of the recipe) is added to an error that names no
-        line itself.
-        """
+        """Keeps the block's error. One that names no line gets `place`, a line of the recipe."""
         try:
             yield
         except PlumblineError as error:
