@@ -22,7 +22,15 @@ class AccuracyBenchmark(Benchmark):
     `statistic` and `max_score`, which are here; instead it gives `judge`, the verdict on one
     answer. `groups` adds means by a column of the response rows: {"categories": "category"} makes
     `metrics["categories"]`, with one mean for each category. A row without the column is in no
-    group. `evals.base` shows a whole benchmark.
+    group.
+
+        class Colours(AccuracyBenchmark):
+            ...                              # the card, `prompt` and `item`: see `evals.base`
+            groups = {"rooms": "room"}       # also the mean of each room
+
+            def judge(self, row, profile):
+                said = response_text(row, self.id)
+                return verdict(row, float(said in reference_texts(row, self.id)), said)
     """
 
     primary_name: ClassVar[str] = "accuracy"

@@ -105,6 +105,11 @@ class Benchmark(ABC):
     """A benchmark. Usually its base is `AccuracyBenchmark` or `ChoiceBenchmark`, which give most of
     what follows.
 
+        benchmark = get_benchmark("textvqa")
+        items = benchmark.load("data/textvqa", part="report", limit=500)   # questions to ask
+        scores = [benchmark.score(row) for row in rows]                    # of stored answers
+        benchmark.aggregate(rows, scores)["accuracy"]                      # 0.653
+
     A subclass must give:
     - the card: `id`, `version`, `source`, `licence`, `columns`, `max_new_tokens`;
     - the question: `prompt` (its text) and `item` (its id, references, category);

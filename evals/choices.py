@@ -33,6 +33,18 @@ class ChoiceBenchmark(AccuracyBenchmark):
     `hint`, and overrides `read` where its letter is read by a rule of its own. By default
     `official` reads as VLMEvalKit does without a judge. An answer without a readable letter is
     wrong, and counted as unparsed.
+
+    >>> class Shapes(ChoiceBenchmark):
+    ...     id, version, source, licence = "shapes", "1", "drawings of our own", "CC BY 4.0"
+    ...     columns, max_new_tokens = ("image", "question", "options", "answer"), 8
+    ...     options = lambda self, row: dict(zip("ABCD", row["options"]))
+    ...     answer = lambda self, row: row["answer"]
+    ...     facts = lambda self, row, number: (str(number), row["question"], {})
+    >>> print(Shapes().prompt({"question": "What is it?", "options": ["a cube", "a ball"]}, ""))
+    What is it?
+    A. a cube
+    B. a ball
+    Answer with the option's letter from the given choices directly.
     """
 
     @abstractmethod

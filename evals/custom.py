@@ -161,7 +161,11 @@ def _rubric(scorer: RewardConfig, path: Path, written: ConfigFile) -> Rubric:
 
 
 class YamlBenchmark(AccuracyBenchmark):
-    """A benchmark whose class variables come from a YAML file."""
+    """A benchmark whose class variables come from a YAML file.
+
+    benchmark = yaml_benchmark(Path("cups.yaml"))  # prompt, scorer and columns from the file
+    items = benchmark.load("counts.jsonl")         # then it is used as any other benchmark
+    """
 
     hub_ids: ClassVar[dict[str, HubData]] = {}
     expected_rows: ClassVar[int] = 0

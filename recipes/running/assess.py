@@ -1,5 +1,6 @@
-"""Evaluation between stages: asks the live rollout workers, scores, compares, and lets the gate
-decide."""
+"""Evaluation between stages: asks the live rollout workers, scores the answers, compares them with
+those of other stages, and applies the gate.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,17 @@ class Selected(NamedTuple):
 
 
 class Assessor:
-    """Scores stages of one run. The weights asked are those that the workers serve."""
+    """Scores the stages of one run. The workers must serve the weights of the stage before.
+
+        with of_workers(recipe, prepared, engines, root) as answering:
+            assessor = Assessor(recipe, prepared, store, answering, console, overlaps)
+            assessor.assess("base", parent=None)      # asks, scores, writes result.json
+            assessor.assess("sft", parent="base")     # compares with base; the gate decides
+            assessor.select("grpo", 20, weights, parent="sft").metrics["eval/select"]
+            assessor.choose(["dpo", "kto"]).stage     # what `from: best(dpo, kto)` starts from
+
+    `overlaps` are the benchmark questions that the training rows contain, by benchmark.
+    """
 
     def __init__(
         self,

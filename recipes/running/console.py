@@ -42,7 +42,12 @@ def warn_of_shared_cores(console: Console, since: CoreUse | None) -> None:
 
 
 class StageProgress:
-    """A bar for one stage's steps or one evaluation's questions."""
+    """A bar for one stage's steps or one evaluation's questions.
+
+    with stage_progress(console, "grpo", log_every=10) as bar:
+        for step in range(1, 101):
+            bar.step(step, 100, metrics)     # prints the lines of steps 10, 20, ... 100
+    """
 
     def __init__(self, progress: Progress, task: TaskID, name: str, log_every: int) -> None:
         self._progress, self._task, self._name, self._log_every = progress, task, name, log_every

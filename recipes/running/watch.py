@@ -35,8 +35,14 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """Collects a stage's evaluations. All of it is in metrics.jsonl, so a resumed stage decides
-    as an undisturbed one.
+    """Collects a stage's evaluations, and says which step is the best and whether the stage ends.
+
+        watch = Watch(stage, recipe.evals.gate)
+        watch.note({"step": 20, "eval/select": 0.41, "eval/gate": 0})
+        watch.note({"step": 40, "eval/select": 0.38, "eval/gate": 0})
+        watch.best_step                          # 20
+
+    All evaluations are in metrics.jsonl, so a resumed stage decides as an undisturbed one.
     """
 
     def __init__(self, stage: TrainStage, gate: GateConfig) -> None:
@@ -51,8 +57,8 @@ class Watch:
 
     @property
     def best_step(self) -> int | None:
-        """The step that the select parts like best, the first of equals; one that failed the gate
-        only where all did.
+        """The step with the best score on the select parts, the first of equals. A step that failed
+        the gate counts only if all steps failed.
         """
         good = [seen for seen in self.seen if seen.verdict < FAILED] or self.seen
         return max(good, key=lambda seen: (seen.score, -seen.step)).step if good else None

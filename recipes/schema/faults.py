@@ -13,7 +13,14 @@ _HAS_LINE = re.compile(r":\d+\b|\brow \d")
 
 
 class Faults:
-    """Collects the errors of several checks: a check that fails does not end the others."""
+    """Collects the errors of several checks: a check that fails does not end the others.
+
+    faults = Faults()
+    for stage in recipe.stages:
+        with faults.at(recipe.where(f"stages.{stage.name}")):
+            check(stage)                     # its error is kept, and the next stage is checked
+    faults.raise_if_any()                    # one error that lists all of them
+    """
 
     def __init__(self) -> None:
         self.errors: list[PlumblineError] = []

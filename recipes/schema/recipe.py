@@ -1,10 +1,5 @@
 """A recipe as typed sections. Components (algorithms, rewards, rollouts, learner, benchmarks)
 define their own sections, in their own files.
-
-    recipe = load_recipe(Path("grpo.yaml"), ["stages.grpo.lr=5e-5"])
-    recipe.stage("grpo").peak_lr       # 5e-05
-    recipe.where("stages.grpo.lr")     # "override stages.grpo.lr=5e-5"
-    print(resolved(recipe))            # the recipe with every default written out
 """
 
 from __future__ import annotations
@@ -118,20 +113,35 @@ class _Written:
 
 
 class Recipe(Section):
-    """A whole recipe: its sections, and its stages in the order in which they run."""
+    """A whole recipe: its sections, and its stages in the order in which they run.
+
+    recipe = load_recipe(Path("grpo.yaml"), ["stages.grpo.lr=5e-5"])
+    recipe.stage("grpo").peak_lr       # 5e-05
+    recipe.learner.ranks               # 1
+    recipe.where("stages.grpo.lr")     # "override stages.grpo.lr=5e-5", for an error
+    print(resolved(recipe))            # the recipe with every default written out
+    """
 
     _written: _Written = PrivateAttr(default=_Written())
 
-    run: RunSection = RunSection()
-    model: ModelConfig
-    data: DataSection = DataSection()
-    rollout: RolloutConfig = RolloutConfig()
-    learner: LearnerConfig = LearnerConfig()
-    reward_workers: RewardWorkersSection = RewardWorkersSection()
-    evals: EvalsSection = EvalsSection()
-    runtime: RuntimeConfig = RuntimeConfig()
-    hardware: HardwareSection = HardwareSection()
-    stages: tuple[AnyStage, ...] = ()
+    run: RunSection = Field(RunSection(), description="The run's folder, name and seed.")
+    model: ModelConfig = Field(description="The base model, and which of its parts are trained.")
+    data: DataSection = Field(DataSection(), description="What happens to bad rows.")
+    rollout: RolloutConfig = Field(
+        RolloutConfig(), description="The rollout workers and their inference engine."
+    )
+    learner: LearnerConfig = Field(LearnerConfig(), description="The ranks that train.")
+    reward_workers: RewardWorkersSection = Field(
+        RewardWorkersSection(), description="The processes that run reward functions."
+    )
+    evals: EvalsSection = Field(
+        EvalsSection(), description="Benchmarks after every stage, and what a stage may lose."
+    )
+    runtime: RuntimeConfig = Field(RuntimeConfig(), description="Ray: where the actors run.")
+    hardware: HardwareSection = Field(
+        HardwareSection(), description="The machines that `plumbline plan` computes with."
+    )
+    stages: tuple[AnyStage, ...] = Field((), description="What is sampled and trained, in order.")
 
     @model_validator(mode="after")
     def _endpoints_learn_nothing(self) -> Recipe:

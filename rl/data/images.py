@@ -54,7 +54,12 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 
 
 class HeaderCache:
-    """`image_size` that opens each path once, also one that is broken."""
+    """`image_size` that opens each path once, also one that is broken.
+
+    sizes = HeaderCache()
+    sizes.size(ImageSource(path="data/images/7.png"))    # (640, 480); reads the file's header
+    sizes.size(ImageSource(path="data/images/7.png"))    # the same, without opening the file
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int] | DataError] = {}

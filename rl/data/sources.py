@@ -34,13 +34,29 @@ class DataSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: str | None = None  # a file, a folder or a hub id; `#n` takes n rows
-    stage: str | None = None  # a sample stage of the same recipe
-    weight: float = Field(1.0, gt=0)  # 2: each row twice in an epoch; 0.5: a seeded half
-    format: str | None = None  # a row format's name, or `./mine.py:function`; None: by the keys
-    image_root: str | None = None  # the folder below which images are; None: the data file's
-    split: str | None = None
-    allow_urls: bool = False  # whether images are downloaded
+    path: str | None = Field(
+        None, description="A file, a folder or a hub id; `path#500` takes 500 rows."
+    )
+    stage: str | None = Field(
+        None, description="A sample stage whose rows to read, instead of `path`."
+    )
+    weight: float = Field(
+        1.0,
+        gt=0,
+        description="How often an epoch holds each row: 2 gives it twice, 0.5 a seeded half.",
+    )
+    format: str | None = Field(
+        None,
+        description="A row format's name, or your own `./file.py:function`; by default the keys of "
+        "a row decide.",
+    )
+    image_root: str | None = Field(
+        None,
+        description="Folder that images must lie in; by default they are looked for beside the "
+        "data file.",
+    )
+    split: str | None = Field(None, description="Which split of a folder or hub id.")
+    allow_urls: bool = Field(False, description="Whether images may be fetched over http.")
 
     @model_validator(mode="after")
     def _one_origin(self) -> DataSource:

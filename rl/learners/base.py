@@ -97,6 +97,10 @@ class SamplingDistribution:
 
     It is the one that the engine samples from, so that the learner's log-probs of a sampled token
     can be compared with the engine's. Offline algorithms use the default, the plain softmax.
+
+        distribution = SamplingDistribution(temperature=0.7, banned_ids=(151655,))  # image token
+        group.logprobs(trees, distribution)            # of the tokens, as the engine sampled them
+        group.logprobs(trees, SamplingDistribution())  # as SFT, DPO and KTO train them
     """
 
     temperature: float = 1.0

@@ -105,7 +105,7 @@ def describe(key: str, own: Mapping[str, str] = MappingProxyType({})) -> str | N
     own: an algorithm's table (`own_metrics`), beside the common one.
 
     >>> describe("lr"), describe("lrr")
-    ('Learning rate of the update.', None)
+    ("Learning rate of the step's last update.", None)
     >>> describe("reward/exact/mean")
     'Mean of one reward over the completions that it scored.'
     """

@@ -54,7 +54,12 @@ class ProbePool(Protocol):
 class ParityReport:
     """Absolute differences between the engine's and the learner's log-prob of a token, over all
     probes of all workers. `text_max` and `image_max` are the maxima over probes without and with
-    images; `worst` names the worker and probe of the largest."""
+    images; `worst` names the worker and probe of the largest.
+
+    >>> report = ParityReport(maximum=3e-6, mean=4e-7, text_max=1e-6, image_max=3e-6, num_tokens=96)
+    >>> report.metrics
+    {'parity/max': 3e-06, 'parity/mean': 4e-07}
+    """
 
     maximum: float
     mean: float

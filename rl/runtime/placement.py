@@ -21,15 +21,33 @@ class RuntimeConfig(Section):
         description="Absent: Ray starts here, or, in a job of `ray job submit`, that cluster is "
         "joined. `auto` or host:port joins a cluster.",
     )
-    num_cpus: float | None = Field(None, gt=0)
-    dashboard: bool = True
-    dashboard_port: int | None = None
-    metrics_port: int | None = None
-    object_store_mib: int = Field(512, ge=80)
+    num_cpus: float | None = Field(
+        None,
+        gt=0,
+        description="CPUs that a Ray started here may give to actors; by default all of this "
+        "machine's.",
+    )
+    dashboard: bool = Field(
+        True, description="Whether a Ray started here also starts its dashboard."
+    )
+    dashboard_port: int | None = Field(
+        None, description="Port of the dashboard; by default 8265, or the next free port."
+    )
+    metrics_port: int | None = Field(
+        None, description="Port of the metrics for Prometheus; by default a free one."
+    )
+    object_store_mib: int = Field(
+        512, ge=80, description="Size of Ray's object store in MiB, when Ray is started here."
+    )
     place_deadline_s: float = Field(
         60.0, gt=0, description="Longest wait until the cluster has room for a role's actors."
     )
-    start_deadline_s: float = Field(600.0, gt=0)  # the first start builds DeepSpeed's extension
+    start_deadline_s: float = Field(
+        600.0,
+        gt=0,
+        description="Longest wait until an actor has started; the first start on a machine builds "
+        "DeepSpeed's extension.",
+    )
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Placement:
-    """The roles with CPUs and GPUs decided, and the totals of the cluster that they fit into."""
+    """The roles with CPUs and GPUs decided, and the totals of the cluster that they fit into.
+
+    placement = place([Role("learner", 1), Role("rollout", 2)], cluster_cpus=6, cluster_gpus=0)
+    placement.role("rollout").cpus           # 1.0, for each of the two
+    """
 
     roles: tuple[Role, ...]
     cluster_cpus: float

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.schema.recipe import Recipe
 from rl.plugins import find, names
 from tests.docs.fences import PAGES, ROOT
 from tests.docs.tables import TABLE, documented, meanings_of, rewritten, sections
@@ -38,6 +39,19 @@ def test_every_algorithm_of_ours_has_its_page() -> None:
 
 def module_of(plugin: type) -> str:
     return plugin.__module__.rpartition(".")[2]
+
+
+def test_every_key_of_a_recipe_is_explained_where_it_is_declared() -> None:
+    """The keys of algorithms may be explained in the algorithm's document alone."""
+    models = [Recipe, *sections().values()]
+    empty = [
+        f"{model.__module__}.{model.__name__}.{key}"
+        for model in models
+        if not model.__module__.startswith("rl.algorithms.")
+        for key, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert not empty
 
 
 @pytest.mark.parametrize("name", WRITTEN)
