@@ -41,7 +41,7 @@ def sample_pairs(
             tokens += int(metrics.get("tokens/generated", 0))
             bar.advance(start + len(part), len(records))
     counts = write_pairs(
-        groups, folder, heldout=section.heldout, label_threshold=section.label_threshold
+        groups, folder, heldout=section.num_heldout, label_threshold=section.label_threshold
     )
     values = [s.value for _, scores in groups for s in scores if s.value is not None]
     mean = sum(values) / len(values) if values else math.nan

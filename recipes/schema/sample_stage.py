@@ -26,10 +26,20 @@ class SampleSection(Section):
     max_new_tokens: int | None = Field(
         None, ge=1, description="Longest answer in tokens; by default `rollout.max_new_tokens`."
     )
-    heldout: int = Field(0, ge=0, description="Pairs kept out of training, to measure on.")
+    num_heldout: int = Field(0, ge=0, description="Pairs kept out of training, to measure on.")
     label_threshold: float = Field(
         0.5, description="Scores of at least this are labelled desirable."
     )
+
+    @classmethod
+    def explain_unknown(cls, key: str) -> str:
+        """Says how `heldout`, the key of earlier versions, is called now."""
+        if key != "heldout":
+            return super().explain_unknown(key)
+        return (
+            "unknown key. Write num_heldout, a number of pairs; `heldout` is a key of training "
+            "stages, which names a sample stage"
+        )
 
 
 class SampleStage(Stage):
@@ -37,7 +47,7 @@ class SampleStage(Stage):
 
     name: pairs
     from: sft
-    sample: {n: 8, rewards: [exact], heldout: 500}
+    sample: {n: 8, rewards: [exact], num_heldout: 500}
     data: [{path: data/rl.jsonl}]
     """
 

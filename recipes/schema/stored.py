@@ -1,9 +1,11 @@
 """Recipes that runs keep. Earlier versions wrote every key into every stage, also where it has no
-effect, and vLLM's own keys beside those of all engines in `rollout`.
+effect, vLLM's own keys beside those of all engines in `rollout`, and `heldout` for the number of
+pairs that a sample stage keeps out of training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,11 +35,26 @@ def load_stored(path: Path) -> ConfigFile:
 
 
 def as_written_now(config: ConfigFile) -> ConfigFile:
-    """A stored recipe without keys that have no effect, and with the engine's keys in its section.
+    """A stored recipe without keys that have no effect, with the engine's keys in its section, and
+    with the names that keys have now.
 
     What an override of the command line sets is left as it is, and refused if it is outdated.
     """
-    return without_idle_keys(_with_engine_section(config))
+    return without_idle_keys(_with_stages(_with_engine_section(config), _with_num_heldout))
+
+
+def _with_num_heldout(stage: Node) -> Node:
+    section = stage.child("sample")
+    if section is None or not isinstance(section.value, dict):
+        return stage
+    kept = dict(section.value)
+    old = kept.get("heldout")
+    if old is None or _is_override(old):
+        return stage
+    del kept["heldout"]
+    # An override of the command line has set the new key: it wins.
+    kept.setdefault("num_heldout", replace(old, key=f"{section.key}.num_heldout"))
+    return replace(stage, value={**stage.value, "sample": replace(section, value=kept)})
 
 
 def _with_engine_section(config: ConfigFile) -> ConfigFile:
@@ -66,10 +83,14 @@ def _with_engine_section(config: ConfigFile) -> ConfigFile:
 
 def without_idle_keys(config: ConfigFile) -> ConfigFile:
     """The recipe without the keys of its stages that this version refuses as having no effect."""
+    return _with_stages(config, _without)
+
+
+def _with_stages(config: ConfigFile, change: Callable[[Node], Node]) -> ConfigFile:
     stages = config.section("stages")
     if not stages.items():
         return config
-    kept = replace(stages, value=[_without(stage) for stage in stages.items()])
+    kept = replace(stages, value=[change(stage) for stage in stages.items()])
     assert isinstance(config.root.value, dict)
     return replace(config, root=replace(config.root, value={**config.root.value, "stages": kept}))
 

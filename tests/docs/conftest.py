@@ -54,7 +54,7 @@ def scaled_down(page: str) -> str:
         (r"\bsteps: (?!60\b)\d+", "steps: 2"),
         (r"epochs: \d+", "steps: 2"),
         (r"prompts_per_step: \d+", "prompts_per_step: 8"),
-        (r"heldout: \d+", "heldout: 4"),
+        (r"num_heldout: \d+", "num_heldout: 4"),
         (r"#\d+\"", '#24"'),
         (r"rewards: \[exact\]", 'rewards: ["./spread.py:spread"]'),
         (r"- exact\b", '- "./spread.py:spread"'),

@@ -35,7 +35,7 @@ def recipe(model: Path, data: Path, root: Path, **changes: Any) -> Recipe:
         {
             "name": "pairs",
             "from": "sft",
-            "sample": {"n": 4, "rewards": spread, "heldout": 4},
+            "sample": {"n": 4, "rewards": spread, "num_heldout": 4},
             "data": rl,
         },
         {"name": "dpo", "algorithm": "dpo", "steps": 2, "prompts_per_step": 8, **offline},

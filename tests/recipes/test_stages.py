@@ -81,7 +81,8 @@ def test_each_kind_is_a_class_of_its_own(file: Path) -> None:
         ("sample: {rewards: [exact]}", "lr: 1e-4", "no effect in a sample stage, which trains no"),
         ("sample: {rewards: [exact]}", "steps: 4", "Remove it, or move it to a training stage"),
         ("sample: {rewards: [exact]}", "evaluate: true", "pairs.evaluate: has no effect in a sam"),
-        ("sample: {rewards: [exact]}", "heldout: 4", "Write it as stages.pairs.sample.heldout"),
+        ("sample: {rewards: [exact]}", "num_heldout: 4", "Write it as stages.pairs.sample.num_hel"),
+        ("sample: {rewards: [exact]}", "heldout: dpo", "no effect in a sample stage, which trains"),
         ("sample: {rewards: [exact]}", "prompts_per_stp: 4", "Did you mean prompts_per_step?"),
     ],
 )
@@ -105,6 +106,11 @@ def test_updates_are_set_from_the_command_line(file: Path) -> None:
     recipe = load_recipe(file, ["stages.grpo.updates.passes=3"])
     assert recipe.stages[3].updates == Updates(passes=3)  # type: ignore[union-attr]
     assert "updates" not in yaml.safe_load(resolved(recipe))["stages"][0]
+
+
+def test_the_former_name_of_num_heldout_is_answered_with_the_new_one(file: Path) -> None:
+    (fault,) = faults(file, STAGES.replace("rewards: [exact]}", "rewards: [exact], heldout: 4}"))
+    assert "stages.pairs.sample.heldout: unknown key. Write num_heldout, a number" in fault
 
 
 def test_a_key_inside_the_wrong_mapping(file: Path) -> None:
@@ -165,11 +171,13 @@ IDLE = {
 
 @pytest.fixture
 def old_run(file: Path) -> tuple[Recipe, Path]:
-    """A run's folder as an earlier version left it: every default in every stage, and vLLM's keys
-    beside those of all engines."""
+    """A run's folder as an earlier version left it: every default in every stage, vLLM's keys
+    beside those of all engines, and `heldout` for `num_heldout`."""
     recipe, run = load_recipe(file), Path("runs/run")
     written = yaml.safe_load(resolved(recipe))
     written["stages"] = [{**stage, **IDLE[stage["name"]]} for stage in written["stages"]]
+    sample = written["stages"][1]["sample"]
+    sample["heldout"] = sample.pop("num_heldout")
     engine = written["rollout"].pop("engine")
     assert (engine.pop("name"), engine.pop("core")) == ("vllm", "in_process")
     written["rollout"] |= {"engine": "in_process", **engine}
@@ -194,6 +202,10 @@ def test_the_recipe_of_an_earlier_run_runs_again(old_run: tuple[Recipe, Path]) -
         load_recipe(run / "config.yaml", ["stages.pairs.log_every=3"])
     with pytest.raises(ConfigError, match=r"write rollout\.engine\.core: own_process"):
         load_recipe(run / "config.yaml", ["rollout.engine=async"])
+    with pytest.raises(ConfigError, match=r"sample\.heldout=3: unknown key\. Write num_heldout"):
+        load_recipe(run / "config.yaml", ["stages.pairs.sample.heldout=3"])
+    again = load_recipe(run / "config.yaml", ["stages.pairs.sample.num_heldout=3"])
+    assert again.stages[1].sample.num_heldout == 3  # type: ignore[union-attr]
     again = load_recipe(run / "config.yaml", ["rollout.engine.block_size=64"])
     assert again.rollout.engine.block_size == 64
 

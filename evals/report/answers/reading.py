@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evals.data.items import cluster_id_of
 from evals.report.answers.answer import Answer, Question
 from evals.report.answers.content import Contents
 from evals.report.answers.kinds import kinds
@@ -30,7 +31,8 @@ _REFUSAL = re.compile(
 
 def read_answers(run: Run, benchmark: str) -> list[Question]:
     """The questions of the part that is shown, with every stage's answer. Questions on which the
-    stages differ come first; otherwise they are in a fixed order, by a hash of their ids.
+    stages differ come first; otherwise they are in a fixed order, by a hash of their ids. Raises:
+    EvalError where a row has no cluster, by which the report's intervals resample.
     """
     stages = stages_of(run, benchmark)
     if not stages:
@@ -80,7 +82,7 @@ def _question(name: str, row: dict[str, Any], columns: int) -> Question:
         answers=[None] * columns,
         options=[_text(option) for option in _list(row.get("options"))],
         gold=_most(_list(row.get("references"))),
-        cluster=str(row.get("cluster_id") or name),
+        cluster=cluster_id_of(row),
     )
 
 

@@ -66,7 +66,7 @@ def sample(
     n: Annotated[int, typer.Option("--n", "-n", help="Answers a prompt.")] = 8,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 128,
-    heldout: Annotated[int, typer.Option(help="Pairs kept out of training.")] = 0,
+    num_heldout: Annotated[int, typer.Option(help="Pairs kept out of training.")] = 0,
     max_pixels: MaxPixels = None,
     overrides: SetOption = None,
 ) -> None:
@@ -80,7 +80,7 @@ def sample(
         "n": n,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
-        "heldout": heldout,
+        "num_heldout": num_heldout,
         "rewards": [{"name": name} for name in reward],
     }
     stage = {"name": "pairs", "sample": section, "data": [{"path": str(data)}]}

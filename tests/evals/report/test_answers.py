@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from evals.report.answers.reading import read_answers
 from evals.report.files import slug
 from evals.report.run import read_run
+from rl.errors import EvalError
 
 
 def change(run, stage, name, fields):
@@ -37,6 +38,14 @@ def test_an_answer_that_failed_on_our_side_is_no_wrong_answer(make_run):
     found = {question.id: question for question in read_answers(read_run(run), "mme")}
     told = found["report-0000-0"].answers[1]
     assert (told.score, told.flag, told.text, told.error) == (None, "e", "", "image unreadable")
+
+
+def test_a_row_without_its_cluster_is_named(make_run):
+    """The report's intervals resample clusters, as those of the results do."""
+    run = make_run(stages=("base",), benchmarks=("mme",))
+    change(run, "base", "report-0003-0", {"responses.jsonl": {"cluster_id": None}})
+    with pytest.raises(EvalError, match=r"report-0003-0: no cluster_id; expected the hash"):
+        read_answers(read_run(run), "mme")
 
 
 def test_image_names_that_are_no_hashes_are_left_out(make_run):
