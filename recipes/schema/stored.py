@@ -47,6 +47,7 @@ def _with_num_heldout(stage: Node) -> Node:
     section = stage.child("sample")
     if section is None or not isinstance(section.value, dict):
         return stage
+    assert isinstance(stage.value, dict)  # it has a child
     kept = dict(section.value)
     old = kept.get("heldout")
     if old is None or _is_override(old):
