@@ -8,8 +8,9 @@ from pathlib import Path
 
 import typer
 
+from recipes.engines.prompts import open_renderer, prompts_of
+from recipes.engines.training import TrainingEngines
 from recipes.running.console import step_line
-from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
 from rl.algorithms.dpo import DPO
 from rl.data.load import load_records
@@ -36,7 +37,7 @@ def main(
         for path in (data, heldout)
     )
 
-    with Engines(recipe, renderer, prompts_of(pairs), name=out.name) as engines:
+    with TrainingEngines(recipe, renderer, prompts_of(pairs), name=out.name) as engines:
         learner = engines.learner
         optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
         learner.begin_stage(str(model), optim, needs_reference=False)
@@ -51,9 +52,8 @@ def main(
 
         rewards = implicit_rewards(learner, unseen_trees, algorithm.beta)
         right = sum(better > worse for better, worse in rewards) / len(rewards)
-        folder = write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps})
-        parity = engines.publish()["parity/max"]
-        print(f"accuracy on unseen pairs {right:.3f}; saved {folder}; parity {parity:.0e}")
+        print(f"accuracy on unseen pairs {right:.3f}; parity {engines.publish()['parity/max']:.0e}")
+        print(write_checkpoint(out / f"step-{steps:06d}", engines.save, facts={"step": steps}))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import typer
 
+from recipes.engines.prompts import open_renderer
+from recipes.engines.training import TrainingEngines
 from recipes.running.console import step_line
-from recipes.running.engines import Engines, open_renderer
 from recipes.schema.recipe import recipe_of
 from rewards.base import RewardConfig
 from rl.algorithms.advantages import group_advantages
@@ -30,7 +31,7 @@ def main(
     recipe = recipe_of({"model": {"path": str(model)}})
     renderer, algorithm = open_renderer(recipe), GRPO(group_size=8)
     prompts = load_records([DataSource(path=str(data))], algorithm.needs.reading, base=Path())
-    with Engines(recipe, renderer, prompts, name=out.name) as engines:
+    with TrainingEngines(recipe, renderer, prompts, name=out.name) as engines:
         engines.serve(model)  # the workers take the model's weights; the parity gate must pass
         rewards = engines.rewards([RewardConfig(name="exact")])
         optim = OptimPlan(lr=lr, total_steps=steps, schedule="constant")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import typer
 
+from recipes.engines.prompts import open_renderer, prompts_of
+from recipes.engines.training import TrainingEngines
 from recipes.running.console import step_line
-from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
 from rl.algorithms.kto import KTO, rotate_answers
 from rl.data.load import load_records
@@ -29,7 +30,7 @@ def main(
     if warning := algorithm.balance_warning([answer.label for answer in answers]):
         print(warning)
 
-    with Engines(recipe, renderer, prompts_of(answers), name=out.name) as engines:
+    with TrainingEngines(recipe, renderer, prompts_of(answers), name=out.name) as engines:
         learner = engines.learner
         optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
         # A frozen copy of the reference is kept: mismatched answers change in every step.

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import typer
 
+from recipes.engines.prompts import open_renderer, prompts_of
+from recipes.engines.training import TrainingEngines
 from recipes.running.console import step_line
-from recipes.running.engines import Engines, open_renderer, prompts_of
 from recipes.schema.recipe import recipe_of
 from rl.algorithms.sft import SFT
 from rl.data.load import load_records
@@ -27,7 +28,7 @@ def main(
     rows = load_records([DataSource(path=str(data))], algorithm.needs.reading, base=Path())
     trees = [renderer.demonstration_tree(row) for row in rows]  # one prompt, one answer
 
-    with Engines(recipe, renderer, prompts_of(rows), name=out.name) as engines:
+    with TrainingEngines(recipe, renderer, prompts_of(rows), name=out.name) as engines:
         learner = engines.learner
         optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
         learner.begin_stage(str(model), optim, needs_reference=False)

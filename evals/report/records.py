@@ -172,6 +172,17 @@ class Contamination(Record):
         return ", ".join(found) or "clean"
 
 
+class Parity(Record):
+    """What the parity gate found of the engine that answered. `against`: what it was compared with,
+    the learner or a plain forward pass; None: nothing, by the user's choice.
+    """
+
+    against: str | None = None
+    max: float | None = None
+    mean: float | None = None
+    tokens: int = 0
+
+
 class Result(Record):
     """One stage on one benchmark: a result.json."""
 
@@ -191,6 +202,12 @@ class Result(Record):
     cost: Cost = Cost()
     judge: Any = None
     contamination: Contamination = Contamination()
+    parity: Parity | None = None  # None: an endpoint, or an older run, whose stages were compared
+
+    @property
+    def is_engine_compared(self) -> bool:
+        """Whether the engine that answered was compared with the model, as far as is known."""
+        return self.parity is None or self.parity.against is not None
 
     @property
     def shown(self) -> PartName:

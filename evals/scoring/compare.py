@@ -182,10 +182,16 @@ def _row(name: str, ours: Side, theirs: Side, options: _Options) -> dict[str, An
     noted: list[str] = []
     mine, other = (_read(side.folders[name], noted.append) for side in (ours, theirs))
     benchmark = _benchmark(mine[0], other[0], ours, theirs)
-    own = [_own_rule(side.folders[name]) for side in (theirs, ours)]
+    results = [_result(side.folders[name]) for side in (theirs, ours)]
+    own = [_own_rule(result) for result in results]
     asked = options.profile
     profile = next((rule for rule in own if rule), "official")
     noted += _noted(mine[0], other[0])
+    noted += [
+        f"the engine of {side.label} was not compared with the model (--no-parity)"
+        for side, result in zip((theirs, ours), results, strict=True)
+        if isinstance(parity := result.get("parity"), dict) and parity.get("against") is None
+    ]
     unequal = unequal_settings(mine, other, same_model=False)
     if asked in benchmark.profiles:
         profile = asked
@@ -214,13 +220,18 @@ def _row(name: str, ours: Side, theirs: Side, options: _Options) -> dict[str, An
     return {**row, **_compared(benchmark, scored[0], scored[1], profile, options.seed)}
 
 
-def _own_rule(folder: Path) -> str | None:
-    """The profile that an evaluation was scored by; None where its result does not say."""
+def _result(folder: Path) -> Mapping[str, Any]:
+    """An evaluation's result.json; nothing where it is missing or broken."""
     try:
         result = json.loads((folder / "result.json").read_bytes())
     except (OSError, ValueError):
-        return None
-    rule = result.get("profile") if isinstance(result, dict) else None
+        return {}
+    return result if isinstance(result, dict) else {}
+
+
+def _own_rule(result: Mapping[str, Any]) -> str | None:
+    """The profile that an evaluation was scored by; None where its result does not say."""
+    rule = result.get("profile")
     return rule if isinstance(rule, str) else None
 
 

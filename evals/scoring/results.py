@@ -88,12 +88,16 @@ def write_result(
     contamination: Overlap | None = None,
     seed: int = 0,
     force: bool = False,
+    parity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Scores the folder, compares it with `parent` and `base` (the folders `<stage>/<benchmark>` of
     other stages), writes `result.json` and returns its contents.
 
-    `force` compares even where settings differ, which the report marks. Raises: EvalError where
-    more than 1 % of the answers failed on our side, in the judge included.
+    `parity` is what the parity gate found of the engine that answered (`against`: the learner, a
+    plain forward, or null where nothing was compared; `max`, `mean`, `tokens`); None where there is
+    nothing to compare. `force` compares even where settings differ, which the report marks.
+
+    Raises: EvalError where more than 1 % of the answers failed on our side, in the judge included.
     """
     header, _ = read_responses(folder)
     benchmark = benchmark.for_profile(profile)
@@ -139,6 +143,7 @@ def write_result(
         "gate": decision.as_dict(),
         "cost": _cost(ours.rows),
         "judge": header.get("judge"),
+        "parity": None if parity is None else dict(parity),
         "contamination": _contaminated(benchmark, ours, contamination, profile, seed),
     }
     write_json(folder / RESULT, result)

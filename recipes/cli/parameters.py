@@ -17,3 +17,7 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="A recipe key: key=value, e.g. learner.zero=2")
 ]
 MaxPixels = Annotated[int | None, typer.Option(help="Image limit in pixels.")]
+NoParity = Annotated[
+    bool,
+    typer.Option("--no-parity", help="Do not compare the engine with the model first."),
+]

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 from recipes.schema.recipe import Recipe
+from recipes.schema.train_stage import TrainStage
 from rl.errors import ConfigError
 from rl.runtime.placement import Placement, Role, place
 
@@ -42,15 +43,23 @@ def count_gpus() -> int:
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
-def roles(recipe: Recipe) -> list[Role]:
+def roles(recipe: Recipe, *, has_learner: bool | None = None) -> list[Role]:
     """The actors of a run. Reward workers have their share also where no stage names a reward yet:
     a script may ask for them later.
+
+    has_learner: whether a learner runs; by default where the recipe has a training stage. Without
+        one a plain forward pass takes its place until engine and weights have been compared.
     """
+    if has_learner is None:
+        has_learner = any(isinstance(stage, TrainStage) for stage in recipe.stages)
+    learner = recipe.learner
     rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
     judges = 1 if judge is not None and judge.path is not None else 0
-    beside = "learner" if rollout.engine.way_in == "ipc" else None
+    beside = "learner" if rollout.engine.way_in == "ipc" and has_learner else None
     return [
-        Role("learner", recipe.learner.ranks, recipe.learner.cpus, recipe.learner.gpus),
+        Role("learner", learner.ranks, learner.cpus, learner.gpus)
+        if has_learner
+        else Role("forward", 1, learner.cpus, learner.gpus),
         Role("rollout", rollout.workers, rollout.cpus, rollout.gpus, "SPREAD", beside),
         Role("reward", rewards.workers, rewards.cpus, strategy="SPREAD"),
         *[Role("judge", 1, rollout.cpus, rollout.gpus)] * judges,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.asking.generate import EvalSettings
 from evals.asking.judge import CachedJudge, Judge, JudgeIdentity, SamplerJudge
-from recipes.running.engines import Engines
+from recipes.engines.serving import ServingEngines
 from recipes.running.prepare import LoadedBenchmark, Prepared
 from recipes.schema.recipe import JudgeSection, Recipe
 from rl.core import OnRefused, Rollout, Sample, Sampling, StreamingSampler
@@ -25,12 +25,17 @@ JUDGEMENTS = "judgements.jsonl"
 
 @dataclass(frozen=True)
 class Answering:
-    """A sampler, what makes images ready for it, and how it is asked. Use as a context."""
+    """A sampler, what makes images ready for it, and how it is asked. Use as a context.
+
+    parity: what the parity gate found of the weights that are asked now, for their results; None
+        where there is nothing to compare (an endpoint).
+    """
 
     sampler: StreamingSampler
     ahead: ImageAhead
     settings: Callable[[LoadedBenchmark], EvalSettings]
     judge: Judge | None
+    parity: Callable[[], Mapping[str, Any] | None] = lambda: None
 
     def __enter__(self) -> Answering:
         return self
@@ -39,7 +44,9 @@ class Answering:
         self.ahead.close()
 
 
-def of_workers(recipe: Recipe, prepared: Prepared, engines: Engines, folder: Path) -> Answering:
+def of_workers(
+    recipe: Recipe, prepared: Prepared, engines: ServingEngines, folder: Path
+) -> Answering:
     """The live rollout workers; judgements are kept in `folder`."""
     spec = prepared.renderer.spec
     return Answering(
@@ -49,7 +56,25 @@ def of_workers(recipe: Recipe, prepared: Prepared, engines: Engines, folder: Pat
         ),
         lambda loaded: worker_settings(recipe, prepared, loaded),
         open_judge(recipe, folder, engines),
+        lambda: parity_facts(engines),
     )
+
+
+def parity_facts(engines: ServingEngines) -> dict[str, Any]:
+    """What a result records of the comparison of engine and weights: what the engine was compared
+    with (`against`: the learner, a plain forward pass, or null where nothing was compared), and the
+    largest and mean difference of log-probs over so many tokens.
+    """
+    found = engines.parity
+    if found is None:
+        return {"against": None}
+    against = "learner" if engines.has_learner else "plain forward"
+    return {
+        "against": against,
+        "max": found.maximum,
+        "mean": found.mean,
+        "tokens": found.num_tokens,
+    }
 
 
 def of_endpoint(recipe: Recipe, folder: Path) -> Answering:
@@ -116,7 +141,7 @@ def within(max_pixels: int) -> Callable[[int, int], tuple[int, int] | None]:
     return size
 
 
-def open_judge(recipe: Recipe, folder: Path, engines: Engines | None) -> Judge | None:
+def open_judge(recipe: Recipe, folder: Path, engines: ServingEngines | None) -> Judge | None:
     """The recipe's judge, its judgements kept in `folder`; a local one starts when it is first
     asked.
     """
@@ -160,7 +185,7 @@ class _OnFirstUse:
         return self._made.sample_stream(samples, sampling, on_error=on_error)
 
 
-def _judge_workers(section: JudgeSection, engines: Engines) -> StreamingSampler:
+def _judge_workers(section: JudgeSection, engines: ServingEngines) -> StreamingSampler:
     """A rollout worker that serves the judge's own weights beside the policy's."""
     from rl.data.render import Renderer
     from rl.models.load import find_spec, load_processor

@@ -106,6 +106,7 @@ class Assessor:
                 base=self._other(BASE, loaded.benchmark.id),
                 profile=loaded.config.profile,
                 seed=self.recipe.run.seed,
+                parity=self.answering.parity(),
             )
         shares = {
             f"eval/{name}/select": select_score({name: result}) for name, result in results.items()
@@ -141,7 +142,18 @@ class Assessor:
             profile=loaded.config.profile,
             contamination=self.overlaps.get(benchmark.id),
             seed=self.recipe.run.seed,
+            parity=self._parity(stage),
         )
+
+    def _parity(self, stage: str) -> Mapping[str, Any] | None:
+        """What the parity gate found of the engine that answers, kept with the stage: stored
+        answers may be scored again without an engine."""
+        store, found = self.store.stage(stage), self.answering.parity()
+        if found is None:
+            kept: Mapping[str, Any] | None = store.facts().get("parity")
+            return kept
+        store.write_facts(parity=dict(found))
+        return found
 
     def _ask(
         self, what: str, loaded: LoadedBenchmark, items: Sequence[Item], folder: Path, weights: str
@@ -217,4 +229,6 @@ def result_line(stage: str, result: Mapping[str, Any]) -> str:
         shown += f" (p = {compared['p_value']:.3g}, {compared['verdict']})"
     if against:
         shown += f"; gate {result['gate']['verdict']}"
+    if (result.get("parity") or {"against": ""})["against"] is None:
+        shown += "; engine not compared with the model (--no-parity)"
     return shown.replace("\u202f", " ")  # a terminal's font may lack the narrow space

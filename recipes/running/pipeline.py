@@ -17,11 +17,12 @@ from rich.console import Console
 from evals.asking.generate import is_current
 from evals.contamination.search import Overlap
 from evals.report import build_report, gate_markdown
+from recipes.engines.serving import ServingEngines
+from recipes.engines.training import TrainingEngines
 from recipes.planning.overlap import find_overlaps
 from recipes.running.answering import Answering, of_workers, worker_settings
 from recipes.running.assess import Assessor
 from recipes.running.console import say, warn_of_shared_cores
-from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt, Interrupted
 from recipes.running.missing_results import (
     has_all_answers,
@@ -37,7 +38,7 @@ from recipes.schema.recipe import Recipe
 from recipes.schema.sample_stage import SampleStage
 from recipes.schema.stage import BASE
 from recipes.schema.train_stage import TrainStage
-from rl.errors import ConfigError, GateError, PlumblineError
+from rl.errors import ConfigError, GateError, PlumblineError, RunError
 from rl.runs.checkpoint import fingerprint, is_valid
 from rl.runs.metrics import Metrics
 from rl.runs.store import RunStore, StageStore
@@ -67,7 +68,7 @@ class Pipeline:
         self.interrupt = Interrupt(recipe.run.grace_s)
         self.prepared: Prepared
         self.store: RunStore
-        self.engines: Engines
+        self.engines: ServingEngines
         self.assessor: Assessor
 
     def run(self) -> Path:
@@ -91,18 +92,12 @@ class Pipeline:
         self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
         overlaps = find_overlaps(self.recipe, self.prepared, self.console)
         warn_of_shared_cores(self.console, cores)
-        say(
-            self.console,
-            "starting Ray, the learner and the rollout workers (a machine's first start compiles "
-            "DeepSpeed's extension: about a minute more)",
-        )
-        prepared, name = self.prepared, self.root.name
         try:
-            with Engines(self.recipe, prepared.renderer, prepared.prompts, name=name) as engines:
-                self.engines, engines.on_event = engines, self._told
-                engines.is_ending = lambda: self.interrupt.is_asked
-                with of_workers(self.recipe, prepared, engines, self.root) as answering:
-                    self._run_stages(answering, overlaps, time.perf_counter() - started)
+            with (
+                self._start_engines() as self.engines,
+                of_workers(self.recipe, self.prepared, self.engines, self.root) as answering,
+            ):
+                self._run_stages(answering, overlaps, time.perf_counter() - started)
         except Interrupted:
             raise
         except PlumblineError as error:
@@ -117,6 +112,29 @@ class Pipeline:
         say(self.console, f"finished in {seconds / 60:.1f} min; report: {page}")
         self._name_weights()
         return page
+
+    def _start_engines(self) -> ServingEngines:
+        """Engines with a learner where a stage has still to train, else without."""
+        trains = any(
+            isinstance(stage, TrainStage) and not self._is_trained(self.store.stage(stage.name))
+            for stage in self.recipe.stages
+        )
+        kind = TrainingEngines if trains else ServingEngines
+        say(
+            self.console,
+            "starting Ray, the learner and the rollout workers (a machine's first start compiles "
+            "DeepSpeed's extension: about a minute more)"
+            if trains
+            else "starting Ray and the rollout workers",
+        )
+        return kind(
+            self.recipe,
+            self.prepared.renderer,
+            self.prepared.prompts,
+            name=self.root.name,
+            on_event=self._record,
+            is_ending=lambda: self.interrupt.is_asked,
+        )
 
     def _run_stages(
         self, answering: Answering, overlaps: Mapping[str, Overlap], seconds: float
@@ -231,7 +249,7 @@ class Pipeline:
             model = Path(self.recipe.model.path).resolve()
             store.write_facts(kind="base", parent=None, status="running", checkpoint=str(model))
             parity = self.engines.serve(model)
-            store.write_facts(weights=fingerprint(model), parity_max=parity["parity/max"])
+            store.write_facts(weights=fingerprint(model), parity_max=parity.get("parity/max"))
             if self.recipe.evals.evaluate_base:
                 self.assessor.assess(BASE, parent=None)
             store.write_facts(status="finished")
@@ -292,7 +310,8 @@ class Pipeline:
             self.engines.serve(store.checkpoint())
         else:
             records = self._records(stage)
-            store.write_facts(**self.engines.with_learner(lambda: trainer.train(records)))
+            engines = self._with_learner(stage)
+            store.write_facts(**engines.with_learner(lambda: trainer.train(records)))
         trainer.settle()
         failed = str(store.facts().get("failed_inside") or "")
         if stage.evaluate and self.prepared.benchmarks:
@@ -321,11 +340,25 @@ class Pipeline:
             stage = str(to)
         return stage
 
-    def _told(self, event: str, **facts: Any) -> None:
-        """An event of the engines: kept, and a lost learner's also said."""
+    def _record(self, event: str, **facts: Any) -> None:
+        """Stores an event of the engines; a lost learner is also said on the console."""
         self.store.event(event, **facts)
         if event == "learner_lost":
             say(self.console, f"{', '.join(facts['ranks'])} lost; the learner is started again")
+
+    def _with_learner(self, stage: TrainStage) -> TrainingEngines:
+        """The engines of a stage that trains.
+
+        Raises: RunError where none was started, because the stage had been trained already and has
+        another parent now: a result has changed which stage it starts from.
+        """
+        if not isinstance(self.engines, TrainingEngines):
+            raise RunError(
+                "the stage has to be trained again, from another parent than before",
+                where=f"stage {stage.name}",
+                do="continue with --resume, which starts a learner",
+            )
+        return self.engines
 
     def _is_trained(self, store: StageStore) -> bool:
         """Whether only the evaluation is left."""

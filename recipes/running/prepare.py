@@ -14,9 +14,9 @@ from evals.contamination.search import without_images
 from evals.data.items import Item
 from evals.registry import get_benchmark
 from evals.scoring.results import MAX_ERROR_SHARE
+from recipes.engines.prompts import open_renderer, prompts_of
 from recipes.planning.actors import local_placement
 from recipes.planning.sizes import is_config_alone
-from recipes.running.engines import open_renderer, prompts_of
 from recipes.schema.faults import Faults
 from recipes.schema.kinds import AnyStage
 from recipes.schema.recipe import Recipe

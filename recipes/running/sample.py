@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from recipes.engines.serving import ServingEngines
 from recipes.running.console import say, stage_progress, warn_of_shared_cores
-from recipes.running.engines import Engines
 from recipes.running.prepare import prepare
 from recipes.schema.recipe import Recipe
 from recipes.schema.sample_stage import SampleStage
@@ -23,7 +23,11 @@ from rollouts.pairs import write_pairs
 
 
 def sample_pairs(
-    engines: Engines, stage: SampleStage, records: Sequence[Sample], folder: Path, console: Console
+    engines: ServingEngines,
+    stage: SampleStage,
+    records: Sequence[Sample],
+    folder: Path,
+    console: Console,
 ) -> dict[str, Any]:
     """The work of a sample stage on live engines that already serve its parent."""
     section = stage.sample
@@ -68,7 +72,7 @@ def sample_alone(recipe: Recipe, out: Path, console: Console) -> None:
     assert isinstance(stage, SampleStage)
     prepared = prepare(recipe)
     warn_of_shared_cores(console, cores)
-    with Engines(recipe, prepared.renderer, prepared.prompts, name="sample") as engines:
+    with ServingEngines(recipe, prepared.renderer, prepared.prompts, name="sample") as engines:
         engines.serve(Path(recipe.model.path))
         facts = sample_pairs(engines, stage, prepared.records[stage.name], out, console)
     write_json(out / "sample.json", {"model": recipe.model.path, **facts})

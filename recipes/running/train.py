@@ -8,13 +8,14 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
+from recipes.engines.serving import ServingEngines
+from recipes.engines.training import TrainingEngines
 from recipes.running.assess import Assessor, select_line
 from recipes.running.console import StageProgress, say, stage_progress
-from recipes.running.engines import Engines
 from recipes.running.interrupt import Interrupt
 from recipes.running.prepare import Prepared, load
 from recipes.running.steps import count_steps, describe_steps, go_back
@@ -49,7 +50,7 @@ class RunParts:
     recipe: Recipe
     prepared: Prepared
     store: RunStore
-    engines: Engines
+    engines: ServingEngines
     assessor: Assessor
     console: Console
     interrupt: Interrupt
@@ -72,7 +73,9 @@ class StageTrainer:
         self.stage, self.parent = stage, parent
         self.recipe, self.prepared = parts.recipe, parts.prepared
         self.run, self.store = parts.store, parts.store.stage(stage.name)
-        self.engines, self.assessor = parts.engines, parts.assessor
+        # A trained stage that only settles runs beside engines without a learner.
+        self.engines = cast(TrainingEngines, parts.engines)
+        self.assessor = parts.assessor
         self.console, self.interrupt = parts.console, parts.interrupt
         self.watch = Watch(stage, parts.recipe.evals.gate)
         self._num_steps = 0
@@ -87,7 +90,7 @@ class StageTrainer:
         say(self.console, describe_steps(stage, len(records)))
         begun = self._begun(num_steps)
         start = int(checkpoint_facts(begun)["step"]) if begun else 0
-        self.engines.at = {"stage": stage.name, "step": start + 1}
+        self.engines.now_at(stage=stage.name, step=start + 1)
         self._removed(remove_after(self.store.checkpoints, start))
         if begun is not None:
             set_latest(begun)
@@ -129,11 +132,10 @@ class StageTrainer:
             folder = self._folder(last)
             if not folder.is_dir():
                 self._write(last, is_last=True)
-            parity = dict(self.engines.publish())
-            self.engines.holds = folder
+            parity = dict(self.engines.publish(folder))
             if stage.eval_every is not None and ending is None:
                 self._select(num_steps, folder, metrics)
-        self.engines.at = {"stage": stage.name}
+        self.engines.now_at(stage=stage.name)
         chosen = self._chosen()
         if chosen is not None and chosen != folder:
             say(self.console, f"{stage.name}: goes back to {chosen.name}")
@@ -200,9 +202,8 @@ class StageTrainer:
         self.engines.learner.load_state(str(begun / STATE))
         if self.stage.is_online:
             version = int(checkpoint_facts(begun)["version"])
-            self.engines.version = max(self.engines.version, version - 1)
-            self.engines.publish()
-            self.engines.holds = begun
+            self.engines.resume_from(version)
+            self.engines.publish(begun)
         if self._evaluates(step) and all(seen.step != step for seen in self.watch.seen):
             self.watch.leave(self._select(step, begun, metrics))
         self.watch.leave()
@@ -245,14 +246,12 @@ class StageTrainer:
         """Asks the select parts about the weights of this step, and writes what they say. Returns
         the failed gates in one line."""
         if self.engines.holds != folder and not self.stage.is_online:
-            self.engines.publish()
-            self.engines.holds = folder
+            self.engines.publish(folder)
         values, failed = self.assessor.select(
             self.stage.name, step, fingerprint(folder), parent=self.parent
         )
         if self.stage.is_online:  # the next rollouts meet caches as a resumed stage's would
-            self.engines.publish()
-            self.engines.holds = folder
+            self.engines.publish(folder)
         metrics.write(step, values)
         self.watch.note({"step": step, **values})
         say(self.console, select_line(self.stage.name, step, values["eval/select"]))
@@ -266,7 +265,7 @@ class StageTrainer:
     ) -> None:
         # The line of a step before its checkpoint: a run killed in between repeats both.
         metrics.write(step, values)
-        self.engines.at = {"stage": self.stage.name, "step": step + 1}
+        self.engines.now_at(stage=self.stage.name, step=step + 1)
         bar.step(step, self._num_steps, values)
         is_due = step % self.stage.save_every == 0 and step < self._num_steps
         if is_due or self._evaluates(step) or self.interrupt.is_asked:

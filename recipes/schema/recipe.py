@@ -66,6 +66,16 @@ class RewardWorkersSection(Section):
     max_restarts: int = Field(3, ge=0, description="How many lost workers a run replaces.")
 
 
+class ParitySection(Section):
+    """When engines are compared with a forward pass of the learner's kind (the parity gate)."""
+
+    without_learner: bool = Field(
+        True,
+        description="Whether engines that no learner accompanies (evaluation, sampling) are "
+        "compared once with a plain forward pass of the same weights.",
+    )
+
+
 class JudgeSection(Section):
     """The model that reads answers for benchmarks whose rule needs a judge: a local model (`path`)
     on a worker of its own, or an `endpoint`.
@@ -133,6 +143,9 @@ class Recipe(Section):
     learner: LearnerConfig = Field(LearnerConfig(), description="The ranks that train.")
     reward_workers: RewardWorkersSection = Field(
         RewardWorkersSection(), description="The processes that run reward functions."
+    )
+    parity: ParitySection = Field(
+        ParitySection(), description="When engines are compared with the model."
     )
     evals: EvalsSection = Field(
         EvalsSection(), description="Benchmarks after every stage, and what a stage may lose."

@@ -1,5 +1,6 @@
 """Forward passes over trees, whatever engine runs them: trees are packed into micro-batches, and
-log-probs are put back in the order of the trees.
+log-probs are put back in the order of the trees. `PlainForward` needs no learner at all: an engine
+is compared with it where nothing trains (`plumbline eval`, `sample`).
 
 Shapes: N trained tokens of a micro-batch. A branch is one completion of a tree's trunk.
 """
@@ -18,7 +19,11 @@ from rl.data.collate import ImageStore, collate
 from rl.data.pack import Plan, pack
 from rl.data.tree import Tree
 from rl.errors import ModelError
-from rl.models.spec import Layout, ModelSpec
+from rl.learners.base import LearnerConfig, SamplingDistribution
+from rl.models.forward import TreeForward
+from rl.models.load import find_spec, load_model, load_processor
+from rl.models.spec import Layout, ModelConfig, ModelSpec
+from rl.runtime.actors import Handle
 
 Forward = Callable[[MicroBatch], Tensor]  # log-probs of the trained tokens [N]
 # How far the two layouts may differ. Float32: the largest difference (2e-6 is usual). Below, single
@@ -132,3 +137,65 @@ class Passes:
                 expected=limit,
                 do="set learner.layout: rows",
             )
+
+
+# -- without a learner
+
+
+class PlainForward:
+    """The learner's own forward pass (`TreeForward`) over the weights of one folder.
+
+        forward = PlainForward(LearnerConfig(), ModelConfig(path="models/base"), "models/base")
+        by_branch = forward.logprobs(trees, distribution)
+
+    config: dtype, threads and packing, as the learner has them. model: its `max_pixels`.
+    Raises: ModelError if the folder does not load.
+    """
+
+    def __init__(self, config: LearnerConfig, model: ModelConfig, folder: str) -> None:
+        torch.set_num_threads(config.threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        spec = find_spec(folder, load_processor(folder, model.max_pixels))
+        self._forward = TreeForward(load_model(folder, config.dtype).to(device), spec)
+        self._passes = Passes(
+            spec=spec,
+            store=ImageStore(spec),
+            layout=spec.layout if config.layout == "auto" else config.layout,
+            row_tokens=config.row_tokens,
+            tokens_per_microbatch=config.tokens_per_microbatch,
+            dtype=getattr(torch, config.dtype),
+            device=device,
+        )
+
+    def logprobs(
+        self, trees: Sequence[Tree], distribution: SamplingDistribution
+    ) -> list[list[tuple[float, ...]]]:
+        """By tree and branch: log-probs of the trained tokens [tokens], without gradient."""
+
+        def forward(batch: MicroBatch) -> Tensor:
+            logp_N: Tensor = self._forward(batch, distribution.temperature, distribution.banned_ids)
+            return logp_N
+
+        found = self._passes.logprobs(trees, forward)
+        return [[tuple(values.tolist()) for values in branches] for branches in found]
+
+
+class RemoteForward:
+    """A PlainForward in an actor, with the interface that the parity gate asks for
+    (`rl.runtime.parity.ProbeLearner`).
+
+        gate.check(RemoteForward(handle, deadline_s=600), pool, version=0)
+    """
+
+    def __init__(self, handle: Handle, *, deadline_s: float) -> None:
+        self._handle, self._deadline_s = handle, deadline_s
+
+    def logprobs(
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
+    ) -> list[list[tuple[float, ...]]]:
+        """As PlainForward.logprobs. There is no reference."""
+        assert not reference, "a plain forward keeps no reference"
+        found: list[list[tuple[float, ...]]] = self._handle.call(
+            "logprobs", list(trees), distribution, deadline_s=self._deadline_s
+        )
+        return found

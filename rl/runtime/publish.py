@@ -5,7 +5,7 @@ an error stops the run and no worker is asked for anything more. The whole path,
 transport (the default):
 
     step                                        where it happens
-    1  the driver asks for version n + 1        recipes.running.engines.Engines.publish
+    1  the driver asks for version n + 1        recipes.engines.training.TrainingEngines
     2  the learner gathers its weights, one     rl.learners.weights.Weights, called by
        block at a time, and rank 0 writes them  rl.learners.zero.ZeroLearner.publish
        to a safetensors file in shared memory

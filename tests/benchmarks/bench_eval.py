@@ -27,9 +27,9 @@ import numpy as np
 from rich.console import Console
 
 from evals.data.items import Item
+from recipes.engines.serving import ServingEngines
 from recipes.running.answering import of_workers
 from recipes.running.assess import Assessor
-from recipes.running.engines import Engines
 from recipes.running.prepare import Prepared, prepare
 from recipes.schema.recipe import Recipe, recipe_of
 from recipes.schema.stage import BASE
@@ -66,7 +66,7 @@ def engine_rounds(recipe: Recipe, ranges: list[str], repeats: int) -> None:
     store = RunStore.create(root / "bench", config_yaml="", facts={})
     store.stage(BASE).write_facts(kind="base", parent=None, weights="bench")
     with (
-        Engines(recipe, prepared.renderer, prepared.prompts, name="bench") as engines,
+        ServingEngines(recipe, prepared.renderer, prepared.prompts, name="bench") as engines,
         of_workers(recipe, prepared, engines, root / "bench") as answering,
     ):
         assessor = Assessor(recipe, prepared, store, answering, Console(quiet=True), {})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from recipes.running.engines import Engines
+from recipes.engines.training import TrainingEngines
 from recipes.running.pipeline import Pipeline
 from recipes.schema.recipe import recipe_of
 from rl.runs.store import RunStore
@@ -46,9 +46,9 @@ def test_a_learner_lost_while_it_serves_is_replaced(
             ],
         }
     )
-    serve, calls = Engines.serve, list[Path]()
+    serve, calls = TrainingEngines.serve, list[Path]()
 
-    def strike(self: Engines, checkpoint: Path) -> Mapping[str, float]:
+    def strike(self: TrainingEngines, checkpoint: Path) -> Mapping[str, float]:
         calls.append(checkpoint)
         (learner,) = [
             pid for pid, line in titles(os.getpid()) if line.startswith(b"ray::ZeroLearner")
@@ -56,7 +56,7 @@ def test_a_learner_lost_while_it_serves_is_replaced(
         os.kill(learner, signal.SIGKILL)
         return serve(self, checkpoint)
 
-    monkeypatch.setattr(Engines, "serve", strike)
+    monkeypatch.setattr(TrainingEngines, "serve", strike)
     Pipeline(page, Console(quiet=True)).run()
     run = tmp_path / "lost"
     # The base model for parity, then for the sample stage.

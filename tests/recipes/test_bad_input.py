@@ -21,7 +21,8 @@ def place(tmp_path: Path, tiny_qwen3vl: Path, monkeypatch: pytest.MonkeyPatch) -
     def no_engine(*_: Any, **__: Any) -> None:
         raise AssertionError("an engine was started")
 
-    monkeypatch.setattr(pipeline, "Engines", no_engine)
+    monkeypatch.setattr(pipeline, "ServingEngines", no_engine)
+    monkeypatch.setattr(pipeline, "TrainingEngines", no_engine)
     shutil.copytree(tiny_qwen3vl, tmp_path / "model")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     rows(tmp_path, "sft", [row("red"), row("blue")])
@@ -183,7 +184,7 @@ def test_a_failed_gate_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPat
     def fail(*_: Any, **__: Any) -> None:
         raise GateError("a drop is shown", where="stage grpo")
 
-    monkeypatch.setattr(pipeline, "Engines", fail)
+    monkeypatch.setattr(pipeline, "TrainingEngines", fail)
     assert run(page()) == 3
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from recipes.engines.serving import ServingEngines
 from recipes.running.answering import of_workers, open_judge
-from recipes.running.engines import Engines
 from recipes.running.pipeline import Pipeline
 from recipes.running.prepare import prepare
 from recipes.schema.recipe import Recipe, recipe_of
@@ -125,7 +125,7 @@ def test_a_local_judge_serves_beside_the_workers_and_is_asked_once(
     recipe = page(tiny_qwen3vl, scene_data, tmp_path, judge=judge)
     prepared, prompts = prepare(recipe), ["Is red a colour?", "Is blue?", "Is red a colour?"]
     with (
-        Engines(recipe, prepared.renderer, prepared.prompts, name="judge") as engines,
+        ServingEngines(recipe, prepared.renderer, prepared.prompts, name="judge") as engines,
         of_workers(recipe, prepared, engines, tmp_path) as answering,
     ):
         assert answering.judge is not None

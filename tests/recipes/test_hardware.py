@@ -63,8 +63,10 @@ def test_what_fits(tmp_path: Path) -> None:
 
 def test_engines_stand_beside_the_ranks_that_they_read_from() -> None:
     """In groups of their own, Ray would put two ranks of half a GPU on one GPU."""
-    assert {role.name: role.beside for role in roles(page(SHARED))}["rollout"] == "learner"
-    assert all(role.beside is None for role in roles(page(OWN)))
+    assert {role.name: role.beside for role in roles(page(SHARED), has_learner=True)}[
+        "rollout"
+    ] == "learner"
+    assert all(role.beside is None for role in roles(page(OWN), has_learner=True))
 
 
 def test_the_page_and_line_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recipes.running.engines import Engines
+from recipes.engines.training import TrainingEngines
 from rl.errors import ActorLostError, DeadlineError, RunError
 from rl.learners.group import LearnerGroup
 
@@ -38,18 +38,25 @@ class _Rank:
         self.is_stopped = True
 
 
-def line(*generations: list[_Rank], max_restarts: int = 3) -> tuple[Engines, list[dict[str, Any]]]:
+def line(
+    *generations: list[_Rank], max_restarts: int = 3
+) -> tuple[TrainingEngines, list[dict[str, Any]]]:
     """A line without engines around these ranks: the first, and those that are started anew."""
     events: list[dict[str, Any]] = []
     left = list(generations)
-    made = Engines.__new__(Engines)
+    made = TrainingEngines.__new__(TrainingEngines)
+
+    def publish(folder: Path) -> None:
+        events.append({"event": "published"})
+        made.holds = folder
+
     made.recipe = SimpleNamespace(learner=SimpleNamespace(max_restarts=max_restarts))
     made.learner = LearnerGroup(left.pop(0), deadline_s=1)
-    made.on_event = lambda event, **facts: events.append({"event": event, **facts})
-    made.at, made.holds, made._published = {}, None, {}
-    made.is_ending = lambda: False
-    made.publish = lambda: events.append({"event": "published"})
-    made._replace = lambda start: left.pop(0)
+    made._on_event = lambda event, **facts: events.append({"event": event, **facts})
+    made._at, made.holds, made._published = {}, None, {}
+    made._is_ending = lambda: False
+    made.publish = publish
+    made.replace_actors = lambda start: left.pop(0)
     return made, events
 
 
@@ -126,7 +133,7 @@ def test_a_run_that_is_told_to_stop_starts_no_new_learner() -> None:
     made, events = line(both(lives=False), both())
 
     def work() -> None:
-        made.is_ending = lambda: True
+        made._is_ending = lambda: True
         raise DeadlineError("the step did not end within 60 s of SIGTERM")
 
     with pytest.raises(DeadlineError, match="did not end"):

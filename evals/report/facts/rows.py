@@ -69,6 +69,7 @@ class Row:
     base: Against | None
     gate: str | None
     contamination: str
+    is_engine_compared: bool  # False: --no-parity
     weights: str | None
     settings: dict[str, Any]
 
@@ -143,6 +144,7 @@ def _row(
         base=against["base"],
         gate=result.gate.verdict if result.gate and any(against.values()) else None,
         contamination=result.contamination.state,
+        is_engine_compared=result.is_engine_compared,
         weights=result.weights,
         settings=result.settings,
     )

@@ -87,6 +87,8 @@ def _line(row: Row) -> str:
     ]
     if row.part == "select":
         cells[1] += " (selected on)"
+    if not row.is_engine_compared:
+        cells[1] += " (**engine not compared with the model**)"
     if row.errors:
         cells[1] += f" ({count(row.errors)} errors left out)"
     return "| " + " | ".join(cells) + " |"

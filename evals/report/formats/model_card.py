@@ -59,6 +59,8 @@ def _metric_args(row: Row) -> dict[str, Any]:
     args: dict[str, Any] = {"profile": row.profile, "version": row.version, "max": row.max}
     if row.interval:
         args["interval_95"] = [float(end) for end in row.interval]
+    if not row.is_engine_compared:
+        args["engine_compared_with_model"] = False
     if row.contamination != "clean":
         args["training_rows_in_benchmark"] = row.contamination
     return args

@@ -56,6 +56,7 @@ def checks(run: Run, rows: list[Row], tables: list[Table]) -> list[Check]:
         replace(_overlap(rows), **overlap),
         _selected(rows),
         _errors(rows),
+        *_engine(rows),
     ]
     return [*found, *_gate(run)]
 
@@ -127,6 +128,15 @@ def _errors(rows: list[Row]) -> Check:
         "open",
         f"{figures.count(failed)} of {answers}; they are left out of every mean",
     )
+
+
+def _engine(rows: list[Row]) -> list[Check]:
+    """A warning where the engine that answered was not compared with the model; else nothing."""
+    unknown = sorted({row.stage for row in rows if not row.is_engine_compared})
+    if not unknown:
+        return []
+    answer = f"Not checked for {', '.join(unknown)} (--no-parity)"
+    return [Check("Does the engine compute what the model computes?", "open", answer)]
 
 
 def _gate(run: Run) -> list[Check]:

@@ -10,7 +10,7 @@ import typer
 
 from recipes.cli.flags import recipe_from_flags
 from recipes.cli.group import Group
-from recipes.cli.parameters import MaxPixels, SetOption
+from recipes.cli.parameters import MaxPixels, NoParity, SetOption
 from rl.errors import ConfigError
 
 GROUP = Group("Evaluate a model", order=30)
@@ -40,6 +40,7 @@ def evaluate(
     profile: Annotated[str, typer.Option(help="Scoring rule.")] = "official",
     resume: Annotated[bool, typer.Option(help="Keep the answers that are there.")] = False,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave images out.")] = False,
+    no_parity: NoParity = False,
     overrides: SetOption = None,
 ) -> None:
     """Score a model folder, or a model behind an endpoint, on benchmarks."""
@@ -68,6 +69,7 @@ def evaluate(
         out,
         max_pixels=max_pixels,
         overrides=overrides,
+        parity={"without_learner": False if no_parity else None},
         evals={
             "benchmarks": [{**_named(pair), **settings} for pair in benchmark],
             "endpoint": url,

@@ -10,7 +10,7 @@ import typer
 
 from recipes.cli.flags import recipe_from_flags
 from recipes.cli.group import Group
-from recipes.cli.parameters import MaxPixels, ModelPath, SetOption
+from recipes.cli.parameters import MaxPixels, ModelPath, NoParity, SetOption
 from rl.plugins import names
 
 GROUP = Group("Train one stage from flags", order=20)
@@ -68,6 +68,7 @@ def sample(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 128,
     num_heldout: Annotated[int, typer.Option(help="Pairs kept out of training.")] = 0,
     max_pixels: MaxPixels = None,
+    no_parity: NoParity = False,
     overrides: SetOption = None,
 ) -> None:
     """Sample a model's own answers and write preference pairs and labelled answers."""
@@ -86,6 +87,11 @@ def sample(
     stage = {"name": "pairs", "sample": section, "data": [{"path": str(data)}]}
     require_writable(out)
     recipe = recipe_from_flags(
-        model, out / "sample", max_pixels=max_pixels, overrides=overrides, stages=[stage]
+        model,
+        out / "sample",
+        max_pixels=max_pixels,
+        overrides=overrides,
+        parity={"without_learner": False if no_parity else None},
+        stages=[stage],
     )
     sample_alone(recipe, out, Console())

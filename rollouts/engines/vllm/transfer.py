@@ -19,6 +19,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -84,7 +85,7 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: FileUpdate) -> None:
-        _load_file(self.model, update_info.path)
+        _load_files(self.model, update_info.path)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         # The base class synchronises an accelerator, which raises on a CPU.
@@ -106,7 +107,7 @@ class IpcTransfer(IPCWeightTransferEngine):
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         if "path" in update_info:
-            _load_file(self.model, update_info["path"])
+            _load_files(self.model, update_info["path"])
         else:
             super().update_weights(update_info)
 
@@ -117,15 +118,22 @@ class NcclTransfer(NCCLWeightTransferEngine):
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         if "path" in update_info:
-            _load_file(self.model, update_info["path"])
+            _load_files(self.model, update_info["path"])
         else:
             super().update_weights(update_info)
 
 
-def _load_file(model: Any, path: str) -> None:
+def _load_files(model: Any, path: str) -> None:
+    """Loads a published file, or every file of a checkpoint folder."""
+    place = Path(path)
+    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    model.load_weights(weight for file in files for weight in _weights_of(file))
+
+
+def _weights_of(path: Path) -> Iterator[tuple[str, Tensor]]:
     with safe_open(path, framework="pt", device="cpu") as file:
-        names = file.keys()
-        model.load_weights((name, file.get_tensor(name)) for name in names)
+        for name in file.keys():  # noqa: SIM118 (the file is no mapping)
+            yield name, file.get_tensor(name)
 
 
 class WorkerExtension:

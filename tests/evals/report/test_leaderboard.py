@@ -232,3 +232,22 @@ def test_a_forced_comparison_is_shown_with_its_red_mark(make_run):
     markdown = (folder / "leaderboard.md").read_text()
     assert "base +600.0 " in markdown
     assert "(**not comparable: max\\_pixels differs: 1 and 2**)" in markdown
+
+
+def test_an_engine_that_was_not_compared_is_said_in_every_table(make_run):
+    run = make_run(stages=("base", "sft"), benchmarks=("mme",))
+    for path in run.glob("evals/sft/mme/result.json"):
+        edit(path, lambda value: value.update(parity={"against": None}))
+    for path in run.glob("evals/base/mme/result.json"):
+        found = {"against": "plain forward", "max": 1e-6, "mean": 1e-7, "tokens": 128}
+        edit(path, lambda value, found=found: value.update(parity=found))
+    folder = board(run)
+    lines = (folder / "leaderboard.md").read_text().splitlines()
+    marked = [line for line in lines if "**engine not compared with the model**" in line]
+    assert len(marked) == 1
+    assert marked[0].startswith("| sft ")
+    rows = json.loads((folder / "leaderboard.json").read_text())["rows"]
+    assert {row["stage"]: row["is_engine_compared"] for row in rows} == {"base": True, "sft": False}
+    page = (folder / "index.html").read_text()
+    assert "Not checked for sft (--no-parity)" in page
+    assert "not compared with the model" in page
