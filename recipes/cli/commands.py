@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from recipes.cli.flags import recipe_key_of
-from recipes.schema.foreign import advice_for_command, advice_for_key
+from recipes.schema.foreign import CommandLine, advice_for_command, advice_for_key
 from rl.errors import ConfigError
 from rl.plugins import did_you_mean
 
@@ -76,8 +76,10 @@ def usage_error(error: TyperException) -> ConfigError:
     if option and type(error).__name__ == "NoSuchOption":
         parameters = context.command.params if context else []
         known = [name for item in parameters for name in item.opts]
-        advice = advice_for_key(option)
         takes_keys = any(item.name == "overrides" for item in parameters)
+        stage = _name_of(command) if "--data" in known else ""
+        line = CommandLine(options=tuple(known), stage="pairs" if stage == "sample" else stage)
+        advice = advice_for_key(option, line if takes_keys else None)
         if takes_keys and (key := recipe_key_of(option, _name_of(command))):
             advice = f"write --set {key}=..." if "--set" in known else f"write {key}=..., no dashes"
         # --set is so short that it is near to --beta and --seed.

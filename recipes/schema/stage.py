@@ -61,6 +61,8 @@ class Stage(Section):
     @classmethod
     def explain_unknown(cls, key: str) -> str:
         """Says of a key of another kind of stage that it has no effect in this one."""
+        if key == "seed":
+            return "unknown key. Write it as run.seed, from which every stage draws"
         why = f"has no effect in {cls.called}, which {cls.limits}. Remove it, or move it to "
         for other in Stage.__subclasses__():
             if other is cls:
