@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 from recipes.cli.flags import recipe_key_of
 from recipes.schema.foreign import CommandLine, advice_for_command, advice_for_key
 from rl.errors import ConfigError
-from rl.plugins import did_you_mean
+from rl.plugins import did_you_mean, names
 
 
 class Commands(TyperGroup):
@@ -74,12 +74,14 @@ def usage_error(error: TyperException) -> ConfigError:
     command = context.command_path if context is not None else "plumbline"
     option = getattr(error, "option_name", "")
     if option and type(error).__name__ == "NoSuchOption":
-        parameters = context.command.params if context else []
+        parameters = context.command.get_params(context) if context else []
         known = [name for item in parameters for name in item.opts]
         takes_keys = any(item.name == "overrides" for item in parameters)
-        stage = _name_of(command) if "--data" in known else ""
-        line = CommandLine(options=tuple(known), stage="pairs" if stage == "sample" else stage)
-        advice = advice_for_key(option, line if takes_keys else None)
+        stage = _name_of(command) if _name_of(command) in names("rl.algorithms") else ""
+        line = CommandLine(options=tuple(known), stage=stage)
+        explain = getattr(context.command, "explain_unknown", None) if context else None
+        advice = explain(option) if explain else ""
+        advice = advice or advice_for_key(option, line if takes_keys else None)
         if takes_keys and (key := recipe_key_of(option, _name_of(command))):
             advice = f"write --set {key}=..." if "--set" in known else f"write {key}=..., no dashes"
         # --set is so short that it is near to --beta and --seed.

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from typer.core import TyperCommand
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -36,12 +38,20 @@ class Group:
     heading: str
     order: int
     commands: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    classes: dict[str, type[TyperCommand]] = field(default_factory=dict)
 
-    def command(self, name: str | None = None) -> Callable[[Function], Function]:
-        """Adds the decorated function as a command called `name` (default: the function's)."""
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None
+    ) -> Callable[[Function], Function]:
+        """Adds the decorated function as a command called `name` (default: the function's). `cls`
+        is a class of typer's commands, for one whose options are not those of its function.
+        """
 
         def add(function: Function) -> Function:
-            self.commands[name or function.__name__.replace("_", "-")] = function
+            called = name or function.__name__.replace("_", "-")
+            self.commands[called] = function
+            if cls is not None:
+                self.classes[called] = cls
             return function
 
         return add

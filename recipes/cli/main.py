@@ -35,7 +35,8 @@ def build_app() -> typer.Typer:
     app.callback()(_options)
     for group in find_groups():
         for name, function in group.commands.items():
-            app.command(name, rich_help_panel=group.heading)(function)
+            cls = group.classes.get(name)
+            app.command(name, cls=cls, rich_help_panel=group.heading)(function)
     return app
 
 

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from recipes.cli.flags import recipe_from_flags
 from recipes.cli.group import Group
 from recipes.cli.parameters import MaxPixels, ModelPath, NoParity, SetOption
-from rl.plugins import names
+from rl.plugins import find, names
 
 GROUP = Group("Train one stage from flags", order=20)
+
+
+class OneStage(TyperCommand):
+    """The command of one algorithm: it has `--reward` where the algorithm samples while it trains.
+
+    The algorithm is imported when the command is used, not for the list of all commands.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options that the algorithm reads."""
+        params = super().get_params(ctx)
+        if find("rl.algorithms", str(self.name))().needs.online:
+            return params
+        return [param for param in params if param.name != "reward"]
+
+    def explain_unknown(self, option: str) -> str:
+        """Why this command does not have an option of another algorithm's command, or ""."""
+        if option != "--reward":
+            return ""
+        return f"{self.name} samples no answers while it trains, so it reads no reward: remove it"
 
 
 def one_stage(algorithm: str) -> Callable[..., None]:
@@ -54,7 +75,7 @@ def one_stage(algorithm: str) -> Callable[..., None]:
 
 
 for _name in names("rl.algorithms"):
-    GROUP.command(_name)(one_stage(_name))
+    GROUP.command(_name, cls=OneStage)(one_stage(_name))
 
 
 @GROUP.command()

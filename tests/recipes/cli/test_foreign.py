@@ -50,6 +50,7 @@ def refused(capsys, monkeypatch, *words):
         (["run", "r.yaml", "--learning_rate=1"], r"_rate\. Write stages\.NAME\.lr=\.\.\. \(see"),
         (["grpo", "--num-generations=4"], r"--set stages\.grpo\.algorithm\.group_size=8 \(see"),
         (["sft", "--warmup_steps=9"], r"Write --set stages\.sft\.warmup_ratio=0\.05, a share of"),
+        (["sft", "--reward", "exact"], r"--reward\. Sft samples no answers while it trains"),
         (["sft", "--attn_impl", "sdpa"], r"--attn_impl\. Not needed: the model's family decides"),
         (["dpo", "--freeze_vit", "true"], r"Write --set 'model\.freeze=\[vision\]' \(see"),
         (

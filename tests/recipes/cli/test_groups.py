@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from recipes.cli import groups
 from recipes.cli.commands import first_sentence
 from recipes.cli.main import app, build_app
+from rl.plugins import find, names
 
 OWN = '''
 from recipes.cli.group import Group
@@ -46,6 +47,13 @@ def test_the_help_begins_with_everyday_commands() -> None:
     order += ["Make synthetic models and data:", " tiny "]
     assert sorted(order, key=shown.index) == order
     assert "..." not in shown.removeprefix("Usage: plumbline [OPTIONS] COMMAND [ARGS]...")
+
+
+@pytest.mark.parametrize("algorithm", names("rl.algorithms"))
+def test_a_reward_is_offered_where_the_algorithm_samples(algorithm: str) -> None:
+    shown = CliRunner().invoke(app, [algorithm, "--help"]).output
+    assert ("--reward" in shown) == find("rl.algorithms", algorithm)().needs.online
+    assert "--lr" in shown
 
 
 def test_every_command_has_one_sentence() -> None:
