@@ -64,6 +64,20 @@ class EvalSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Images:
+    """What an evaluation does with images.
+
+    thumbnails: the folder for small copies, which the report shows; by default `images` two folders
+        above the evaluation's, which all stages of a run share.
+    ahead: the processes that decode images while the engines work; by default nothing is decoded
+        ahead.
+    """
+
+    thumbnails: Path | None = None
+    ahead: ImageAhead | None = None
+
+
 def evaluate(
     benchmark: Benchmark,
     items: Sequence[Item],
@@ -73,8 +87,7 @@ def evaluate(
     settings: EvalSettings,
     weights: str,
     progress: Progress | None = None,
-    images: Path | None = None,
-    ahead: ImageAhead | None = None,
+    images: Images = Images(),
 ) -> None:
     """Has every item answered, and leaves `folder/responses.jsonl` in the items' order.
 
@@ -82,12 +95,12 @@ def evaluate(
     same key are not asked again; items that failed are. A question that cannot be asked or answered
     (its image does not decode, the engine refuses its prompt) becomes an error row.
 
-    `images` is the folder for thumbnails (by default `images` two folders up, shared by the run's
-    stages); `ahead` decodes images while the engines work; `progress` is called after each answer.
+    `images` says where thumbnails go and who decodes; `progress` is called after each answer.
 
         evaluate(benchmark, benchmark.load("data/mme"), sampler, Path("runs/a/evals/sft/mme"),
                  settings=settings, weights=fingerprint)
-        write_result(Path("runs/a/evals/sft/mme"), benchmark, stage="sft", gate=GateConfig())
+        write_result(Path("runs/a/evals/sft/mme"), benchmark,
+                     ResultOptions(stage="sft", gate=GateConfig()))
 
     Raises: EvalError where the sampler answers too few questions, or one that it was not asked;
     otherwise what the sampler raises. What was answered until then is kept.
@@ -112,8 +125,8 @@ def evaluate(
             seed=settings.seed,
             logps=False,
         ),
-        ahead or ImageAhead(processes=0),
-        images if images is not None else folder.parents[1] / "images",
+        images.ahead or ImageAhead(processes=0),
+        images.thumbnails or folder.parents[1] / "images",
     )
     todo = [item for item in items if item.sample.uid not in answered]
     with Journal(folder / RESPONSES) as journal:

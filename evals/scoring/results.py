@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,40 +77,61 @@ def score_folder(
     return scored
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """How a stage's result is made.
+
+        evals = Path("runs/a/evals")
+        options = ResultOptions(stage="sft", gate=GateConfig(), parent=evals / "base/mme")
+        write_result(evals / "sft/mme", benchmark, options)["gate"]["verdict"]      # "pass"
+
+    stage: its name.
+    gate: how much of the parent's score the stage may lose.
+    parent, base: the folders `<stage>/<benchmark>` of the stages to compare with.
+    profile: whose scoring rule.
+    seed: of the resamples behind intervals and tests.
+    force: compares even where settings differ, which the report marks.
+    """
+
+    stage: str
+    gate: GateConfig
+    parent: Path | None = None
+    base: Path | None = None
+    profile: str = "official"
+    seed: int = 0
+    force: bool = False
+
+
 def write_result(
     folder: Path,
     benchmark: Benchmark,
+    options: ResultOptions,
     *,
-    stage: str,
-    gate: GateConfig,
-    parent: Path | None = None,
-    base: Path | None = None,
-    profile: str = "official",
     contamination: Overlap | None = None,
-    seed: int = 0,
-    force: bool = False,
     parity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Scores the folder, compares it with `parent` and `base` (the folders `<stage>/<benchmark>` of
-    other stages), writes `result.json` and returns its contents.
+    """Scores the folder, compares it with the parent and the base, writes `result.json` and returns
+    its contents.
 
-    `parity` is what the parity gate found of the engine that answered (`against`: the learner, a
-    plain forward, or null where nothing was compared; `max`, `mean`, `tokens`); None where there is
-    nothing to compare. `force` compares even where settings differ, which the report marks.
+    contamination: which questions are in the training data; None where nothing was looked for.
+    parity: what the parity gate found of the engine that answered (`against`: the learner, a plain
+        forward, or null where nothing was compared; `max`, `mean`, `tokens`); None where there is
+        nothing to compare.
 
     Raises: EvalError where more than 1 % of the answers failed on our side, in the judge included.
     """
     header, _ = read_responses(folder)
+    profile, seed, base, parent = options.profile, options.seed, options.base, options.parent
     benchmark = benchmark.for_profile(profile)
     ours = score_folder(folder, benchmark, profile, contamination)
-    require_valid(ours, f"stage {stage}, benchmark {benchmark.id}")
+    require_valid(ours, f"stage {options.stage}, benchmark {benchmark.id}")
     parts = {
         part: _part(benchmark, ours.only(part), profile, seed)
         for part in PARTS
         if ours.only(part).rows
     }
     comparisons = {
-        role: _compare_with(other, header, ours, benchmark, profile, seed, force)
+        role: _compare_with(other, header, ours, benchmark, options)
         for role, other in (("parent", parent), ("base", base))
         if other is not None
     }
@@ -119,7 +141,7 @@ def write_result(
     decision: Gate = decide(
         comparisons,
         max_score=benchmark.max_score((selected if selected.rows else ours).rows),
-        config=gate,
+        config=options.gate,
         num_questions=len(selected.valid.rows),
     )
     settings = header["settings"]
@@ -128,7 +150,7 @@ def write_result(
         "benchmark": benchmark.id,
         "version": benchmark.version,
         "profile": profile,
-        "stage": stage,
+        "stage": options.stage,
         "base_stage": base.parent.name if base is not None else None,
         "parent_stage": parent.parent.name if parent is not None else None,
         "settings": settings,
@@ -155,9 +177,7 @@ def _compare_with(
     header: Mapping[str, Any],
     ours: Scored,
     benchmark: Benchmark,
-    profile: str,
-    seed: int,
-    force: bool,
+    options: ResultOptions,
 ) -> dict[str, Any]:
     """The comparison with another stage, part by part; or why it is refused."""
     their_header, rows = read_responses(other)
@@ -167,12 +187,13 @@ def _compare_with(
     if unequal:
         against["refused"] = str(unequal[0])
         against["unequal"] = [item._asdict() for item in unequal]
-        if not force:
+        if not options.force:
             return against
-    theirs = score_rows(benchmark, rows, profile)
+    theirs = score_rows(benchmark, rows, options.profile)
     for part in PARTS:
         if ours.only(part).rows:
-            against[part] = compare(ours.only(part), theirs.only(part), benchmark, seed=seed)
+            mine, other_part = ours.only(part), theirs.only(part)
+            against[part] = compare(mine, other_part, benchmark, seed=options.seed)
     return against
 
 

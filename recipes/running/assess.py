@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from evals.asking.generate import evaluate
+from evals.asking.generate import Images, evaluate
 from evals.asking.judge import Judged, judge_folder
 from evals.contamination.search import Overlap
 from evals.data.items import Item
 from evals.decisions.best import Best, best, select_score
 from evals.decisions.gate import Gate, enforce, failures, worst
 from evals.report.display.figures import Scale
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from recipes.running.answering import Answering
 from recipes.running.console import say, stage_progress
 from recipes.running.prepare import LoadedBenchmark, Questions
@@ -97,16 +97,9 @@ class Assessor:
             items = [item for item in loaded.items if item.part == "select"]
             folder = self.store.stage(stage).evals(step, loaded.benchmark.id)
             self._ask(f"{stage} step {step}: {loaded.benchmark.id}", loaded, items, folder, weights)
+            options = self._options(stage, parent, loaded)
             results[loaded.benchmark.id] = write_result(
-                folder,
-                loaded.benchmark,
-                stage=stage,
-                gate=self.recipe.evals.gate,
-                parent=self._other(parent, loaded.benchmark.id),
-                base=self._other(BASE, loaded.benchmark.id),
-                profile=loaded.config.profile,
-                seed=self.recipe.run.seed,
-                parity=self.answering.parity(),
+                folder, loaded.benchmark, options, parity=self.answering.parity()
             )
         shares = {
             f"eval/{name}/select": select_score({name: result}) for name, result in results.items()
@@ -135,14 +128,19 @@ class Assessor:
         return write_result(
             folder,
             benchmark,
+            self._options(stage, parent, loaded),
+            contamination=self.overlaps.get(benchmark.id),
+            parity=self._parity(stage),
+        )
+
+    def _options(self, stage: str, parent: str | None, loaded: LoadedBenchmark) -> ResultOptions:
+        return ResultOptions(
             stage=stage,
             gate=self.recipe.evals.gate,
-            parent=self._other(parent, benchmark.id),
-            base=self._other(BASE if stage != BASE else None, benchmark.id),
+            parent=self._other(parent, loaded.benchmark.id),
+            base=self._other(BASE if stage != BASE else None, loaded.benchmark.id),
             profile=loaded.config.profile,
-            contamination=self.overlaps.get(benchmark.id),
             seed=self.recipe.run.seed,
-            parity=self._parity(stage),
         )
 
     def _parity(self, stage: str) -> Mapping[str, Any] | None:
@@ -168,8 +166,7 @@ class Assessor:
                 settings=answering.settings(loaded),
                 weights=weights,
                 progress=bar.advance,
-                images=self.store.evals("images"),
-                ahead=answering.ahead,
+                images=Images(self.store.evals("images"), answering.ahead),
             )
         if isinstance(loaded.benchmark, Judged) and answering.judge is not None:
             judge_folder(folder, loaded.benchmark, answering.judge)

@@ -10,7 +10,7 @@ from evals.asking.generate import EvalSettings, evaluate
 from evals.base import BenchmarkConfig
 from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from evals.scoring.score import score_file
 from recipes.cli.main import app
 from rl.core import Image, Text
@@ -194,7 +194,7 @@ def test_results_and_scores_are_as_every_benchmarks(parts, tmp_path):
     sampler = TableSampler(lambda sample: "12")
     settings = EvalSettings(max_new_tokens=benchmark.max_new_tokens)
     evaluate(benchmark, items, sampler, folder, settings=settings, weights="w")
-    result = write_result(folder, benchmark, stage="base", gate=GateConfig())
+    result = write_result(folder, benchmark, ResultOptions(stage="base", gate=GateConfig()))
     assert set(result["parts"]) == {"select", "report"}
     assert set(result["parts"]["report"]["categories"]) <= {"bolts", "nuts"}
     again = score_file(str(parts), folder / "responses.jsonl")

@@ -13,7 +13,7 @@ from evals.decisions.best import select_score
 from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.sandbox.runner import why_not
-from evals.scoring.results import score_folder, write_result
+from evals.scoring.results import ResultOptions, score_folder, write_result
 from rl.core import Completion, ImageSource, Rollout
 from rl.errors import DataError, EvalError
 from rl.plugins import names
@@ -114,12 +114,12 @@ def test_an_undecodable_image_is_an_error_and_many_make_the_run_invalid(tmp_path
     folder = tmp_path / "evals/sft/mme"
     assert run(folder, [broken, *items[1:]], right).asked == len(items) - 1
     assert "cannot be decoded" in rows_of(folder)[0]["error"]
-    result = write_result(folder, MME, stage="sft", gate=GateConfig())
+    result = write_result(folder, MME, ResultOptions(stage="sft", gate=GateConfig()))
     assert result["parts"]["report"]["errors"] == 1
     assert result["parts"]["report"]["accuracy"] == 1.0
     run(folder, [broken, *items[1:20]], right)
     with pytest.raises(EvalError, match=r"1 of 20 answers are errors.*at most 1%"):
-        write_result(folder, MME, stage="sft", gate=GateConfig())
+        write_result(folder, MME, ResultOptions(stage="sft", gate=GateConfig()))
 
 
 class Picky(TableSampler):
@@ -155,7 +155,7 @@ def test_a_row_without_its_image_is_not_asked_and_counts_as_an_error(tmp_path):
         None,
         "no image",
     )
-    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    result = write_result(folder, MME, ResultOptions(stage="base", gate=GateConfig()))
     assert sum(part["errors"] for part in result["parts"].values()) == 1
     assert all(part["accuracy"] == 1.0 for part in result["parts"].values())
     for row in rows[8:11]:
@@ -163,7 +163,7 @@ def test_a_row_without_its_image_is_not_asked_and_counts_as_an_error(tmp_path):
     items = MME.load(write_parquet(tmp_path / "data" / "rows.parquet", rows))
     run(folder, items, right)
     with pytest.raises(EvalError, match=r"4 of 240 answers are errors.*mme-00007.*no image"):
-        write_result(folder, MME, stage="base", gate=GateConfig())
+        write_result(folder, MME, ResultOptions(stage="base", gate=GateConfig()))
 
 
 def test_a_refused_sample_costs_one_row(tmp_path, items):
@@ -214,14 +214,13 @@ def test_result_against_parent_and_base(tmp_path, items):
     evals = tmp_path / "evals"
     run(evals / "base/mme", items, lambda sample: "Yes")
     run(evals / "sft/mme", items, half)
-    write_result(evals / "base/mme", MME, stage="base", gate=GateConfig())
+    write_result(evals / "base/mme", MME, ResultOptions(stage="base", gate=GateConfig()))
     result = write_result(
         evals / "sft/mme",
         MME,
-        stage="sft",
-        gate=GateConfig(),
-        parent=evals / "base/mme",
-        base=evals / "base/mme",
+        ResultOptions(
+            stage="sft", gate=GateConfig(), parent=evals / "base/mme", base=evals / "base/mme"
+        ),
     )
     assert result == json.loads((evals / "sft/mme/result.json").read_text())
     assert result["primary"] == {"name": "total", "max": 400.0, "unit": ""}
@@ -251,11 +250,11 @@ def test_other_pixel_limits_are_not_compared(tmp_path, items):
     run(evals / "base/mme", items, right, settings=replace(SETTINGS, max_pixels=64))
     run(evals / "sft/mme", items, right)
     options = {"stage": "sft", "gate": GateConfig(), "base": evals / "base/mme"}
-    result = write_result(evals / "sft/mme", MME, **options)
+    result = write_result(evals / "sft/mme", MME, ResultOptions(**options))
     assert result["comparisons"]["base"]["refused"] == "max_pixels differs: 64 and 16384"
     assert result["comparisons"]["base"]["report"] is None
     assert result["gate"]["verdict"] == "warn"
-    forced = write_result(evals / "sft/mme", MME, **options, force=True)
+    forced = write_result(evals / "sft/mme", MME, ResultOptions(**options, force=True))
     assert forced["comparisons"]["base"]["report"]["difference"] == 0.0
     assert forced["comparisons"]["base"]["refused"]
 
@@ -277,7 +276,7 @@ def test_no_select_part_still_gives_a_result(tmp_path):
     items = MME.load(write_parquet(tmp_path / "d/report.parquet", mme_rows(0, 5)).parent)
     folder = tmp_path / "evals/base/mme"
     run(folder, items, right)
-    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    result = write_result(folder, MME, ResultOptions(stage="base", gate=GateConfig()))
     assert set(result["parts"]) == {"report"}
 
 
@@ -315,7 +314,7 @@ def test_every_benchmark_goes_through_the_harness(tmp_path, name):
     folder = tmp_path / f"evals/base/{name}"
     sampler = TableSampler(lambda sample: gold[sample.uid])
     evaluate(benchmark, items, sampler, folder, settings=SETTINGS, weights="w1")
-    result = write_result(folder, benchmark, stage="base", gate=GateConfig())
+    result = write_result(folder, benchmark, ResultOptions(stage="base", gate=GateConfig()))
     assert {part["n"] > 0 for part in result["parts"].values()} == {True}
     for part, found in result["parts"].items():
         rows = [row for row in rows_of(folder) if row["part"] == part]
@@ -338,9 +337,11 @@ def test_a_counts_maximum_is_the_number_of_the_parts_questions(tmp_path):
         folder = tmp_path / "evals" / stage / "ocrbench"
         evaluate(bench, items, TableSampler(answer), folder, settings=SETTINGS, weights=stage)
     base = tmp_path / "evals/base/ocrbench"
-    first = write_result(base, bench, stage="base", gate=GateConfig())
+    first = write_result(base, bench, ResultOptions(stage="base", gate=GateConfig()))
     result = write_result(
-        tmp_path / "evals/sft/ocrbench", bench, stage="sft", gate=GateConfig(), parent=base
+        tmp_path / "evals/sft/ocrbench",
+        bench,
+        ResultOptions(stage="sft", gate=GateConfig(), parent=base),
     )
     assert [result["parts"][part]["max"] for part in ("select", "report")] == [
         len(chosen),
@@ -362,7 +363,11 @@ def test_an_answer_without_its_facts_is_named(tmp_path, items, key):
     (folder / "responses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     told = f"responses.jsonl: answer mme-00003 has no {key}; expected what plumbline eval writes"
     with pytest.raises(EvalError, match=told):
-        write_result(folder, MME, stage="sft", gate=GateConfig())
+        write_result(folder, MME, ResultOptions(stage="sft", gate=GateConfig()))
     run(tmp_path / "evals/kto/mme", items, right)
     with pytest.raises(EvalError, match=f"sft/mme/{told}"):
-        write_result(tmp_path / "evals/kto/mme", MME, stage="kto", gate=GateConfig(), base=folder)
+        write_result(
+            tmp_path / "evals/kto/mme",
+            MME,
+            ResultOptions(stage="kto", gate=GateConfig(), base=folder),
+        )

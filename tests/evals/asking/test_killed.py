@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from tests.evals.conftest import mme_rows, write_parquet
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,7 +52,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     assert len(times) == 600
     assert sum(times.values()) <= 600 + kills
     results = [
-        write_result(folder, get_benchmark("mme"), stage="base", gate=GateConfig())
+        write_result(folder, get_benchmark("mme"), ResultOptions(stage="base", gate=GateConfig()))
         for folder in (whole, killed)
     ]
     assert results[0]["parts"] == results[1]["parts"]

@@ -15,7 +15,7 @@ from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
 from evals.sandbox.runner import why_not
 from evals.scoring.paired import compare, figures_of
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from evals.scoring.samples import score_rows
 from evals.scoring.score import score_file
 from rl.errors import DataError, EvalError
@@ -119,11 +119,7 @@ def test_the_result_and_its_comparison_are_those_of_the_rounds(asked, tmp_path):
     result = write_result(
         three,
         benchmark,
-        stage="three",
-        gate=GateConfig(),
-        parent=parent,
-        profile=profile,
-        force=True,
+        ResultOptions(stage="three", gate=GateConfig(), parent=parent, profile=profile, force=True),
     )
     whole = result["parts"]["report"]
     parts = [score_rows(benchmark, one, profile).only("report") for one in single]

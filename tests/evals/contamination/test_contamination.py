@@ -18,7 +18,7 @@ from evals.contamination.prints import PrintStore, print_of
 from evals.contamination.search import Flag, Overlap, overlaps, train_row, without_images
 from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from rl.core import Answer, ImageSource, Labelled, Message, Preference, Sample, Text
 from rl.core import Image as Mark
 from rl.errors import DataError
@@ -227,7 +227,9 @@ def test_a_score_stands_with_and_without_flagged_questions(tmp_path, photos):
     sampler = TableSampler(lambda s: s.references[0] if s.uid in ("mme-00008", "mme-00009") else "")
     evaluate(benchmark, photos, sampler, folder, settings=settings, weights="w")
     overlap = found([trained(CHANGES["half"](photo(4)))], photos)
-    result = write_result(folder, benchmark, stage="sft", gate=GateConfig(), contamination=overlap)
+    result = write_result(
+        folder, benchmark, ResultOptions(stage="sft", gate=GateConfig()), contamination=overlap
+    )
     part = next(name for name in ("select", "report") if photos[8].part == name)
     told = result["contamination"]
     assert (told["checked"], told["overlap_images"]) == (True, 1)
@@ -249,7 +251,9 @@ def test_a_flagged_questions_image_leaves_whole(tmp_path, photos):
     settings = EvalSettings(max_new_tokens=4)
     evaluate(benchmark, photos, sampler, folder, settings=settings, weights="w")
     overlap = Overlap(0, {"mme-00008": Flag(("text",), 0.9, "sft:t")})
-    result = write_result(folder, benchmark, stage="sft", gate=GateConfig(), contamination=overlap)
+    result = write_result(
+        folder, benchmark, ResultOptions(stage="sft", gate=GateConfig()), contamination=overlap
+    )
     part, other = sorted(("select", "report"), key=lambda name: name != photos[8].part)
     whole, told = result["parts"], result["contamination"]["without"]
     assert told[part]["left_out"] == 2
@@ -279,9 +283,7 @@ def test_the_text_only_probe_shows_no_image_and_is_not_compared(tmp_path, photos
     result = write_result(
         tmp_path / "evals/sft/mme",
         benchmark,
-        stage="sft",
-        gate=GateConfig(),
-        base=tmp_path / "evals/base/mme",
+        ResultOptions(stage="sft", gate=GateConfig(), base=tmp_path / "evals/base/mme"),
     )
     assert result["settings"]["images"] is False
     assert result["comparisons"]["base"]["refused"] == "images differs: True and False"

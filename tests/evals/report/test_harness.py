@@ -7,7 +7,7 @@ from evals.asking.generate import EvalSettings, evaluate
 from evals.benchmarks.mme import MME
 from evals.decisions.gate import GateConfig
 from evals.report import build_report
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from rl.core import Completion, Rollout
 
 
@@ -34,7 +34,7 @@ def test_a_run_that_the_harness_wrote_has_a_whole_report(tmp_path, mme_folder):
         evaluate(MME(), items, Answers(*texts), folder, settings=settings, weights=stage)
         above = run / "evals" / parent / "mme" if parent else None
         gate = GateConfig()
-        write_result(folder, MME(), stage=stage, parent=above, base=above, gate=gate)
+        write_result(folder, MME(), ResultOptions(stage=stage, parent=above, base=above, gate=gate))
     text = build_report(run).read_text()
     told = json.loads((run / "report" / "leaderboard.json").read_text())
     base, sft = told["rows"]

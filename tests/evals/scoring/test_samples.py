@@ -12,7 +12,7 @@ from evals.base import BenchmarkConfig
 from evals.data.items import ItemScore
 from evals.decisions.gate import GateConfig
 from evals.registry import get_benchmark
-from evals.scoring.results import write_result
+from evals.scoring.results import ResultOptions, write_result
 from evals.scoring.samples import majority, pass_at_k, score_rows, summary
 from rl.core import Completion
 from tests.evals.conftest import TableSampler
@@ -83,7 +83,7 @@ def test_a_question_with_several_answers(tmp_path, mme_folder):
     assert found["majority"] == 400
     assert found["pass_at"] == pytest.approx({"1": 0.5, "2": 1 - 1 / 6, "4": 1.0})
     assert found["truncated_share"] == 0.25
-    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    result = write_result(folder, MME, ResultOptions(stage="base", gate=GateConfig()))
     part = result["parts"]["report"]
     assert part["accuracy"] == 0.5
     assert part["value"] == part["metrics"]["total"] == part["sampling"]["mean"]
@@ -96,7 +96,7 @@ def test_one_answer_a_question_has_no_summary(tmp_path, mme_folder):
     folder = tmp_path / "evals/base/mme"
     sampler = TableSampler(lambda sample: "Yes")
     evaluate(MME, items, sampler, folder, settings=replace(SETTINGS, n=1), weights="w")
-    result = write_result(folder, MME, stage="base", gate=GateConfig())
+    result = write_result(folder, MME, ResultOptions(stage="base", gate=GateConfig()))
     assert result["parts"]["report"]["sampling"] is None
     # More answers a question are other questions to the cache.
     four = TableSampler(lambda sample: ["Yes"] * 4)
