@@ -45,9 +45,8 @@ def as_written_now(config: ConfigFile) -> ConfigFile:
 
 def _with_num_heldout(stage: Node) -> Node:
     section = stage.child("sample")
-    if section is None or not isinstance(section.value, dict):
+    if not isinstance(stage.value, dict) or section is None or not isinstance(section.value, dict):
         return stage
-    assert isinstance(stage.value, dict)  # it has a child
     kept = dict(section.value)
     old = kept.get("heldout")
     if old is None or _is_override(old):
