@@ -82,6 +82,15 @@ class Renderer:
         """The prompt's tokens, every placeholder repeated to its image's length."""
         return self._trunk(sample, train=False)[0]
 
+    def text_ids(self, text: str, images: Sequence[ImageSource], uid: str) -> tuple[int, ...]:
+        """The tokens of `prompt_text`, every placeholder repeated to its image's length: the same
+        ids as `prompt_ids`. An engine that tokenises prompts by itself calls this.
+
+        Raises: DataError if the text has not one placeholder for each image.
+        """
+        ids = self.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"]
+        return self._expand(ids, [False] * len(ids), images, uid)[0]
+
     # -- trees
 
     def make_tree(self, reading: Reading, record: Any) -> Tree:

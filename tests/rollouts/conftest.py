@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rl.core import Image, ImageSource, Message, Sample, Text
 from rl.data.tree import Tree
 from rl.errors import ActorLostError, DeadlineError
 from rl.learners.base import SamplingDistribution
+from rl.plugins import names
 
 MAX_PIXELS = 16384
 START_DEADLINE_S = 240.0
@@ -177,6 +178,7 @@ class Engines:
     """An engine process, the folder it started from, and versions that only grow."""
 
     handle: EngineProcess
+    config: Any
     model: Path
     max_pixels: int | None
     folder: Path
@@ -228,15 +230,15 @@ def make_learner() -> type[PlainLearner]:
 
 
 def _line(
-    name: str, model: Path, max_pixels: int | None, folder: Path, **engine: Any
+    worker: str, model: Path, max_pixels: int | None, folder: Path, **engine: Any
 ) -> Iterator[Engines]:
     from rollouts.base import RolloutConfig
 
-    own = {"kv_cache_gib": 0.25, **engine}
+    own = {"name": "vllm", "kv_cache_gib": 0.25, **engine}
     config = RolloutConfig(max_model_len=512, max_images=1, engine=own)
-    handle = EngineProcess(name, config, str(model), max_pixels, 0)
+    handle = EngineProcess(worker, config, str(model), max_pixels, 0)
     try:
-        yield Engines(handle, model, max_pixels, folder)
+        yield Engines(handle, config, model, max_pixels, folder)
     finally:
         handle.stop()
 
@@ -244,6 +246,33 @@ def _line(
 @pytest.fixture(scope="session")
 def vl_line(tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     yield from _line("rollout-0", tiny_qwen3vl, MAX_PIXELS, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session", params=names("rollouts.engines"))
+def engine_line(
+    request: pytest.FixtureRequest, tiny_qwen3vl: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engines]:
+    """Each engine of the registry in turn, with its default settings."""
+    if request.param == "vllm":
+        yield request.getfixturevalue("vl_line")
+    else:
+        folder = tmp_path_factory.mktemp(request.param)
+        yield from _line(request.param, tiny_qwen3vl, MAX_PIXELS, folder, name=request.param)
+
+
+@pytest.fixture
+def start_again() -> Iterator[Callable[[Engines], Engines]]:
+    """Starts a second worker as this one was started."""
+    started: list[EngineProcess] = []
+
+    def start(line: Engines) -> Engines:
+        handle = EngineProcess("again", line.config, str(line.model), line.max_pixels, 1)
+        started.append(handle)
+        return replace(line, handle=handle, version=0)
+
+    yield start
+    for handle in started:
+        handle.stop()
 
 
 @pytest.fixture(scope="session")
@@ -264,6 +293,9 @@ def gpu_line(request: pytest.FixtureRequest, tiny_qwen3: Path, tmp_path: Path) -
     yield from _line("rollout-2", tiny_qwen3, None, tmp_path, transport=request.param)
 
 
-@pytest.fixture(params=["tiny_llava", "tiny_qwen3"])
-def other_line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engines]:
-    yield from _line(request.param, request.getfixturevalue(request.param), None, tmp_path)
+@pytest.fixture(scope="module", params=["tiny_llava", "tiny_qwen3"])
+def other_line(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engines]:
+    folder = tmp_path_factory.mktemp(request.param)
+    yield from _line(request.param, request.getfixturevalue(request.param), None, folder)
