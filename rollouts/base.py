@@ -84,10 +84,15 @@ class RolloutConfig(Section):
     @classmethod
     def explain_unknown(cls, key: str) -> str:
         """An engine's own key belongs into the engine's section."""
-        for name in plugins.names("rollouts.engines"):
-            if key in plugins.find("rollouts.engines", name).model_fields:
-                return f"unknown key. It is a key of the engine {name}: write rollout.engine.{key}"
-        return ""
+        owners = [
+            name
+            for name in plugins.names("rollouts.engines")
+            if key in plugins.find("rollouts.engines", name).model_fields
+        ]
+        if not owners:
+            return ""
+        engines = ("engine " if len(owners) == 1 else "engines ") + " and ".join(owners)
+        return f"unknown key. It is a key of the {engines}: write rollout.engine.{key}"
 
     @field_validator("top_p")
     @classmethod

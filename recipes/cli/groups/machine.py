@@ -20,6 +20,7 @@ _PACKAGES = {
     "benchmarks": "evals.benchmarks",
     "families": "rl.models.families",
     "formats": "rl.data.row_formats",
+    "engines": "rollouts.engines",
 }
 
 
@@ -35,11 +36,10 @@ def doctor() -> None:
 
 @GROUP.command("list")
 def show(
-    what: Annotated[
-        str, typer.Argument(help="algorithms | rewards | benchmarks | families | formats")
-    ] = "",
+    what: Annotated[str, typer.Argument(help=" | ".join(_PACKAGES))] = "",
 ) -> None:
-    """List algorithms, rewards, benchmarks, model families and row formats, a sentence each."""
+    """List algorithms, rewards, benchmarks, model families, row formats and engines with a
+    sentence each."""
     if what and what not in _PACKAGES:
         raise ConfigError(
             f'nothing to list called "{what}"',
