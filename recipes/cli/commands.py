@@ -76,14 +76,7 @@ def usage_error(error: TyperException) -> ConfigError:
     if option and type(error).__name__ == "NoSuchOption":
         parameters = context.command.get_params(context) if context else []
         known = [name for item in parameters for name in item.opts]
-        takes_keys = any(item.name == "overrides" for item in parameters)
-        stage = _name_of(command) if _name_of(command) in names("rl.algorithms") else ""
-        line = CommandLine(options=tuple(known), stage=stage)
-        explain = getattr(context.command, "explain_unknown", None) if context else None
-        advice = explain(option) if explain else ""
-        advice = advice or advice_for_key(option, line if takes_keys else None)
-        if takes_keys and (key := recipe_key_of(option, _name_of(command))):
-            advice = f"write --set {key}=..." if "--set" in known else f"write {key}=..., no dashes"
+        advice = advice_for_option(option, context, parameters) if context else ""
         # --set is so short that it is near to --beta and --seed.
         near = "" if advice else did_you_mean(option, [name for name in known if name != "--set"])
         return ConfigError(
@@ -97,6 +90,21 @@ def usage_error(error: TyperException) -> ConfigError:
         where=_name_of(command),
         do=f"`{command} --help` shows what it takes",
     )
+
+
+def advice_for_option(option: str, context: Any, parameters: list[Any]) -> str:
+    """What to write instead of an option that the command does not have, or ""."""
+    explain = getattr(context.command, "explain_unknown", None)
+    if explain and (why := explain(option)):
+        return str(why)
+    known = tuple(name for item in parameters for name in item.opts)
+    if not any(item.name == "overrides" for item in parameters):
+        return advice_for_key(option)
+    command = _name_of(context.command_path)
+    if key := recipe_key_of(option, command):
+        return f"write --set {key}=..." if "--set" in known else f"write {key}=..., no dashes"
+    stage = command if command in names("rl.algorithms") else ""
+    return advice_for_key(option, CommandLine(options=known, stage=stage))
 
 
 def _name_of(command_path: str) -> str:

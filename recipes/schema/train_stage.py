@@ -156,7 +156,7 @@ class TrainStage(Stage):
     @classmethod
     def _has_effect(cls, value: Any, info: ValidationInfo) -> Any:
         assert info.field_name is not None
-        if why := _no_effect(info.field_name, info.data):
+        if why := no_effect(info.field_name, info.data):
             raise PydanticCustomError(NO_EFFECT, "{why}", {"why": why})
         return value
 
@@ -216,7 +216,7 @@ class TrainStage(Stage):
 
     def idle_keys(self) -> frozenset[str]:
         """The keys that have no effect beside this algorithm and schedule."""
-        return frozenset(key for key in type(self).model_fields if _no_effect(key, self.__dict__))
+        return frozenset(key for key in type(self).model_fields if no_effect(key, self.__dict__))
 
     def row_stages(self) -> dict[str, str]:
         """The sample stages whose rows this one trains and measures on."""
@@ -229,8 +229,14 @@ class TrainStage(Stage):
         return _ONE_KIND if key == "sample" else super().explain_unknown(key)
 
 
-def _no_effect(key: str, stage: Mapping[str, Any]) -> str:
-    """Why a key of a training stage has no effect beside the stage's other keys, or ""."""
+def no_effect(key: str, stage: Mapping[str, Any]) -> str:
+    """Why a key of a training stage has no effect beside the stage's other keys, or "".
+
+    >>> from rl.algorithms.sft import SFT
+    >>> no_effect("temperature", {"algorithm": SFT()})
+    'has no effect: sft samples no answers while it trains. Remove it, or move it to \
+`sample.temperature` of a sample stage'
+    """
     algorithm = stage.get("algorithm")
     if key == "min_lr_ratio" and stage.get("schedule") == "constant":
         return "has no effect beside `schedule: constant`. Remove it, or choose another schedule"

@@ -31,10 +31,12 @@ class OneStage(TyperCommand):
         return [param for param in params if param.name != "reward"]
 
     def explain_unknown(self, option: str) -> str:
-        """Why this command does not have an option of another algorithm's command, or ""."""
-        if option != "--reward":
-            return ""
-        return f"{self.name} samples no answers while it trains, so it reads no reward: remove it"
+        """Why an option would have no effect on this algorithm, or ""."""
+        from recipes.schema.train_stage import no_effect
+
+        word = option.lstrip("-").replace("-", "_")
+        key = "rewards" if word == "reward" else word
+        return no_effect(key, {"algorithm": find("rl.algorithms", str(self.name))()})
 
 
 def one_stage(algorithm: str) -> Callable[..., None]:

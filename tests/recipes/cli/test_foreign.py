@@ -50,7 +50,8 @@ def refused(capsys, monkeypatch, *words):
         (["run", "r.yaml", "--learning_rate=1"], r"_rate\. Write stages\.NAME\.lr=\.\.\. \(see"),
         (["grpo", "--num-generations=4"], r"--set stages\.grpo\.algorithm\.group_size=8 \(see"),
         (["sft", "--warmup_steps=9"], r"Write --set stages\.sft\.warmup_ratio=0\.05, a share of"),
-        (["sft", "--reward", "exact"], r"--reward\. Sft samples no answers while it trains"),
+        (["sft", "--reward", "exact"], r"--reward\. Has no effect: sft samples no answers while"),
+        (["dpo", "--temperature", "1"], r"temperature\. Has no effect: dpo samples no answers"),
         (["sft", "--attn_impl", "sdpa"], r"--attn_impl\. Not needed: the model's family decides"),
         (["dpo", "--freeze_vit", "true"], r"Write --set 'model\.freeze=\[vision\]' \(see"),
         (
