@@ -7,6 +7,18 @@ from typing import Any
 from rl.learners.base import LearnerConfig
 
 
+def zero_stage(config: LearnerConfig) -> int:
+    """The ZeRO stage that DeepSpeed runs. One rank has nobody to share AdamW's state with: in
+    float32, where ZeRO keeps no second copy of the weights either, stages 1 and 2 would only copy
+    every gradient and weight to a flat buffer and back.
+
+    >>> zero_stage(LearnerConfig(ranks=1, zero=1)), zero_stage(LearnerConfig(ranks=2, zero=1))
+    (0, 1)
+    """
+    is_whole = config.ranks == 1 and config.dtype == "float32" and not config.offload
+    return 0 if is_whole and config.zero < 3 else config.zero
+
+
 def engine_config(config: LearnerConfig) -> dict[str, Any]:
     """DeepSpeed's configuration for these settings.
 
@@ -25,7 +37,7 @@ def engine_config(config: LearnerConfig) -> dict[str, Any]:
         "bf16": {"enabled": config.dtype == "bfloat16"},
         "fp16": {"enabled": config.dtype == "float16", "loss_scale": config.loss_scale},
         "zero_optimization": {
-            "stage": config.zero,
+            "stage": zero_stage(config),
             "overlap_comm": False,
             "offload_optimizer": {"device": "cpu" if config.offload else "none"},
         },

@@ -13,6 +13,7 @@ import torch
 
 from rl.errors import ModelError
 from rl.learners.base import LearnerConfig
+from rl.learners.engine import zero_stage
 
 STATE_TAG = "engine"  # DeepSpeed's name for the folder of its checkpoint
 # The settings that a state cannot be loaded without: they decide how it is cut into files, and in
@@ -21,13 +22,17 @@ BOUND = ("ranks", "zero", "offload", "dtype", "loss_scale")
 
 
 def save_settings(folder: Path, config: LearnerConfig) -> None:
-    """Writes `learner.json`: the settings that the state is bound to."""
-    settings = {name: getattr(config, name) for name in BOUND}
+    """Writes `learner.json`: the settings that the state is bound to, and the
+    ZeRO stage that DeepSpeed ran (`stage`): one rank may run 0 where `zero` is 1.
+    """
+    settings = {name: getattr(config, name) for name in BOUND} | {"stage": zero_stage(config)}
     (folder / "learner.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def check_settings(folder: Path, config: LearnerConfig) -> None:
-    """Raises: ModelError naming each setting that differs from when the state was saved."""
+    """Raises: ModelError naming each setting that differs from when the state was saved, or the
+    ZeRO stage that its files are of.
+    """
     file = folder / "learner.json"
     saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     changed = [name for name in BOUND if saved.get(name) != getattr(config, name)]
@@ -38,6 +43,16 @@ def check_settings(folder: Path, config: LearnerConfig) -> None:
             where=str(folder),
             expected="the learner that it was saved by",
             do="put these settings of learner back, or train again from the start with --fresh",
+        )
+    # States of earlier versions do not name it: there DeepSpeed ran what `zero` says.
+    stage = saved.get("stage", saved.get("zero"))
+    if stage != zero_stage(config):
+        raise ModelError(
+            f"the saved state holds AdamW's moments as ZeRO {stage} keeps them, and this learner "
+            f"runs ZeRO {zero_stage(config)}: a single rank in float32 partitions nothing",
+            where=str(folder),
+            expected="a state that this version wrote",
+            do="train again from the start with --fresh, or resume with the version that wrote it",
         )
 
 

@@ -301,14 +301,21 @@ class ZeroLearner:
         self._first_scale = dict(vars(scaler)) if scaler is not None else {}
         if not hasattr(self.engine.optimizer, "clip_grad"):  # ZeRO 0 in float32: plain AdamW
             self.engine.optimizer.register_step_pre_hook(self._clip)
+            if self.world_size == 1:  # no other rank's gradients to add: spare their copies
+                self.engine.enable_backward_allreduce = False
 
     def _clip(self, *_: Any) -> None:
         """Clips by the global norm before AdamW's step. Only ZeRO 0 in float32 needs it: there
         DeepSpeed hands the gradients to plain AdamW, and every rank holds all of them.
         """
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in parameters:
+            # A step without images leaves the tower's gradients out. They count as 0, as where
+            # gradients of several ranks are added up: moments and weight decay go on.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         limit = self._plan.max_grad_norm or float("inf")
-        self._norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        self._norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
 
     def _param_groups(self) -> list[dict[str, Any]]:
         groups: list[dict[str, Any]] = self.engine.basic_optimizer.param_groups
