@@ -41,10 +41,10 @@ def main(
         learner = engines.learner
         optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
         learner.begin_stage(str(model), optim, needs_reference=False)
-        # Before the first update the policy is the reference: its log-probs are computed once.
-        trees = with_references(learner, [renderer.preference_tree(pair) for pair in pairs])
-        unseen_trees = with_references(learner, [renderer.preference_tree(pair) for pair in unseen])
         plan = LoopPlan(num_steps=steps, prompts_per_step=batch, seed=recipe.run.seed)
+        # Before the first update the policy is the reference: its log-probs are computed once.
+        trees = with_references(learner, [renderer.preference_tree(pair) for pair in pairs], plan)
+        unseen_trees = with_references(learner, [renderer.preference_tree(pair) for pair in unseen])
 
         for step, _, chosen in batches(trees, plan):
             metrics = learner.step(chosen, algorithm, SamplingDistribution())

@@ -35,8 +35,10 @@ def main(
         optim = OptimPlan(lr=lr, total_steps=steps, warmup_steps=steps // 20)
         # A frozen copy of the reference is kept: mismatched answers change in every step.
         learner.begin_stage(str(model), optim, needs_reference=True)
-        trees = with_references(learner, [renderer.labelled_tree(answer) for answer in answers])
         plan = LoopPlan(num_steps=steps, prompts_per_step=batch, seed=recipe.run.seed)
+        trees = with_references(
+            learner, [renderer.labelled_tree(answer) for answer in answers], plan
+        )
 
         for step, _, chosen in batches(trees, plan):
             rows = rotate_answers(chosen)  # each row also gets another prompt's answer, for z

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rl.algorithms.base import Algorithm
@@ -104,6 +104,18 @@ def _without_repeats(order: list[int], before: list[int], *, seam: int, width: i
     return [i for i in near if i not in held] + [i for i in near if i in held] + rest
 
 
+def drawn(num_records: int, plan: LoopPlan) -> list[int]:
+    """Which records a whole stage's steps hold, those before `start_step` included, in order.
+
+    >>> drawn(5, LoopPlan(num_steps=1, prompts_per_step=3, seed=0))
+    [0, 1, 4]
+    """
+    if plan.num_steps * plan.prompts_per_step >= num_records:  # a whole epoch
+        return list(range(num_records))
+    steps = batches(range(num_records), replace(plan, start_step=0))
+    return sorted({index for _, _, chosen in steps for index in chosen})
+
+
 def train_offline(
     *,
     learner: Learner,
@@ -190,19 +202,27 @@ def train_online(
         )
 
 
-def with_references(learner: Learner, trees: Sequence[Tree], *, chunk: int = 256) -> list[Tree]:
+def with_references(
+    learner: Learner, trees: Sequence[Tree], plan: LoopPlan | None = None, *, chunk: int = 256
+) -> list[Tree]:
     """The trees with the reference's log-probs, for a stage on rows of data.
 
     Call it before the first update, while the policy still *is* the reference. It costs one forward
     pass over the rows, and saves a second copy of the weights and its passes in every step.
 
+    plan: of the steps that train on these trees. Trees that no step holds are returned as they
+        are. A stage that continues from a checkpoint computes those of the whole stage again: each
+        log-prob is then rounded as before, because the same trees share its micro-batch.
     chunk: trees of one call to the learner, which has to end before the learner's deadline.
     """
-    done: list[Tree] = []
-    for start in range(0, len(trees), chunk):
-        part = trees[start : start + chunk]
-        for tree, found in zip(part, learner.logprobs(part, SamplingDistribution()), strict=True):
-            done.append(tree.with_column("reference_logps", [tuple(logps) for logps in found]))
+    done = list(trees)
+    wanted = range(len(trees)) if plan is None else drawn(len(trees), plan)
+    for start in range(0, len(wanted), chunk):
+        part = wanted[start : start + chunk]
+        scored = learner.logprobs([trees[index] for index in part], SamplingDistribution())
+        for index, found in zip(part, scored, strict=True):
+            logps = [tuple(branch) for branch in found]
+            done[index] = trees[index].with_column("reference_logps", logps)
     return done
 
 

@@ -290,7 +290,7 @@ class StageTrainer:
         if warning := algorithm.data_warning(records):
             say(self.console, warning)
         if algorithm.needs.reference:
-            trees = with_references(learner, trees)
+            trees = with_references(learner, trees, loop)
             heldout = with_references(learner, heldout)
         with suppress(StageEnded):
             take_up()

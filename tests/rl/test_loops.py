@@ -1,9 +1,14 @@
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.loops import LoopPlan, batches
+from rl.data.tree import Branch, Tree
+from rl.learners.base import Learner, SamplingDistribution
+from rl.loops import LoopPlan, batches, drawn, with_references
 
 
 @given(
@@ -51,3 +56,47 @@ def test_a_step_across_epochs_asks_no_prompt_twice(size: int, width: int, seed: 
     later = LoopPlan(num_steps=steps, prompts_per_step=width, seed=seed, start_step=steps // 2)
     again = [part for _, _, part in batches(list(range(size)), later, distinct=True)]
     assert again == chosen[steps // 2 :]
+
+
+class Scores:
+    """A learner that counts which trees it is asked about: -1 for each token."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def logprobs(
+        self, trees: Sequence[Tree], distribution: SamplingDistribution, *, reference: bool = False
+    ) -> list[list[tuple[float, ...]]]:
+        self.calls.append([tree.uid for tree in trees])
+        return [[(-1.0,) * len(b.token_ids) for b in tree.branches] for tree in trees]
+
+
+@given(
+    size=st.integers(1, 30),
+    width=st.integers(1, 9),
+    steps=st.integers(1, 9),
+    start=st.integers(0, 8),
+    seed=st.integers(0, 9),
+)
+def test_only_trees_that_are_trained_get_references(
+    size: int, width: int, steps: int, start: int, seed: int
+) -> None:
+    """All that any step holds, and the same calls wherever the stage continues: another packing
+    would round the log-probs in another way.
+    """
+    trees = [
+        Tree(uid=str(i), trunk_ids=(i,), branches=(Branch(uid=f"{i}/0", token_ids=(7, 8)),))
+        for i in range(size)
+    ]
+    plan = LoopPlan(num_steps=steps, prompts_per_step=width, seed=seed)
+    learner, later = Scores(), Scores()
+    found = with_references(cast(Learner, learner), trees, plan, chunk=4)
+    with_references(
+        cast(Learner, later), trees, replace(plan, start_step=min(start, steps)), chunk=4
+    )
+    assert later.calls == learner.calls
+    assert [tree.uid for tree in found] == [tree.uid for tree in trees]
+    trained = {tree.uid for _, _, chosen in batches(trees, plan) for tree in chosen}
+    assert {tree.uid for tree in found if tree.branches[0].reference_logps == (-1, -1)} == trained
+    assert sorted(uid for call in learner.calls for uid in call) == sorted(trained)
+    assert drawn(size, plan) == sorted(int(uid) for uid in trained)
