@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -200,19 +201,19 @@ class MicroBatch:
                 raise DataError(
                     f"no {name}, though other branches of its micro-batch have one", where=where
                 )
-            values = value if isinstance(value, tuple) else (value,)
+            entries = value if isinstance(value, tuple) else (value,)
             wanted = count if is_per_token else 1
-            if len(values) != wanted or isinstance(value, tuple) != is_per_token:
+            if len(entries) != wanted or isinstance(value, tuple) != is_per_token:
                 raise DataError(
-                    f"{len(values)} {name} for {wanted} trained tokens",
+                    f"{len(entries)} {name} for {wanted} trained tokens",
                     where=where,
                     expected="one entry a trained token in every branch, or one number in every",
                 )
-            flat += values
+            flat += entries
         # Booleans stay booleans; numbers are float32, as the log-probs of a forward pass are.
         is_boolean = bool(flat) and all(isinstance(item, bool) for item in flat)
-        dtype = torch.bool if is_boolean else torch.float32
-        return torch.tensor(flat, dtype=dtype, device=device)
+        values = np.array(flat, dtype=np.bool_ if is_boolean else np.float32)
+        return torch.from_numpy(values).to(device)
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from torch import Tensor
 from rl.batch import MicroBatch
 from rl.core import ImageSource
 from rl.data.images import open_image
-from rl.data.pack import Lane, Plan
+from rl.data.pack import Plan
 from rl.data.tree import Tree
 from rl.errors import DataError
 from rl.models.spec import Layout, ModelSpec
@@ -128,7 +129,7 @@ def collate(
         images=images,
         image_order=order,
         own_positions=own,
-        **_trained(trees, plan),
+        **_trained(trees, plan, rows.ids_RT),
     )
 
 
@@ -169,62 +170,47 @@ class _Rows:
 def _lay_out(
     trees: Sequence[Tree], plan: Plan, spec: ModelSpec, images_of: Mapping[int, list[Inputs]]
 ) -> _Rows:
-    _, width = plan.shape
-    ids: list[list[int]] = []
-    lanes: list[list[int]] = []
-    branches: list[list[int]] = []
-    depths: list[list[int]] = []
-    positions: list[Tensor] = []
+    shape = plan.shape
+    ids_RT = np.full(shape, spec.end_id, dtype=np.int64)
+    lane_RT = np.full(shape, -1, dtype=np.int64)
+    branch_RT = np.zeros(shape, dtype=np.int64)
+    depth_RT = np.zeros(shape, dtype=np.int64)
     # In rows layout several lanes repeat one trunk: its positions are computed once.
     trunk_positions = {
-        index: spec.positions(trees[index].trunk_ids, images_of.get(index, []))
-        for index in {lane.tree for row in plan.rows for lane in row}
+        index: spec.positions(trees[index].trunk_ids, images_of.get(index, [])).numpy()
+        for index in dict.fromkeys(lane.tree for row in plan.rows for lane in row)
     }
-    for row in plan.rows:
-        row_ids: list[int] = []
-        row_lanes: list[int] = []
-        row_branches: list[int] = []
-        row_depths: list[int] = []
-        pieces: list[Tensor] = []
-        for number, lane in enumerate(row):
-            tree = trees[lane.tree]
-            trunk = len(tree.trunk_ids)
-            row_ids += tree.trunk_ids
-            row_branches += [0] * trunk
-            row_depths += range(trunk)
+    num_axes = len(next(iter(trunk_positions.values())))
+    positions_ART = np.zeros((num_axes, *shape), dtype=np.int64)
+    for number, row in enumerate(plan.rows):
+        at = 0
+        for lane_number, lane in enumerate(row):
+            tree, trunk_AL = trees[lane.tree], trunk_positions[lane.tree]
+            start, at = at, at + len(tree.trunk_ids)
+            ids_RT[number, start:at] = tree.trunk_ids
+            depth_RT[number, start:at] = np.arange(at - start)
+            positions_ART[:, number, start:at] = trunk_AL
+            # Every branch starts one after the *largest* position of the trunk. That is not the
+            # trunk's length: an image of many tokens takes up only as many positions as its longer
+            # side.
+            depth, position = at - start, int(trunk_AL.max()) + 1
             for place in lane.branches:
                 tokens = tree.branches[place].token_ids
-                row_ids += tokens
-                row_branches += [place + 1] * len(tokens)
-                row_depths += range(trunk, trunk + len(tokens))
-            row_lanes += [number] * lane.length
-            pieces += _lane_positions(tree, lane, trunk_positions[lane.tree])
-        padding = width - len(row_ids)
-        ids.append(row_ids + [spec.end_id] * padding)
-        lanes.append(row_lanes + [-1] * padding)
-        branches.append(row_branches + [0] * padding)
-        depths.append(row_depths + [0] * padding)
-        positions.append(torch.nn.functional.pad(torch.cat(pieces, 1), (0, padding)))
+                here = slice(at, at + len(tokens))
+                counted = np.arange(len(tokens))
+                ids_RT[number, here] = tokens
+                branch_RT[number, here] = place + 1
+                depth_RT[number, here] = depth + counted
+                positions_ART[:, number, here] = position + counted
+                at += len(tokens)
+            lane_RT[number, start:at] = lane_number
     return _Rows(
-        ids_RT=torch.tensor(ids),
-        lane_RT=torch.tensor(lanes),
-        branch_RT=torch.tensor(branches),
-        depth_RT=torch.tensor(depths),
-        positions_ART=torch.stack(positions, 1).long(),
+        ids_RT=torch.from_numpy(ids_RT),
+        lane_RT=torch.from_numpy(lane_RT),
+        branch_RT=torch.from_numpy(branch_RT),
+        depth_RT=torch.from_numpy(depth_RT),
+        positions_ART=torch.from_numpy(positions_ART),
     )
-
-
-def _lane_positions(tree: Tree, lane: Lane, trunk_positions: Tensor) -> list[Tensor]:
-    """Positions of a lane, trunk then branches, each [A, tokens].
-
-    Every branch starts one after the *largest* position of the trunk. That is not the trunk's
-    length: an image of many tokens takes up only as many positions as its longer side.
-    """
-    after = int(trunk_positions.max()) + 1
-    steps: list[int] = []
-    for place in lane.branches:
-        steps += range(after, after + len(tree.branches[place].token_ids))
-    return [trunk_positions, torch.tensor(steps).expand(len(trunk_positions), -1)]
 
 
 def _attention(rows: _Rows, spec: ModelSpec, layout: Layout, dtype: torch.dtype) -> Any:
@@ -241,40 +227,53 @@ def _attention(rows: _Rows, spec: ModelSpec, layout: Layout, dtype: torch.dtype)
     return spec.attention(is_before & same_lane & on_path, rows.depth_RT, dtype)
 
 
-def _trained(trees: Sequence[Tree], plan: Plan) -> dict[str, Any]:
+def _trained(trees: Sequence[Tree], plan: Plan, ids_RT: Tensor) -> dict[str, Any]:
     """The fields of `MicroBatch` about trained tokens, in the order of branches. Trained tokens of
     a trunk come first in its tree's first branch."""
-    predict: list[int] = []
-    target: list[int] = []
-    branch_of: list[int] = []
-    owners: list[tuple[int, int]] = []
-    for tree_index, place, trunk_start, start in _branch_starts(trees, plan):
+    places = list(_branch_starts(trees, plan))
+    branches = [trees[tree].branches[place] for tree, place, _, _ in places]
+    trunk_start_B = np.array([at for _, _, at, _ in places])
+    start_B = np.array([at for _, _, _, at in places])
+    length_B = np.array([len(branch.token_ids) for branch in branches])
+    trunk_B = np.array([len(trees[tree].trunk_ids) for tree, _, _, _ in places])
+
+    # All tokens of all branches: the branch of each, and its place in the branch.
+    branch_N = np.repeat(np.arange(len(branches)), length_B)
+    place_N = np.arange(len(branch_N)) - np.repeat(length_B.cumsum() - length_B, length_B)
+    index_N = start_B[branch_N] + place_N
+    # A token is predicted one place before it; the first of a branch at the end of the trunk, which
+    # in the row is further away where other branches lie between.
+    last_of_trunk_B = trunk_start_B + trunk_B - 1
+    predict_N = np.where(place_N == 0, last_of_trunk_B[branch_N], index_N - 1)
+    if any(branch.trained is not None for branch in branches):
+        is_trained_N = np.concatenate(
+            [
+                np.ones(len(b.token_ids), bool) if b.trained is None else np.array(b.trained, bool)
+                for b in branches
+            ]
+        )
+        branch_N, index_N, predict_N = (
+            values[is_trained_N] for values in (branch_N, index_N, predict_N)
+        )
+    for number, (tree_index, place, trunk_start, _) in enumerate(places):
         tree = trees[tree_index]
-        branch = tree.branches[place]
-        number = len(owners)
-        owners.append((tree_index, place))
-        if place == 0 and tree.trunk_trained is not None:
-            wanted = [i for i, is_trained in enumerate(tree.trunk_trained) if is_trained]
-            if wanted and wanted[0] == 0:
-                raise DataError("the first token cannot be trained", where=f"tree {tree.uid}")
-            predict += [trunk_start + i - 1 for i in wanted]
-            target += [tree.trunk_ids[i] for i in wanted]
-            branch_of += [number] * len(wanted)
-        last_of_trunk = trunk_start + len(tree.trunk_ids) - 1
-        for i, token in enumerate(branch.token_ids):
-            if branch.trained is None or branch.trained[i]:
-                # A token is predicted one place before it; the first of a branch at the end of the
-                # trunk, which in the row is further away where other branches lie between.
-                predict.append(start + i - 1 if i else last_of_trunk)
-                target.append(token)
-                branch_of.append(number)
+        if place != 0 or tree.trunk_trained is None:
+            continue
+        wanted = np.flatnonzero(tree.trunk_trained)
+        if len(wanted) and wanted[0] == 0:
+            raise DataError("the first token cannot be trained", where=f"tree {tree.uid}")
+        first = int(np.searchsorted(branch_N, number))  # before the branch's own tokens
+        branch_N = np.insert(branch_N, first, np.full(len(wanted), number))
+        index_N = np.insert(index_N, first, trunk_start + wanted)
+        predict_N = np.insert(predict_N, first, trunk_start + wanted - 1)
+    owners = tuple((tree, place) for tree, place, _, _ in places)
     pairs = {tree: n for n, tree in enumerate(dict.fromkeys(t for t, _ in owners))}
     return {
-        "predict_N": torch.tensor(predict, dtype=torch.long),
-        "target_N": torch.tensor(target, dtype=torch.long),
-        "branch_N": torch.tensor(branch_of, dtype=torch.long),
-        "branches": tuple(trees[t].branches[b] for t, b in owners),
-        "owners": tuple(owners),
+        "predict_N": torch.from_numpy(predict_N),
+        "target_N": ids_RT.flatten()[torch.from_numpy(index_N)],
+        "branch_N": torch.from_numpy(branch_N),
+        "branches": tuple(branches),
+        "owners": owners,
         "pair_B": tuple(pairs[t] if trees[t].is_pair else -1 for t, _ in owners),
     }
 

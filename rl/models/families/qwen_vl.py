@@ -83,24 +83,24 @@ class QwenVL(ModelSpec):
 
     def positions(self, ids: Sequence[int], images: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """The positions [3, L] of the model's own get_rope_index, without its loop over tokens."""
+        import numpy as np
         import torch
 
+        positions = np.empty((3, len(ids)), dtype=np.int64)
         # `index` walks over the tokens, `position` is the value of the next position.
-        pieces, index, position, token = [], 0, 0, self.image_token_id
-        length = len(ids)
+        index, position, token = 0, 0, self.image_token_id
         for image in images:
             start = ids.index(token, index)
-            text = torch.arange(position, position + start - index)
-            pieces.append(text.expand(3, -1))
+            positions[:, index:start] = np.arange(position, position + start - index)
             position += start - index
             t, h, w = image["image_grid_thw"][0].tolist()
             h, w = h // self.merge_size, w // self.merge_size
-            # One (time, row, column) for each merged patch, row by row.
-            pieces.append(torch.cartesian_prod(*map(torch.arange, (t, h, w))).T + position)
-            position += max(h, w)
             index = start + t * h * w
-        pieces.append(torch.arange(position, position + length - index).expand(3, -1))
-        return torch.cat(pieces, 1)
+            # One (time, row, column) for each merged patch, row by row.
+            positions[:, start:index] = np.indices((t, h, w)).reshape(3, -1) + position
+            position += max(h, w)
+        positions[:, index:] = np.arange(position, position + len(ids) - index)
+        return torch.from_numpy(positions)
 
     def encode_images(self, model: Any, fields: Mapping[str, Tensor], order: Sequence[int]) -> Any:
         out = model.get_image_features(
