@@ -289,7 +289,9 @@ class ZeroLearner:
             {"params": [p for _, p in named if p.ndim >= 2], "decays": True},
             {"params": [p for _, p in named if p.ndim < 2], "decays": False},
         ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=0.0, weight_decay=0.0, fused=True
+        )
         self.engine, *_ = self.deepspeed.initialize(
             model=TreeForward(self.model, self.spec),
             optimizer=optimizer,
