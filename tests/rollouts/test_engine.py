@@ -238,8 +238,12 @@ def _require_same_answers(line: Any, learner: Any, samples: list[Sample]) -> Non
             assert (a.text, a.finish_reason) == (b.text, b.finish_reason)
             equal += 1
             continue
-        branches = tuple(Branch(str(i), c.token_ids[: same + 1]) for i, c in enumerate((a, b)))
-        tree = Tree(one.sample.uid, one.prompt_token_ids, one.sample.images, branches)
+        tree = Tree(
+            uid=one.sample.uid,
+            trunk_ids=one.prompt_token_ids,
+            images=one.sample.images,
+            branches=tuple(Branch(uid=c.text, token_ids=c.token_ids[: same + 1]) for c in (a, b)),
+        )
         ends = SamplingDistribution(temperature=1.0, banned_ids=tuple(learner.spec.banned_ids))
         first, second = (logps[-1] for logps in learner.logprobs([tree], ends)[0])
         assert abs(first - second) < 1e-4
