@@ -28,10 +28,13 @@ from pydantic import Field
 from rl.core import Completion, Sampling
 from rl.errors import DataError, RolloutError, errors_as
 from rollouts.base import GenerateRequest, GenerateResult
-from rollouts.engines.base import Engine, EngineConfig, EngineStart
+from rollouts.engines.base import Engine, EngineConfig, EngineFault, EngineStart
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from rl.learners.base import LearnerConfig
+    from rollouts.base import RolloutConfig
 
 _GIB = 2**30
 _WORK_BYTES = 2.0 * _GIB  # activations and logits, on a GPU
@@ -69,6 +72,12 @@ class Transformers(EngineConfig):
     def memory(self, weights: float, gpu_gib: float | None) -> dict[str, float]:
         work = {} if gpu_gib is None else {"work": _WORK_BYTES}
         return {"weights": weights, **work, "KV cache": self.kv_cache_gib * _GIB}
+
+    def fault(self, learner: LearnerConfig, rollout: RolloutConfig) -> EngineFault | None:
+        if rollout.gpus <= 1:
+            return None
+        what = f"{rollout.gpus:g} GPUs for an engine that runs on one"
+        return EngineFault("rollout.gpus", what, "set rollout.gpus: 1 and more rollout.workers")
 
     def environment(self, threads: int) -> dict[str, str]:
         # The threads of OpenMP would spin between many short kernels and take the learner's core.
@@ -247,12 +256,10 @@ class TransformersEngine:
             room = self._room(longest, group.prompt)
             self._cache.add(group.prompt.cache, count, len(self._rows), longest=longest, room=room)
             self._rows += rows
+            self._sample(group.prompt.logits_1V.expand(count, -1), rows)
             if group.num_waiting == 0:
+                group.prompt = None  # its rows have copies
                 self._waiting.popleft()
-            logits_RV = group.prompt.logits_1V.expand(count, -1)
-            self._sample(logits_RV, rows)
-            if group.num_waiting == 0:
-                group.prompt = None
             done += self._remove_finished()
         return done
 
@@ -292,6 +299,7 @@ class TransformersEngine:
             **inputs,
         )
         group.next_position = int(positions_AL.max()) + 1
+        group.pixels = ()  # no longer needed, and large
         return _Prompt(cache, logits_1V)
 
     def _advance(self) -> list[GenerateResult]:

@@ -38,7 +38,11 @@ CONTRACTS = {
         4,
     ),
     "best_of": ("tests/rl/algorithms/test_splits.py", 1),
-    "mistral": ("tests/rl/models tests/rl/learners/test_passes.py tests/rl/data/test_render.py", 6),
+    "mistral": (
+        "tests/rl/models tests/rl/learners/test_passes.py tests/rl/data/test_render.py "
+        "tests/rollouts/test_transformers_engine.py",
+        7,
+    ),
     "captions": ("tests/rl/data/test_row_formats.py", 4),
 }
 PACKAGES = ("rl", "rewards", "evals", "rollouts", "recipes", "tests")

@@ -17,6 +17,7 @@ OWN = {
     "learner": {"ranks": 2, "gpus": 1},
     "rollout": {"workers": 2, "gpus": 1, "engine": {"transport": "nccl"}},
 }
+LEAN = {"rollout": {"engine": "transformers", "gpus": 1}}
 
 
 def page(base: dict[str, Any], *overrides: str) -> Recipe:
@@ -45,6 +46,8 @@ def page(base: dict[str, Any], *overrides: str) -> Recipe:
         (OWN, "rollout.engine.rendezvous=:80", r"is not host:port"),
         (SHARED, "rollout.engine.rendezvous=h:80", r"no meaning for transport: ipc"),
         (SHARED, "rollout.engine.transport=rdma", r"transport.*rdma"),
+        (LEAN, "rollout.gpus=2", r"2 GPUs for an engine that runs on one.*rollout.gpus: 1"),
+        (LEAN, "rollout.engine.transport=ipc", r"transport.*unknown key"),
     ],
 )
 def test_what_does_not_fit_is_refused(base: dict[str, Any], override: str, says: str) -> None:
@@ -59,6 +62,7 @@ def test_what_fits(tmp_path: Path) -> None:
     page(OWN, "rollout.engine.tensor_parallel=2", "rollout.gpus=2")
     page(OWN, "hardware.nodes=2", "runtime.address=auto")
     assert page({}).rollout.engine.transport == "file"
+    assert page(LEAN).rollout.engine.way_in == "file"
 
 
 def test_engines_stand_beside_the_ranks_that_they_read_from() -> None:

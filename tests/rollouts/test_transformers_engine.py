@@ -19,6 +19,7 @@ from rl.runtime.parity import without_images
 from rollouts.base import GenerateRequest, GenerateResult, RolloutConfig
 from rollouts.engines.transformers_engine import text_of
 from rollouts.worker import RolloutWorker
+from tests.rl.models.trees import FAMILIES, checkpoint
 
 SAMPLED = Sampling(n=4, temperature=0.8, max_new_tokens=10, seed=1)
 LIMITS = {"max_model_len": 512, "max_images": 2}
@@ -132,9 +133,7 @@ def test_eager_attention_gives_the_learners_log_probs(
     assert difference(learner, mixed, eager.generate(requests_of(learner, mixed), SAMPLED)) <= 1e-5
 
 
-@pytest.mark.parametrize(
-    "family", ["tiny_qwen2vl", "tiny_qwen25vl", "tiny_llava", "tiny_qwen2", "tiny_llama"]
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_served_and_takes_published_weights(
     request: pytest.FixtureRequest,
     make_learner: Any,
@@ -142,7 +141,7 @@ def test_every_family_is_served_and_takes_published_weights(
     family: str,
     tmp_path: Path,
 ) -> None:
-    model: Path = request.getfixturevalue(family)
+    model = checkpoint(request, family)
     learner, worker = make_learner(model), worker_of(model)
     samples = mixed if learner.spec.has_vision else [without_images(s) for s in mixed]
     requests = requests_of(learner, samples)
