@@ -2,8 +2,8 @@
 
 Each algorithm with its trainer's defaults, except what the comparison fixes: float32, no gradient
 checkpointing, no evaluation, no checkpoints, rows in the given order, and every row trained once.
-GRPO samples with the Transformers engine, TRL's default (vLLM needs a GPU there), without a
-divergence from a reference, as Plumbline's recipe.
+GRPO samples with the Transformers engine, TRL's default, and without a divergence from a reference,
+as Plumbline's recipe.
 """
 
 from __future__ import annotations
