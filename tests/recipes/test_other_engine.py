@@ -12,7 +12,7 @@ from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 from tests.recipes.own_reward import spread_reward
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_sft_grpo_and_evaluation_run_on_the_transformers_engine(
