@@ -64,11 +64,14 @@ class Weights:
         shapes = _without_storage(model)
         kept = without_tied(model, shapes)
         self._blocks = _blocks(kept)
-        in_blocks = {
-            name: weight
-            for block in self._blocks
-            for name, weight in self._under_file_names({n: kept[n] for n in block}).items()
-        }
+        converted = [self._under_file_names({n: kept[n] for n in block}) for block in self._blocks]
+        in_blocks = {name: weight for block in converted for name, weight in block.items()}
+        # Name in the file -> name in the model, where a block's tensors are renamed and nothing
+        # else: then they need not go through transformers' conversion at every publish.
+        self._renamed = [
+            _only_renamed({n: kept[n] for n in block}, names)
+            for block, names in zip(self._blocks, converted, strict=True)
+        ]
         # The file's own order, which decides what goes into which shard; the blocks have another.
         self._in_file_order = self._under_file_names(dict(kept))
         if _shapes(in_blocks) != _shapes(self._in_file_order):
@@ -89,11 +92,15 @@ class Weights:
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """Names and whole tensors in the order of `infos`, on the learner's device."""
-        for block in self._blocks:
+        for block, renamed in zip(self._blocks, self._renamed, strict=True):
             held = {name: self._model.get_parameter_or_buffer(name) for name in block}
             with self._whole([t for t in held.values() if isinstance(t, nn.Parameter)]):
                 state = {name: tensor.detach() for name, tensor in held.items()}
-                for name, weight in self._under_file_names(state).items():
+                if renamed is None:
+                    state = self._under_file_names(state)
+                else:
+                    state = {name: state[ours] for name, ours in renamed.items()}
+                for name, weight in state.items():
                     yield name, weight.contiguous()
 
     def shards(self, max_shard_size: int | str) -> Any:
@@ -173,6 +180,16 @@ def _shape(tensor: Tensor) -> torch.Size:
     """The whole tensor's shape; ZeRO-3 keeps a partitioned parameter's beside it."""
     shape: torch.Size = getattr(tensor, "ds_shape", tensor.shape)
     return shape
+
+
+def _only_renamed(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> dict[str, str] | None:
+    """New name -> old name, or None where a tensor of `after` is not one of those before."""
+    names = {id(tensor): name for name, tensor in before.items()}
+    if any(id(tensor) not in names for tensor in after.values()):
+        return None
+    return {name: names[id(tensor)] for name, tensor in after.items()}
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
