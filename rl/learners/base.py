@@ -38,7 +38,7 @@ class LearnerConfig(Section):
         4096, ge=1, description="Padded tokens of one forward and backward pass."
     )
     row_tokens: int = Field(
-        256, ge=1, description="Length up to which trees share a row; a longer tree has its own."
+        128, ge=1, description="Length up to which trees share a row; a longer tree has its own."
     )
     layout: Literal["auto", "tree", "rows"] = Field(
         "auto", description="auto: tree where the family allows it. rows: one answer a row."

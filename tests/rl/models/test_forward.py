@@ -3,14 +3,17 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from rl.data.tree import Branch
 from rl.models.forward import TreeForward
+from rl.models.spec import Layout
 from tests.rl.models.trees import (
     FAMILIES,
     Small,
@@ -72,6 +75,26 @@ def test_any_split_gives_the_same_gradient(
     for (tree, branch), logp in split.items():
         torch.testing.assert_close(logp, whole[order[tree], branch], rtol=0, atol=1e-5)
     assert_same_gradient(split_gradient, gradient)
+
+
+@pytest.mark.parametrize("layout", ["tree", "rows"])
+@pytest.mark.parametrize("row_tokens", [1, 128, 256, 512])
+def test_loss_and_gradient_do_not_depend_on_the_rows(
+    tiny_qwen3vl: Path, layout: Layout, row_tokens: int
+) -> None:
+    """To 1e-6 of their size, on fixed weights."""
+    model = small(tiny_qwen3vl)
+    trees = [model.tree(seed) for seed in range(12)]
+
+    def loss_and_gradient(**rows: Any) -> tuple[float, Tensor]:
+        logps, gradients = model.learn(model.batches(trees, **rows), lambda _: -1.0)
+        loss = -sum(float(logp.double().sum()) for logp in logps.values())
+        return loss, torch.cat([gradients[name].flatten() for name in sorted(gradients)])
+
+    loss, gradient = loss_and_gradient(layout=layout, row_tokens=row_tokens)
+    wanted, wanted_gradient = loss_and_gradient(layout="tree", row_tokens=256)
+    assert loss == pytest.approx(wanted, rel=1e-6)
+    assert float((gradient - wanted_gradient).norm() / wanted_gradient.norm()) <= 1e-6
 
 
 def test_windowed_layers_see_the_same_in_a_tree(tiny_qwen3: Path) -> None:
