@@ -13,7 +13,7 @@ transport (the default):
        the file, empties every cache that
        holds results of the old weights, and
        labels new tokens with version n + 1
-    4  vLLM loads the file layer by layer       rollouts.engines.vllm.transfer.FileTransfer
+    4  vLLM loads the file                      rollouts.engines.vllm.transfer.FileTransfer
     5  files of earlier versions are removed    `publish` in this file
     6  probes are sampled and compared with     rl.runtime.parity.ParityGate
        the learner's log-probs

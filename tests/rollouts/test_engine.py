@@ -6,8 +6,11 @@ test_engine_contract.py.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from rl.core import Sample, Sampling
 from rl.data.tree import Branch, Tree
@@ -179,6 +184,27 @@ def test_other_families_take_published_weights(
     learner.train(training_trees(learner, probes))
     done = publish(learner, pool, other_line.folder, 1)
     assert gate.check(learner, pool, version=1, path=done.path).maximum <= 1e-5
+
+
+@pytest.mark.parametrize("family", ["tiny_qwen3vl", "tiny_qwen3", "tiny_llava"])
+def test_a_small_model_is_loaded_at_once_in_the_bits_of_vllms_own_reload(
+    request: pytest.FixtureRequest, family: str, tmp_path: Path
+) -> None:
+    model, other = Path(request.getfixturevalue(family)), tmp_path / "other.safetensors"
+    (file,) = model.glob("*.safetensors")
+    drawn = torch.Generator().manual_seed(0)
+    changed = {
+        name: weight * (1 + 0.3 * torch.randn(weight.shape, generator=drawn))
+        for name, weight in load_file(file).items()
+    }
+    save_file(changed, other, metadata={"format": "pt"})
+    command = [sys.executable, "-m", "tests.rollouts.reload_child", str(model), str(other)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["at_once"] == [True] * 3 + [False] * 3
+    at_once, by_layer = said["answers"]
+    assert at_once == by_layer
+    assert at_once[0] == at_once[2] != at_once[1]
 
 
 def test_images_made_ready_ahead_give_the_same_answers(

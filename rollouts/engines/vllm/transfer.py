@@ -17,7 +17,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,10 +46,15 @@ from vllm.distributed.weight_transfer.nccl_engine import (
     NCCLWeightTransferEngine,
 )
 from vllm.distributed.weight_transfer.packed_tensor import DEFAULT_PACKED_BUFFER_SIZE_BYTES
+from vllm.model_executor.layers.linear import UnquantizedLinearMethod
+from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
+from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
 from vllm.model_executor.model_loader.reload import (
     finalize_layerwise_reload,
     initialize_layerwise_reload,
 )
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+from vllm.model_executor.model_loader.reload.meta import materialize_layer, restore_layer_on_meta
 
 from rl.learners.weights import Weights
 from rl.runtime.actors import Handle
@@ -71,10 +76,13 @@ class FileUpdate(WeightTransferUpdateInfo):
 
 class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
     """The engine's end of the `file` transport: loads a safetensors file into the running model,
-    layer by layer. vLLM calls `start_weight_update`, `update_weights`, `finish_weight_update`."""
+    on a CPU all layers of a small model at once, else layer by layer. vLLM calls
+    `start_weight_update`, `update_weights`, `finish_weight_update`.
+    """
 
     init_info_cls = FileInit
     update_info_cls = FileUpdate
+    _at_once = False  # whether the update under way loads the model in one pass
 
     def init_transfer_engine(self, init_info: FileInit) -> None:
         """No connection to open."""
@@ -82,10 +90,15 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
     def start_weight_update(self) -> None:
         # On CPU vLLM packs linear layers after loading and empties their parameters, so a plain
         # load would find nothing to load into.
-        initialize_layerwise_reload(self.model)
+        self._at_once = can_load_at_once(self.model)
+        if not self._at_once:
+            initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: FileUpdate) -> None:
-        _load_files(self.model, update_info.path)
+        if self._at_once:
+            load_at_once(self.model, _weights_of(update_info.path))
+        else:
+            self.model.load_weights(_weights_of(update_info.path))
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         # The base class synchronises an accelerator, which raises on a CPU.
@@ -94,7 +107,8 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):
             torch.cuda.synchronize(self.device)
 
     def finish_weight_update(self) -> None:
-        finalize_layerwise_reload(self.model, self.model_config)
+        if not self._at_once:
+            finalize_layerwise_reload(self.model, self.model_config)
 
     def shutdown(self) -> None:
         """Nothing is held."""
@@ -107,7 +121,7 @@ class IpcTransfer(IPCWeightTransferEngine):
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         if "path" in update_info:
-            _load_files(self.model, update_info["path"])
+            self.model.load_weights(_weights_of(update_info["path"]))
         else:
             super().update_weights(update_info)
 
@@ -118,22 +132,76 @@ class NcclTransfer(NCCLWeightTransferEngine):
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         if "path" in update_info:
-            _load_files(self.model, update_info["path"])
+            self.model.load_weights(_weights_of(update_info["path"]))
         else:
             super().update_weights(update_info)
 
 
-def _load_files(model: Any, path: str) -> None:
-    """Loads a published file, or every file of a checkpoint folder."""
+def _weights_of(path: str) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a published file, or of every file of a checkpoint folder."""
     place = Path(path)
-    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
-    model.load_weights(weight for file in files for weight in _weights_of(file))
+    for part in sorted(place.glob("*.safetensors")) if place.is_dir() else [place]:
+        with safe_open(part, framework="pt", device="cpu") as file:
+            for name in file.keys():  # noqa: SIM118 (the file is no mapping)
+                yield name, file.get_tensor(name)
 
 
-def _weights_of(path: Path) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(path, framework="pt", device="cpu") as file:
-        for name in file.keys():  # noqa: SIM118 (the file is no mapping)
-            yield name, file.get_tensor(name)
+# -- a small model on a CPU
+#
+# vLLM's own reload works layer by layer: it counts the elements that arrive, which runs every
+# weight loader twice, and packs a layer when its last weight has come. So it never holds a second
+# copy of the model. Where a model is small the bookkeeping is most of a publish; here all layers
+# are unpacked, loaded and packed again, as when the engine starts.
+
+# A model's linear layers are held twice during the load: packed and as they come. Above this size
+# of theirs vLLM's way is taken, which holds one layer twice.
+LIMIT = 2**30  # bytes
+# The layers whose packing is known. Others (experts, quantised layers) may keep more than a weight.
+_KNOWN = (UnquantizedLinearMethod, UnquantizedEmbeddingMethod)
+
+
+def can_load_at_once(model: Any) -> bool:
+    """Whether `load_at_once` is valid for this model: it is on a CPU, is not larger than `LIMIT`,
+    and no layer of it packs weights in a way of its own.
+    """
+    methods = {type(method) for layer in model.modules() if (method := _method(layer))}
+    # Latent attention derives matrices from its weights after they are loaded.
+    is_latent = any("MLA" in type(layer).__name__ for layer in model.modules())
+    if is_latent or not methods <= set(_KNOWN):
+        return False
+    weights = [
+        weight
+        for layer in _linear_layers(model)
+        for weight in get_layerwise_info(layer).restore_metadata[0].values()
+    ]
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    return is_on_cpu and sum(weight.nbytes for weight in weights) <= LIMIT
+
+
+@torch.no_grad()
+def load_at_once(model: Any, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Loads weights under the checkpoint's names. A tied head has to be packed again afterwards
+    (`WorkerExtension.repack_tied_head`), as after vLLM's own reload.
+    """
+    layers = _linear_layers(model)
+    for layer in layers:
+        # Packing emptied `weight`; vLLM kept its shape and its loader from when it was made.
+        info = get_layerwise_info(layer)
+        restore_layer_on_meta(layer, info)
+        materialize_layer(layer, info)
+    model.load_weights(weights)
+    for layer in layers:
+        layer.quant_method.process_weights_after_loading(layer)
+
+
+def _method(layer: Any) -> QuantizeMethodBase | None:
+    """How a layer's weights are packed and multiplied; None for a layer that packs nothing."""
+    method = getattr(layer, "quant_method", None)
+    return method if isinstance(method, QuantizeMethodBase) else None
+
+
+def _linear_layers(model: Any) -> list[Any]:
+    return [m for m in model.modules() if isinstance(_method(m), UnquantizedLinearMethod)]
 
 
 class WorkerExtension:
