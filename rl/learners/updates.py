@@ -105,7 +105,7 @@ def split(uids: Iterable[str], updates: Updates, seed: str) -> list[Part]:
 
     >>> parts = split(["a", "b", "c"], Updates(minibatches=2, passes=2), seed="0/1")
     >>> [sorted(part.uids or ()) for part in parts]
-    [['c'], ['a', 'b'], ['b'], ['a', 'c']]
+    [['a'], ['b', 'c'], ['b'], ['a', 'c']]
     """
     parts = []
     for number in range(updates.passes):
