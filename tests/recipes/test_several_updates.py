@@ -32,7 +32,11 @@ def recipe(model: Path, data: Path, root: Path, name: str) -> Recipe:
             "run": {"name": name, "root": str(root), "tensorboard": False},
             "model": {"path": str(model)},
             "evals": {"evaluate_base": False},
-            "rollout": {"max_new_tokens": 8, "max_model_len": 256, "kv_cache_gib": 0.25},
+            "rollout": {
+                "max_new_tokens": 8,
+                "max_model_len": 256,
+                "engine": {"kv_cache_gib": 0.25},
+            },
             "stages": [
                 {
                     "name": "grpo",
