@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
-from recipes.schema.recipe import Recipe, recipe_of
+from recipes.schema.recipe import Recipe, load_recipe
 from rl.runs.metrics import read_metrics
 from rl.runs.store import RunStore
 
@@ -74,18 +75,18 @@ def page(model: Path, data: Path, folder: Path) -> Recipe:
         "schedule": "constant",
         "warmup_ratio": 0.0,
     }
-    return recipe_of(
-        {
-            "run": {"name": "run", "root": str(folder), "tensorboard": False},
-            "model": {"path": str(model)},
-            "rollout": {
-                "max_new_tokens": 8,
-                "max_model_len": 256,
-                "engine": {"kv_cache_gib": 0.25},
-            },
-            "stages": [stage],
-        }
-    )
+    written = {
+        "run": {"name": "run", "root": str(folder), "tensorboard": False},
+        "model": {"path": str(model)},
+        "rollout": {
+            "max_new_tokens": 8,
+            "max_model_len": 256,
+            "engine": {"kv_cache_gib": 0.25},
+        },
+        "stages": [stage],
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(written))
+    return load_recipe(folder / "recipe.yaml")
 
 
 def test_the_file_declares_what_the_stage_takes(
