@@ -42,6 +42,8 @@ def run(rate: float, **facts: Any) -> dict[str, Any]:
 
 def test_unequal_work_is_refused() -> None:
     require_equal_work("sft", {"plumbline": run(2.0), "trl": run(1.0)})
+    floats, integers = run(2.0, answer_lengths=[16.0, 16.0]), run(1.0, answer_lengths=[16, 16])
+    require_equal_work("grpo", {"plumbline": floats, "floor": integers})
     with pytest.raises(SystemExit, match="tokens_trained"):
         require_equal_work("sft", {"plumbline": run(2.0), "trl": run(1.0, tokens_trained=56)})
 
