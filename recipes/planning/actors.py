@@ -43,6 +43,11 @@ def count_gpus() -> int:
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
+def trains(recipe: Recipe) -> bool:
+    """Whether a stage of the recipe trains, so that a new run of it needs a learner."""
+    return any(isinstance(stage, TrainStage) for stage in recipe.stages)
+
+
 def roles(recipe: Recipe, *, has_learner: bool | None = None) -> list[Role]:
     """The actors of a run. Reward workers have their share also where no stage names a reward yet:
     a script may ask for them later.
@@ -51,7 +56,7 @@ def roles(recipe: Recipe, *, has_learner: bool | None = None) -> list[Role]:
         one a plain forward pass takes its place until engine and weights have been compared.
     """
     if has_learner is None:
-        has_learner = any(isinstance(stage, TrainStage) for stage in recipe.stages)
+        has_learner = trains(recipe)
     learner = recipe.learner
     rewards, rollout, judge = recipe.reward_workers, recipe.rollout, recipe.evals.judge
     judges = 1 if judge is not None and judge.path is not None else 0

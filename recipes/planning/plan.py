@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from recipes.planning.actors import local_placement, roles
+from recipes.planning.actors import local_placement, roles, trains
 from recipes.planning.sizes import (
     GIB,
     PROCESS,
@@ -21,6 +21,7 @@ from recipes.planning.sizes import (
     architecture,
     cached_tokens,
     engine_bytes,
+    forward_bytes,
     has_weights,
     host_bytes,
     learner_bytes,
@@ -114,8 +115,15 @@ def _lengths(
 
 def memory(recipe: Recipe, arch: Architecture) -> dict[str, float]:
     """MiB by owner: each rank's weights, gradients and AdamW state after ZeRO, what comes and goes
-    in a pass, engines.
+    in a pass, engines. Where nothing trains, a plain forward pass instead of the ranks.
     """
+    engines = {
+        f"engine {name} (a {'GPU' if recipe.rollout.gpus else 'worker'})": size / _MIB
+        for name, size in engine_bytes(recipe, arch).items()
+    }
+    if not trains(recipe):
+        forward = forward_bytes(recipe, arch) / _MIB
+        return {"plain forward (before the first question)": forward, **engines}
     where = "a rank, in CPU memory" if recipe.learner.offload else "a rank"
     owners = {
         f"learner {name} ({where if name == 'AdamW' else 'a rank'})": size
@@ -126,11 +134,7 @@ def memory(recipe: Recipe, arch: Architecture) -> dict[str, float]:
         for name, size in passing_bytes(recipe, arch).items()
         if size
     }
-    owners |= {
-        f"engine {name} (a {'GPU' if recipe.rollout.gpus else 'worker'})": size
-        for name, size in engine_bytes(recipe, arch).items()
-    }
-    return {owner: size / _MIB for owner, size in owners.items()}
+    return {owner: size / _MIB for owner, size in owners.items()} | engines
 
 
 def require_fit(
@@ -147,7 +151,9 @@ def require_fit(
         stays.pop("AdamW")
     needs = {
         "learner": (sum(stays.values()) + max(passes.values()) + PROCESS) / GIB,
-        "rollout": recipe.rollout.engine.gpu_share(gib or 0.0),
+        "forward": (forward_bytes(recipe, arch) + PROCESS) / GIB,
+        # A judge's engine has the settings of the rollout workers'.
+        **dict.fromkeys(("rollout", "judge"), recipe.rollout.engine.gpu_share(gib or 0.0)),
     }
     if gib is None:
         return needs
@@ -320,8 +326,6 @@ def _print_assignments(
             f"an engine's cache holds {tokens:,.0f} tokens: {rows:,.0f} answers of the greatest "
             f"length at once (rollout.max_num_seqs {recipe.rollout.max_num_seqs})",
         )
-    say(
-        console,
-        f"CPU memory of a machine while the learner starts: {host_bytes(recipe, arch) / GIB:.0f} "
-        "GiB at least",
-    )
+    if trains(recipe):
+        size = host_bytes(recipe, arch) / GIB
+        say(console, f"CPU memory of a machine while the learner starts: {size:.0f} GiB at least")

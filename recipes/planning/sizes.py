@@ -192,6 +192,14 @@ def learner_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
     }
 
 
+def forward_bytes(recipe: Recipe, arch: Architecture) -> float:
+    """Bytes of the plain forward pass that takes a learner's place where nothing trains: the
+    weights, and one chunk of logits. It ends before the first question."""
+    from rl.models.forward import CHUNK_ELEMENTS
+
+    return float(arch.parameters * width(recipe.learner.dtype) + CHUNK_ELEMENTS * 8)
+
+
 def passing_bytes(recipe: Recipe, arch: Architecture) -> dict[str, float]:
     """Bytes that one rank holds for a while, by what it does; one of these at a time.
 

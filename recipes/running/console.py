@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -33,6 +34,14 @@ SHOWN = (
 def say(console: Console, line: str) -> None:
     """Prints one line as it is: no markup, no colours, no wrapping."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_how_to_load(console: Console, stage: str, folder: Path, *, has_vision: bool) -> None:
+    """Where a stage's weights are, and how to load them."""
+    auto = "AutoModelForImageTextToText" if has_vision else "AutoModelForCausalLM"
+    say(console, f"weights of {stage}: {folder}")
+    say(console, f'  transformers: {auto}.from_pretrained("{folder}")')
+    say(console, f"  vLLM: vllm serve {folder}")
 
 
 def warn_of_shared_cores(console: Console, since: CoreUse | None) -> None:

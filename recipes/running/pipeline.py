@@ -22,7 +22,7 @@ from recipes.engines.training import TrainingEngines
 from recipes.planning.overlap import find_overlaps
 from recipes.running.answering import Answering, of_workers, worker_settings
 from recipes.running.assess import Assessor
-from recipes.running.console import say, warn_of_shared_cores
+from recipes.running.console import say, say_how_to_load, warn_of_shared_cores
 from recipes.running.interrupt import Interrupt, Interrupted
 from recipes.running.missing_results import (
     has_all_answers,
@@ -85,8 +85,10 @@ class Pipeline:
         self.prepared = prepare(self.recipe, rejects=self.root / "rejects")
         self.store = open_run(self.recipe, self.root, **self._opening)
         if self._is_finished():
-            missing = self._without_result()
-            if all(self._has_all_answers(stage) for stage in missing):
+            missing = stages_without_result(self.recipe, self.prepared, self.store)
+            if all(
+                has_all_answers(self.recipe, self.prepared, self.store, stage) for stage in missing
+            ):
                 return self._report_again(missing)
         self.store.event("run_started", stages=[stage.name for stage in self.recipe.stages])
         self.interrupt.on_stop = lambda message: self.store.event("run_stopped", message=message)
@@ -168,12 +170,6 @@ class Pipeline:
         self._name_weights()
         return page
 
-    def _without_result(self) -> list[str]:
-        return stages_without_result(self.recipe, self.prepared, self.store)
-
-    def _has_all_answers(self, stage: str) -> bool:
-        return has_all_answers(self.recipe, self.prepared, self.store, stage)
-
     def _assess_again(self, stage: str) -> None:
         """Scores a finished stage of which a result is missing; missing answers are asked for."""
         store = self.store.stage(stage)
@@ -186,12 +182,8 @@ class Pipeline:
         trained = [s.name for s in self.recipe.stages if isinstance(s, TrainStage)]
         if not trained or (stage := self._yields(trained[-1])) == BASE:
             return
-        folder = self.store.stage(stage).checkpoint()
-        has_vision = self.prepared.renderer.spec.has_vision
-        auto = "AutoModelForImageTextToText" if has_vision else "AutoModelForCausalLM"
-        say(self.console, f"weights of {stage}: {folder}")
-        say(self.console, f'  transformers: {auto}.from_pretrained("{folder}")')
-        say(self.console, f"  vLLM: vllm serve {folder}")
+        folder, spec = self.store.stage(stage).checkpoint(), self.prepared.renderer.spec
+        say_how_to_load(self.console, stage, folder, has_vision=spec.has_vision)
 
     def _is_finished(self) -> bool:
         stages = [self.store.stage(stage.name) for stage in self.recipe.stages]
@@ -253,14 +245,14 @@ class Pipeline:
             if self.recipe.evals.evaluate_base:
                 self.assessor.assess(BASE, parent=None)
             store.write_facts(status="finished")
-        elif BASE in self._without_result():
+        elif BASE in stages_without_result(self.recipe, self.prepared, self.store):
             self._assess_again(BASE)
 
     def _stage(self, stage: AnyStage) -> None:
         store = self.store.stage(stage.name)
         if self._is_done(store):
             say(self.console, f"{stage.name}: finished before, kept")
-            if stage.name in self._without_result():
+            if stage.name in stages_without_result(self.recipe, self.prepared, self.store):
                 self._assess_again(stage.name)
             return
         parent = self._parent(stage)

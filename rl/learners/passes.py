@@ -148,13 +148,14 @@ class PlainForward:
         forward = PlainForward(LearnerConfig(), ModelConfig(path="models/base"), "models/base")
         by_branch = forward.logprobs(trees, distribution)
 
-    config: dtype, threads and packing, as the learner has them. model: its `max_pixels`.
+    config: dtype, threads and packing, as the learner has them; on a GPU where `config.gpus` asks
+        for one. model: its `max_pixels`.
     Raises: ModelError if the folder does not load.
     """
 
     def __init__(self, config: LearnerConfig, model: ModelConfig, folder: str) -> None:
         torch.set_num_threads(config.threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
         spec = find_spec(folder, load_processor(folder, model.max_pixels))
         self._forward = TreeForward(load_model(folder, config.dtype).to(device), spec)
         self._passes = Passes(

@@ -140,22 +140,6 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
     return processor
 
 
-def processor_kwargs(family: str, max_pixels: int | None = None) -> dict[str, Any]:
-    """The image limit as vLLM's `mm_processor_kwargs`. `family` is a family's name or a model_type.
-
-    >>> processor_kwargs("qwen2_vl", max_pixels=50176)
-    {'max_pixels': 50176}
-    """
-    for model_type, kind in families().items():
-        if family in (kind.name, model_type):
-            return {} if max_pixels is None else kind.engine_kwargs(max_pixels)
-    raise ModelError(
-        f"unknown family {family!r}",
-        expected=f"one of {', '.join(families())}",
-        do="choose one of these",
-    )
-
-
 def find_spec(path: str | Path, processor: Any) -> ModelSpec:
     """The folder's ModelSpec, through its family."""
     return family_of(path)(read_config(path), processor)

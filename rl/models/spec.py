@@ -188,7 +188,8 @@ class ModelSpec(ABC):
 
     @staticmethod
     def engine_kwargs(max_pixels: int) -> dict[str, Any]:
-        """The same limit as an engine's `mm_processor_kwargs`."""
+        """The same limit as arguments of a processor's call, for an engine with a processor of its
+        own."""
         return {}
 
     @staticmethod

@@ -21,7 +21,8 @@ from tests.recipes.own_reward import spread_reward
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-# The clock's, and what follows from how often this process published (probes are drawn anew).
+# The clock's, and what follows from how often this process published: each publish draws its
+# own probes.
 OWN = ("time/", "samples/s", "version", "parity/")
 STAGES = ("sft", "dpo", "kto", "grpo")
 

@@ -1,4 +1,4 @@
-"""A lost learner is started anew wherever it is used; the events tell it."""
+"""A lost learner is restarted wherever it is used, and the events say so."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +41,7 @@ class _Rank:
 def line(
     *generations: list[_Rank], max_restarts: int = 3
 ) -> tuple[TrainingEngines, list[dict[str, Any]]]:
-    """A line without engines around these ranks: the first, and those that are started anew."""
+    """Engines without actors around these ranks: the first, and those that replace them."""
     events: list[dict[str, Any]] = []
     left = list(generations)
     made = TrainingEngines.__new__(TrainingEngines)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from recipes.planning.actors import roles
 from recipes.planning.plan import memory, require_fit
 from recipes.planning.sizes import (
     GIB,
@@ -21,7 +22,7 @@ from recipes.planning.sizes import (
 from recipes.schema.recipe import Recipe, load_recipe, recipe_of
 from rl.errors import ConfigError, ModelError
 from rl.models.load import file_weights, load_model
-from rl.runtime.gpu_assignment import GpuAssignment
+from rl.runtime.gpu_assignment import GpuAssignment, assign_gpus
 from tests.rl.models.trees import FAMILIES, checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,3 +203,22 @@ def test_the_plan_names_every_owner(tiny_qwen3vl: Path) -> None:
     owners = memory(recipe, architecture(recipe))
     assert {"learner weights (a rank)", "learner AdamW (a rank, in CPU memory)"} <= owners.keys()
     assert owners["engine KV cache (a worker)"] == 1024
+
+
+def test_an_evaluation_is_planned_without_a_learner(tiny_qwen3vl: Path) -> None:
+    """A plain forward pass has the learner's place, a judge's engine needs what the others need."""
+    recipe = page(
+        tiny_qwen3vl,
+        learner={"gpus": 1},
+        rollout={"gpus": 1},
+        hardware={"gpus": 3, "gpu_gib": 24},
+        evals={"judge": {"path": "judge"}},
+        stages=[],
+    )
+    arch = architecture(recipe)
+    owners = memory(recipe, arch)
+    assert not any(owner.startswith("learner") for owner in owners)
+    assert owners["plain forward (before the first question)"] > 4 * arch.parameters / 2**20
+    needs = require_fit(recipe, arch, assign_gpus(roles(recipe), nodes=1, gpus=3))
+    assert needs["judge"] == needs["rollout"] == pytest.approx(0.4 * 24)
+    assert 0 < needs["forward"] < needs["learner"]

@@ -101,7 +101,7 @@ class EngineProcess:
         try:
             yield
         finally:
-            self.call("mend", method, deadline_s=60)
+            self.call("restore", method, deadline_s=60)
 
 
 @dataclass
@@ -222,6 +222,14 @@ def question(index: int, *, with_image: bool = True, side: int = 64) -> Sample:
 @pytest.fixture(scope="session")
 def make_question() -> Callable[..., Sample]:
     return question
+
+
+@pytest.fixture
+def probes(make_question: Callable[..., Sample]) -> list[Sample]:
+    """Eight probes of the parity gate, images of two sizes among them."""
+    from rl.runtime.parity import choose_probes
+
+    return choose_probes([make_question(i, side=96 if i == 3 else 64) for i in range(8)])
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def main() -> None:
                 worker, value = RolloutWorker(*args, **kwargs), None
             elif method == "skip":  # a fault: this small method does nothing from now on
                 value = setattr(worker.engine, args[0], lambda *_: None)
-            elif method == "mend":
+            elif method == "restore":
                 value = vars(worker.engine).pop(args[0], None) and None
             else:
                 value = getattr(worker, method)(*args, **kwargs)

@@ -40,11 +40,6 @@ SAMPLED = Sampling(n=8, temperature=1.0, max_new_tokens=12, seed=7)
 
 
 @pytest.fixture
-def probes(make_question: Callable[..., Sample]) -> list[Sample]:
-    return choose_probes([make_question(i, side=96 if i == 3 else 64) for i in range(8)])
-
-
-@pytest.fixture
 def learner(vl_line: Any, make_learner: Any) -> Any:
     vl_line.reset()
     return make_learner(vl_line.model, vl_line.max_pixels)
@@ -134,7 +129,7 @@ def test_the_engine_core_of_its_own_process_takes_published_weights(
 def test_an_engine_for_gpu_transports_takes_a_file(
     gpu_line: Any, make_learner: Any, make_question: Callable[..., Sample]
 ) -> None:
-    """vLLM's own backends under our names: what a worker that starts anew has to take."""
+    """vLLM's own backends under our names: what a restarted worker has to take."""
     learner = make_learner(gpu_line.model)
     samples = [without_images(make_question(i)) for i in range(8)]
     probes = choose_probes(samples, has_vision=False)

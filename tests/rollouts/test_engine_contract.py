@@ -14,7 +14,6 @@ import pytest
 
 from rl.core import ImageSource, Rollout, Sample, Sampling
 from rl.errors import RolloutError
-from rl.runtime.parity import choose_probes
 from rl.runtime.publish import publish
 from rollouts.base import GenerateRequest
 from rollouts.pool import Pool
@@ -23,11 +22,6 @@ from tests.rollouts.gate_setup import gate_of, pool_of, training_trees
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 SAMPLED = Sampling(n=8, temperature=1.0, max_new_tokens=12, seed=7)
-
-
-@pytest.fixture
-def probes(make_question: Callable[..., Sample]) -> list[Sample]:
-    return choose_probes([make_question(i, side=96 if i == 3 else 64) for i in range(8)])
 
 
 @pytest.fixture

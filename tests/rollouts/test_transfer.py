@@ -129,7 +129,7 @@ class Taker:
 
 @pytest.mark.parametrize("transport", ["file", "ipc", "nccl"])
 def test_every_transport_takes_a_file(transfer: Any, transport: str, tmp_path: Path) -> None:
-    """A worker that starts anew has missed what was sent."""
+    """A restarted worker has missed what was sent."""
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
     save_file({"w": torch.arange(3.0)}, tmp_path / "w.safetensors")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rl.core import Completion, FinishReason, Sampling
 from rl.data.images import open_image
 from rl.errors import RolloutError, errors_as
-from rl.models.load import family_of, processor_kwargs, weight_names
+from rl.models.load import family_of, weight_names
 from rollouts.base import GenerateRequest, GenerateResult
 from rollouts.engines.base import EngineStart
 
@@ -299,8 +299,9 @@ def _start(settings: Vllm, start: EngineStart) -> Core:
         options["distributed_executor_backend"] = "mp"
     if start.is_multimodal:
         options["limit_mm_per_prompt"] = {"image": rollout.max_images, "video": 0}
-        limits = processor_kwargs(family_of(start.model_path).name, start.max_pixels)
-        options["mm_processor_kwargs"] = limits or None
+        if start.max_pixels is not None:
+            limits = family_of(start.model_path).engine_kwargs(start.max_pixels)
+            options["mm_processor_kwargs"] = limits or None
     if on_cpu:
         options["block_size"] = settings.block_size
         options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,6 @@ SEVERAL = Updates(minibatches=2, passes=2)
 PLAN = OptimPlan(lr=3e-3, total_steps=8, warmup_steps=2, min_lr_ratio=0.1, eps=1e-4)
 CLIP = 0.05
 ALGORITHM = GRPO(clip_low=CLIP, clip_high=CLIP, mismatch=None, group_size=3)
-
-
-@pytest.fixture(scope="module")
-def alone(tiny_qwen3vl: Path) -> Iterator[Ranks]:
-    ranks = Ranks(1, tiny_qwen3vl)
-    yield ranks
-    ranks.stop()
-
-
-@pytest.fixture(scope="module")
-def pair(tiny_qwen3vl: Path) -> Iterator[Ranks]:
-    ranks = Ranks(2, tiny_qwen3vl)
-    yield ranks
-    ranks.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """One trajectory whatever the engine: ranks, ZeRO stage, offload; and dtypes below float32."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +39,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 ENGINES = [(0, False), (1, False), (2, False), (3, False), (1, True), (2, True), (3, True)]
 IDS = [f"zero{zero}{'-offload' * offload}" for zero, offload in ENGINES]
 MODEL = "model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def alone(tiny_qwen3vl: Path) -> Iterator[Ranks]:
-    ranks = Ranks(1, tiny_qwen3vl)
-    yield ranks
-    ranks.stop()
-
-
-@pytest.fixture(scope="module")
-def pair(tiny_qwen3vl: Path) -> Iterator[Ranks]:
-    ranks = Ranks(2, tiny_qwen3vl)
-    yield ranks
-    ranks.stop()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from rl.models.load import (
     freeze,
     load_model,
     load_processor,
-    processor_kwargs,
     weight_names,
 )
 from tests.rl.models.trees import FAMILIES, checkpoint, small
@@ -71,8 +70,7 @@ def test_the_image_limit_is_saved_with_the_checkpoint(tiny_qwen3vl: Path, tmp_pa
     shutil.copytree(tiny_qwen3vl, tmp_path, dirs_exist_ok=True)
     processor.save_pretrained(tmp_path)
     assert find_spec(tmp_path, load_processor(tmp_path)).num_image_tokens(64, 64) == 4
-    assert processor_kwargs("qwen_vl", 1024) == {"max_pixels": 1024}
-    assert processor_kwargs("qwen_vl") == {}
+    assert free.engine_kwargs(1024) == {"max_pixels": 1024}
 
 
 def test_a_limit_that_cannot_be_kept_is_refused(tiny_qwen3vl: Path, tiny_llava: Path) -> None:
