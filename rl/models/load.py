@@ -224,13 +224,17 @@ def file_weights(model: Any, state: dict[str, Tensor] | None = None) -> dict[str
     return {name: weight.detach().contiguous() for name, weight in weights.items()}
 
 
+def weight_files(path: Path) -> list[Path]:
+    """A safetensors file itself, or all of a checkpoint folder's."""
+    return sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+
+
 def weight_names(path: Path) -> frozenset[str]:
     """Names of the tensors in a safetensors file, or in all of a checkpoint folder's."""
     from safetensors import safe_open
 
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     names: set[str] = set()
-    for file in files:
+    for file in weight_files(path):
         with safe_open(str(file), framework="pt") as opened:
             names.update(opened.keys())
     return frozenset(names)

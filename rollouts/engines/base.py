@@ -40,7 +40,7 @@ class Engine(Protocol):
     and takes new weights:
 
         engine.abort()                      # no request may be under way
-        engine.load_weights(path)           # a safetensors file, under the checkpoint's names
+        engine.load_weights(path)           # a file or folder, under the checkpoint's names
         engine.reset_caches()               # nothing of the old weights is left
         engine.set_version(1)               # tokens are labelled with version 1 from now on
 
@@ -67,8 +67,10 @@ class Engine(Protocol):
         ...
 
     def load_weights(self, path: str) -> None:
-        """Loads a file of weights, and everything that is computed from weights alone (packed
-        copies). Raises: RolloutError if the file lacks weights that the checkpoint has."""
+        """Loads a safetensors file, or all of a checkpoint folder's, and whatever is computed from
+        weights alone (packed copies).
+
+        Raises: RolloutError if weights are missing that the engine started with."""
         ...
 
     def reset_caches(self) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -189,16 +190,24 @@ class TransformersEngine:
         self._cache = _RowCache()
 
     def load_weights(self, path: str) -> None:
-        """Copies a file of weights into the model. All of them are checked before the first is
-        written.
+        """Copies the weights of a file, or of a checkpoint folder, into the model. All of them are
+        checked before the first is written.
 
-        Raises: RolloutError if the file lacks weights, or has one of another shape.
+        Raises: RolloutError if weights are missing, or one has another shape.
         """
         import torch
         from safetensors import safe_open
 
-        with safe_open(path, framework="pt", device=str(self._device)) as file, torch.no_grad():
-            missing = sorted(set(self._weights) - set(file.keys()))
+        from rl.models.load import weight_files
+
+        with ExitStack() as files, torch.no_grad():
+            file_of: dict[str, Any] = {}
+            for part in weight_files(Path(path)):
+                file = files.enter_context(
+                    safe_open(part, framework="pt", device=str(self._device))
+                )
+                file_of |= dict.fromkeys(file.keys(), file)
+            missing = sorted(set(self._weights) - set(file_of))
             if missing:
                 raise RolloutError(
                     f"{len(missing)} weights are missing, {missing[0]} first",
@@ -207,7 +216,7 @@ class TransformersEngine:
                     do="publish under the checkpoint file's own names",
                 )
             for name, weight in self._weights.items():
-                shape = tuple(file.get_slice(name).get_shape())
+                shape = tuple(file_of[name].get_slice(name).get_shape())
                 if shape != tuple(weight.shape):
                     raise RolloutError(
                         f"{name} has the shape {shape}",
@@ -216,7 +225,7 @@ class TransformersEngine:
                         do="publish weights of the model that the engine started from",
                     )
             for name, weight in self._weights.items():
-                weight.copy_(file.get_tensor(name))
+                weight.copy_(file_of[name].get_tensor(name))
 
     def reset_caches(self) -> None:
         """Does nothing: keys, values and image features live no longer than their request, and

@@ -75,6 +75,21 @@ def test_a_worker_that_is_started_again_serves_the_published_file(
         assert _ids(one) == _ids(two)
 
 
+def test_a_checkpoint_folder_of_several_files_is_served(
+    engine_line: Any, learner: Any, probes: list[Sample]
+) -> None:
+    """What `plumbline eval` serves without a learner: a stage's folder, as it was saved."""
+    learner.train(training_trees(learner, probes))
+    folder = engine_line.folder / "sharded"
+    learner.model.save_pretrained(folder, max_shard_size="200KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    gate, pool = gate_of(engine_line, learner, probes), pool_of(engine_line, learner)
+    version = engine_line.next_version()
+    pool.publish(version, str(folder))
+    report = gate.check(learner, pool, version=version, path=str(folder))
+    assert report.maximum <= 1e-5
+
+
 def test_prompts_have_the_learners_ids(engine_line: Any, learner: Any, mixed: list[Sample]) -> None:
     rollouts = pool_of(engine_line, learner).sample(mixed, replace(SAMPLED, n=1))
     assert [r.prompt_token_ids for r in rollouts] == [learner.renderer.prompt_ids(s) for s in mixed]

@@ -57,6 +57,7 @@ from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 from vllm.model_executor.model_loader.reload.meta import materialize_layer, restore_layer_on_meta
 
 from rl.learners.weights import Weights
+from rl.models.load import weight_files
 from rl.runtime.actors import Handle
 
 Transport = Literal["file", "ipc", "nccl"]
@@ -139,8 +140,7 @@ class NcclTransfer(NCCLWeightTransferEngine):
 
 def _weights_of(path: str) -> Iterator[tuple[str, Tensor]]:
     """The weights of a published file, or of every file of a checkpoint folder."""
-    place = Path(path)
-    for part in sorted(place.glob("*.safetensors")) if place.is_dir() else [place]:
+    for part in weight_files(Path(path)):
         with safe_open(part, framework="pt", device="cpu") as file:
             for name in file.keys():  # noqa: SIM118 (the file is no mapping)
                 yield name, file.get_tensor(name)
